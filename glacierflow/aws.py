@@ -1,0 +1,109 @@
+"""The one place that decides which cloud is spoken to: AWS itself, or an endpoint the user named.
+
+Every boto3 client and every imagery session is made here, so that one run never mixes the two.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from glacierflow.errors import CredentialsError
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["Cloud", "EMBEDDED_ACCESS_KEY"]
+
+EMBEDDED_ACCESS_KEY = "embedded"
+"""Dummy access key and secret of the embedded cloud."""
+
+_IMAGERY_PREFIX = "GLACIERFLOW_IMAGERY_"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Which AWS a command talks to.
+
+    ``endpoint_url`` None means AWS itself (or the user's own ``AWS_ENDPOINT_URL``, which boto3 honours).
+    With ``embedded`` the dummy credentials are used and AWS_PROFILE is ignored.
+    """
+
+    region: str = "us-west-2"
+    profile: str | None = None
+    endpoint_url: str | None = None
+    embedded: bool = False
+
+    def session(self) -> boto3.Session:
+        """A boto3 session with the credentials of this cloud."""
+        import boto3
+        import botocore.session
+
+        if not self.embedded:
+            return boto3.Session(region_name=self.region, profile_name=self.profile)
+        # A profile named in the environment must neither be needed nor be used here.
+        bare = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+        return boto3.Session(
+            aws_access_key_id=EMBEDDED_ACCESS_KEY,
+            aws_secret_access_key=EMBEDDED_ACCESS_KEY,
+            region_name=self.region,
+            botocore_session=bare,
+        )
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
+        """A boto3 client; throttling is answered by adaptive retries.
+
+        Raises:
+            CredentialsError: the named profile does not exist.
+        """
+        from botocore.config import Config
+        from botocore.exceptions import ProfileNotFound
+
+        config = Config(
+            retries={"mode": "adaptive", "max_attempts": 10},
+            connect_timeout=10,
+            s3={"addressing_style": "path"} if self.endpoint_url else None,
+        )
+        try:
+            return self.session().client(
+                service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
+            )
+        except ProfileNotFound as error:
+            raise CredentialsError(
+                f"aws_profile = {self.profile} is not in your AWS configuration",
+                next_step="run `aws configure list-profiles`, or set aws_profile in aws_config.ini",
+            ) from error
+
+    def imagery_session(self, s3_endpoint: str | None) -> boto3.Session:
+        """The session for s3:// imagery, which may be elsewhere than the outputs.
+
+        The embedded cloud hands a child its owner's real credentials as ``GLACIERFLOW_IMAGERY_AWS_*``, for
+        real requester-pays imagery (``--live-imagery``).
+        """
+        import boto3
+
+        if s3_endpoint is not None:
+            return self.session()
+        own = {
+            field: os.environ.get(f"{_IMAGERY_PREFIX}{field.upper()}")
+            for field in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        }
+        if own["aws_access_key_id"]:
+            return boto3.Session(region_name=self.region, **own)
+        if self.embedded:
+            return boto3.Session(region_name=self.region, profile_name=self.profile)
+        return self.session()
+
+    def require_imagery_credentials(self, s3_endpoint: str | None) -> None:
+        """Make sure requester-pays imagery can be asked for at all, before anything is searched.
+
+        Raises:
+            CredentialsError: there are no AWS credentials.
+        """
+        credentials = self.imagery_session(s3_endpoint).get_credentials()
+        if credentials is None or (s3_endpoint is None and credentials.access_key == EMBEDDED_ACCESS_KEY):
+            raise CredentialsError(
+                "Landsat pixels are requester-pays and no AWS credentials were found",
+                next_step="configure an AWS profile (`aws configure`), or add --local to use the embedded cloud",
+            )

@@ -1,0 +1,67 @@
+"""All verbs together, and the one try/except that turns errors into exit codes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+
+import typer
+from typer.exceptions import TyperException
+
+from glacierflow import __version__
+from glacierflow.cli import batch, config, local, regions
+from glacierflow.cli.run import run_command
+from glacierflow.cli.task import task_command
+from glacierflow.errors import GlacierflowError
+
+__all__ = ["app", "run"]
+
+EXIT_WRONG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 64, 130
+
+app = typer.Typer(
+    name="glacierflow",
+    help="Turn a range of glacier regions into clipped satellite images, on AWS Batch or here.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run_command)
+app.command("task", hidden=True)(task_command)
+app.add_typer(batch.app, name="batch")
+app.add_typer(regions.app, name="regions")
+app.add_typer(config.app, name="config")
+app.add_typer(local.app, name="local")
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape
+    if value:
+        typer.echo(f"glacierflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn a range of glacier regions into clipped satellite images, on AWS Batch or here."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; return its exit code."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except TyperException as error:
+        typer.echo(f"glacierflow: {error.format_message()}", err=True)
+        return EXIT_USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("glacierflow: stopped", err=True)
+        return EXIT_INTERRUPTED
+    except GlacierflowError as error:
+        typer.echo(f"glacierflow: {error.message}", err=True)
+        if error.next_step:
+            typer.echo(f"  next: {error.next_step}", err=True)
+        return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_WRONG
+    return result if isinstance(result, int) else 0

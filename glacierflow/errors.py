@@ -1,0 +1,81 @@
+"""Every error glacierflow raises on purpose.
+
+    GlacierflowError                what went wrong, and what to do next
+    ├── UsageError            64    the command line, a setting, a region file: the user can mend it
+    │   ├── SettingsError           a value in config.ini or aws_config.ini
+    │   ├── RegionError             a region name, an index range, a catalogue file
+    │   └── CredentialsError        AWS credentials are missing or refused
+    ├── DataError             65    source data that cannot be used (one scene, or a whole unit)
+    ├── UnavailableError      75    a service stayed down after our own retries
+    ├── InterruptedAttempt    75    SIGTERM: progress is saved, another attempt will go on
+    └── StoreError            70    an output could not be written or read back
+
+The number is the exit code of a child (see ``docs/reference/exit-codes.md``).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "CredentialsError",
+    "DataError",
+    "GlacierflowError",
+    "InterruptedAttempt",
+    "RegionError",
+    "SettingsError",
+    "StoreError",
+    "UnavailableError",
+    "UsageError",
+]
+
+
+class GlacierflowError(Exception):
+    """Base of all: one plain sentence, and the next step where there is one."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, next_step: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+
+class UsageError(GlacierflowError):
+    """The command line or the configuration asks for something impossible."""
+
+    exit_code = 64
+
+
+class SettingsError(UsageError):
+    """A value in a configuration file or the environment is not accepted."""
+
+
+class RegionError(UsageError):
+    """A region, an index range or a region catalogue is not usable."""
+
+
+class CredentialsError(UsageError):
+    """AWS credentials are needed and there are none, or they were refused."""
+
+
+class DataError(GlacierflowError):
+    """Source data cannot be used; asking again will not help."""
+
+    exit_code = 65
+
+
+class UnavailableError(GlacierflowError):
+    """A service stayed unavailable after our own retries; another attempt may succeed."""
+
+    exit_code = 75
+
+
+class InterruptedAttempt(GlacierflowError):  # noqa: N818 - a state, not a mistake
+    """The process was asked to stop; what is finished is saved."""
+
+    exit_code = 75
+
+
+class StoreError(GlacierflowError):
+    """An output could not be written, or an object could not be read back."""

@@ -1,0 +1,162 @@
+"""Every key below the bucket or base directory is made and parsed here, and nowhere else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+from glacierflow.model import FolderStructure, Satellite
+from glacierflow.receipt import OUTCOMES
+
+__all__ = ["AttemptFile", "Layout", "RunLayout", "runs_prefix"]
+
+
+def runs_prefix() -> str:
+    """Prefix below which every run has its folder."""
+    return "runs/"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where products and their lineage lie."""
+
+    base_path: str
+    folder_structure: FolderStructure = "new"
+
+    def product(self, satellite: Satellite, region: str, stem: str) -> str:
+        """The product GeoTIFF of one acquisition."""
+        if satellite == "landsat":
+            return f"{self.base_path}/landsat/{region}/{stem}_ortho.tif"
+        return f"{self._sentinel2(region, 'clipped')}/{stem}.tif"
+
+    def products_prefix(self, satellite: Satellite, region: str) -> str:
+        """Prefix of all products of a region."""
+        if satellite == "landsat":
+            return f"{self.base_path}/landsat/{region}/"
+        return f"{self._sentinel2(region, 'clipped')}/"
+
+    def template(self, satellite: Satellite, region: str) -> str:
+        """An image on the region's grid that other software snaps to."""
+        if satellite == "landsat":
+            return f"{self.base_path}/landsat/_reference/{region}.tif"
+        if self.folder_structure == "old":
+            return f"{self._sentinel2(region, 'template')}/{region}.tif"
+        return f"{self.base_path}/sentinel2/template/{region}.tif"
+
+    def download(self, region: str, year: int, name: str) -> str:
+        """The native-grid window that was read (Sentinel-2, with download_flag = 1)."""
+        if self.folder_structure == "old":
+            return f"{self._sentinel2(region, 'download')}/{name}_B08.tif"
+        return f"{self.base_path}/sentinel2/download/{year}/{region}/{name}_B08.tif"
+
+    def individual_csv(self, region: str, stem: str) -> str:
+        """The one-line lineage of a Sentinel-2 product."""
+        return f"{self.individual_csv_prefix(region)}{stem}.csv"
+
+    def individual_csv_prefix(self, region: str) -> str:
+        """Prefix of all one-line lineage files of a region."""
+        if self.folder_structure == "old":
+            return f"{self._sentinel2(region, 'metadata')}/individual_csv/"
+        return f"{self.base_path}/sentinel2/metadata/individual_csv/{region}/"
+
+    def combined_csv(self, region: str) -> str:
+        """All lineage lines of a region in order of sensing time."""
+        if self.folder_structure == "old":
+            return f"{self._sentinel2(region, 'metadata')}/combined_csv/{region}.csv"
+        return f"{self.base_path}/sentinel2/metadata/combined_csv/{region}.csv"
+
+    def query_results(self, region: str) -> str:
+        """The Landsat items of a region, one row an item."""
+        return f"{self.base_path}/landsat/_reference/{region}_stac_query_results.csv"
+
+    def query_part(self, region: str, date1: dt.date, date2: dt.date) -> str:
+        """One unit's share of the query results; the whole is rebuilt from the parts."""
+        return f"{self.query_parts_prefix(region)}{date1:%Y%m%d}-{date2:%Y%m%d}.csv"
+
+    def query_parts_prefix(self, region: str) -> str:
+        """Prefix of a region's query-result parts."""
+        return f"{self.base_path}/landsat/_reference/_parts/{region}/"
+
+    def _sentinel2(self, region: str, part: str) -> str:
+        if self.folder_structure == "old":
+            return f"{self.base_path}/sentinel2/{region}/{part}"
+        return f"{self.base_path}/sentinel2/{part}/{region}"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFile:
+    """What the name of a file below ``attempts/`` tells."""
+
+    slot: int
+    attempt: int
+    outcome: str
+    """``started``, or the outcome of the receipt."""
+
+
+_ATTEMPT = re.compile(rf"attempts/(\d+)/(\d+)\.(started|{'|'.join(OUTCOMES)})\.json$")
+_RUN = re.compile(r"^runs/([^/]+)/")
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """Where the records of one run lie: ``runs/{run id}/...``."""
+
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of everything the run recorded."""
+        return f"{runs_prefix()}{self.run_id}/"
+
+    @property
+    def manifest(self) -> str:
+        """The manifest."""
+        return f"{self.prefix}manifest.json"
+
+    def job(self, number: int) -> str:
+        """The record of one submitted array or plain job."""
+        return f"{self.jobs_prefix}{number}.json"
+
+    @property
+    def jobs_prefix(self) -> str:
+        """Prefix of the job records."""
+        return f"{self.prefix}jobs/"
+
+    @property
+    def attempts_prefix(self) -> str:
+        """Prefix of all receipts."""
+        return f"{self.prefix}attempts/"
+
+    def slot_prefix(self, slot: int) -> str:
+        """Prefix of the receipts of one slot."""
+        return f"{self.attempts_prefix}{slot}/"
+
+    def started(self, slot: int, attempt: int) -> str:
+        """Written when an attempt starts."""
+        return f"{self.slot_prefix(slot)}{attempt}.started.json"
+
+    def receipt(self, slot: int, attempt: int, outcome: str) -> str:
+        """Written when an attempt ends."""
+        return f"{self.slot_prefix(slot)}{attempt}.{outcome}.json"
+
+    def quicklook(self, region: str, stem: str) -> str:
+        """The small PNG of a product."""
+        return f"{self.prefix}report/quicklooks/{region}/{stem}.png"
+
+    @property
+    def report_prefix(self) -> str:
+        """Prefix of the report folder."""
+        return f"{self.prefix}report/"
+
+    @staticmethod
+    def parse_attempt(key: str) -> AttemptFile | None:
+        """Slot, attempt and outcome from a key, or None where the key is something else."""
+        found = _ATTEMPT.search(key)
+        return AttemptFile(int(found[1]), int(found[2]), found[3]) if found else None
+
+    @staticmethod
+    def parse_run_id(key: str) -> str | None:
+        """The run a key belongs to, or None."""
+        found = _RUN.match(key)
+        return found[1] if found else None

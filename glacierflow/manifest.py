@@ -1,0 +1,78 @@
+"""The manifest: what one run is, written once and never changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+
+from glacierflow.errors import UsageError
+from glacierflow.model import Record, Region, StepSettings, Unit
+
+__all__ = ["ArrayRange", "Manifest", "fingerprint", "make_run_id"]
+
+
+class ArrayRange(Record):
+    """One submission of the run: slots ``first_slot .. first_slot + size - 1``; a plain job where size is 1."""
+
+    first_slot: int
+    size: int
+
+
+class Manifest(Record):
+    """Everything a child needs to know, and everything a later look at the run needs."""
+
+    schema_version: int = 1
+    run_id: str
+    created_at: dt.datetime
+    fingerprint: str
+    """sha256 over units, settings and image."""
+    code_version: str
+    image_digest: str | None = None
+    catalogue_sha256: str
+    regions: dict[str, Region]
+    settings: StepSettings
+    slots: tuple[tuple[Unit, ...], ...]
+    """Units by slot; one each, as a rule."""
+    arrays: tuple[ArrayRange, ...]
+    store: str
+    """``s3://bucket`` or a directory: below it lie products and ``runs/``."""
+
+    def units_of(self, slot: int) -> tuple[Unit, ...]:
+        """Units of a slot.
+
+        Raises:
+            UsageError: the run has no such slot.
+        """
+        if not 0 <= slot < len(self.slots):
+            msg = f"slot {slot} is outside the run {self.run_id}, which has slots 0 to {len(self.slots) - 1}"
+            raise UsageError(msg)
+        return self.slots[slot]
+
+
+def fingerprint(slots: tuple[tuple[Unit, ...], ...], settings: StepSettings, image: str | None) -> str:
+    """Hash of what a run would do: the same units, settings and image give the same hash."""
+    content = {
+        "units": [[unit.model_dump(mode="json") for unit in slot] for slot in slots],
+        "settings": settings.model_dump(mode="json"),
+        "image": image,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def make_run_id(
+    slots: tuple[tuple[Unit, ...], ...], regions: dict[str, Region], print_of_run: str, now: dt.datetime
+) -> str:
+    """``{satellite}-{date1}-{date2}-{first}_{last, or count}-{UTC stamp}-{6 hex}``; safe as key and job name.
+
+    ``first_last`` are catalogue indices where the regions are consecutive, else the first index and ``n``
+    with the number of regions (``3_n5``).
+    """
+    units = [unit for slot in slots for unit in slot]
+    indices = sorted({regions[unit.region].index for unit in units})
+    consecutive = indices[-1] - indices[0] + 1 == len(indices)
+    span = f"{indices[0]}_{indices[-1]}" if consecutive else f"{indices[0]}_n{len(indices)}"
+    first, last = min(unit.date1 for unit in units), max(unit.date2 for unit in units)
+    return (
+        f"{units[0].satellite}-{first:%Y%m%d}-{last:%Y%m%d}-{span}-{now:%Y%m%dT%H%M%SZ}-{print_of_run[:6]}"
+    )

@@ -1,0 +1,1 @@
+"""Runs: planned, recorded and looked at; no AWS clients of their own."""

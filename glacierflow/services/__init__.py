@@ -1,0 +1,1 @@
+"""Where units are run: AWS services behind plain functions."""

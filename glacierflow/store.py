@@ -1,0 +1,264 @@
+"""Where outputs go: a bucket or a directory, behind one small protocol.
+
+Writes are whole or not at all: S3 puts are atomic, local files are written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from glacierflow.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+
+__all__ = ["Entry", "LocalStore", "S3Store", "Store", "open_store", "split_s3_uri"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing."""
+
+    key: str
+    size: int
+    """Bytes."""
+
+
+class Store(Protocol):
+    """Objects under keys such as ``runs/x/manifest.json``."""
+
+    def uri(self, key: str) -> str:
+        """How a person or GDAL's user would name the object."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there, whole."""
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None where there is none."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """Write the object whole; with ``if_absent`` only where there is none. True if written."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write the object whole from a file."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All objects whose key starts with the prefix, in key order."""
+
+    def check_writable(self) -> None:
+        """Make sure outputs can be written, before anything is spent.
+
+        Raises:
+            UsageError: the bucket or directory is missing, or may not be written.
+        """
+
+
+class LocalStore:
+    """A directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def uri(self, key: str) -> str:
+        """Path of the object."""
+        return str(self.root / key)
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there."""
+        return (self.root / key).is_file()
+
+    def get(self, key: str) -> bytes | None:
+        """Bytes of the file, or None."""
+        try:
+            return (self.root / key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """Write aside, then rename (or link, which refuses to replace)."""
+        target = self.root / key
+        with self._aside(target) as aside:
+            aside.write_bytes(data)
+            return self._move(aside, target, if_absent=if_absent)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Copy aside, then rename."""
+        import shutil
+
+        target = self.root / key
+        with self._aside(target) as aside:
+            shutil.copyfile(path, aside)
+            self._move(aside, target, if_absent=False)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All files below, in key order."""
+        folder = self.root / prefix.rpartition("/")[0]
+        found = []
+        for path in folder.rglob("*"):
+            key = path.relative_to(self.root).as_posix()
+            if key.startswith(prefix) and not path.name.startswith(".part-"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.is_file():
+                        found.append(Entry(key, path.stat().st_size))
+        yield from sorted(found, key=lambda entry: entry.key)
+
+    def check_writable(self) -> None:
+        """Make the directory and write a file that leaves no trace."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".part-"):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"base_dir = {self.root} cannot be written: {error.strerror}",
+                next_step="name another directory with --base-dir, or change its permissions",
+            ) from error
+
+    @contextlib.contextmanager
+    def _aside(self, target: Path) -> Iterator[Path]:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+            os.close(handle)
+            os.chmod(name, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes private files
+        except OSError as error:
+            raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+        aside = Path(name)
+        try:
+            yield aside
+        except OSError as error:
+            raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @staticmethod
+    def _move(aside: Path, target: Path, *, if_absent: bool) -> bool:
+        if not if_absent:
+            aside.replace(target)
+            return True
+        try:
+            target.hardlink_to(aside)
+        except FileExistsError:
+            return False
+        return True
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+class S3Store:
+    """A bucket."""
+
+    def __init__(self, bucket: str, cloud: Cloud) -> None:
+        self.bucket = bucket
+        self._client = cloud.client("s3")
+
+    def uri(self, key: str) -> str:
+        """``s3://bucket/key``."""
+        return f"s3://{self.bucket}/{key}"
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        with self._errors(key, absent_is_none=True):
+            self._client.head_object(Bucket=self.bucket, Key=key)
+            return True
+        return False
+
+    def get(self, key: str) -> bytes | None:
+        """Bytes of the object, or None."""
+        with self._errors(key, absent_is_none=True):
+            body: bytes = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            return body
+        return None
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """One PutObject, conditional with ``if_absent``."""
+        from botocore.exceptions import ClientError
+
+        extra: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        with self._errors(key):
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **extra)
+            except ClientError as error:
+                if if_absent and error.response["Error"]["Code"] in {
+                    "PreconditionFailed",
+                    "ConditionalRequestConflict",
+                }:
+                    return False
+                raise
+        return True
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Upload; a multipart upload shows only when complete."""
+        with self._errors(key):
+            self._client.upload_file(str(path), self.bucket, key)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All objects with the prefix, page by page."""
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield Entry(item["Key"], item["Size"])
+
+    def check_writable(self) -> None:
+        """HeadBucket: it exists and is ours to use."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            why = {"404": "does not exist", "NoSuchBucket": "does not exist", "403": "is not yours to use"}
+            raise UsageError(
+                f"s3_bucket = {self.bucket} {why.get(code, f'answers {code}')}",
+                next_step="create it, or name another with --s3-bucket or s3_bucket in aws_config.ini",
+            ) from error
+        except BotoCoreError as error:
+            raise UsageError(
+                f"s3_bucket = {self.bucket} cannot be asked for: {error}",
+                next_step="check your AWS credentials and network, or add --local",
+            ) from error
+
+    @contextlib.contextmanager
+    def _errors(self, key: str, *, absent_is_none: bool = False) -> Iterator[None]:
+        from boto3.exceptions import S3UploadFailedError
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if absent_is_none and code in {"404", "NoSuchKey", "NotFound"}:
+                return
+            raise StoreError(f"{self.uri(key)}: S3 answers {code}") from error
+        except (BotoCoreError, S3UploadFailedError) as error:
+            raise StoreError(f"{self.uri(key)}: {error}") from error
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """``s3://bucket/a/b`` -> (``bucket``, ``a/b``).
+
+    Raises:
+        UsageError: not an s3:// URI with a bucket.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise UsageError(f"{uri} is not of the form s3://bucket/key")
+    return bucket, key
+
+
+def open_store(where: str, cloud: Cloud) -> Store:
+    """The store at ``s3://bucket`` or at a directory."""
+    if where.startswith("s3://"):
+        return S3Store(split_s3_uri(where)[0], cloud)
+    return LocalStore(Path(where))

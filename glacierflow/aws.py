@@ -60,13 +60,16 @@ class Cloud:
         from botocore.config import Config
         from botocore.exceptions import ProfileNotFound
 
+        endpoint = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
         config = Config(
             retries={"mode": "adaptive", "max_attempts": 10},
             connect_timeout=10,
-            s3={"addressing_style": "path"} if self.endpoint_url else None,
+            s3={"addressing_style": "path"} if endpoint else None,
         )
         try:
-            return self.session().client(
+            # Any: the service is a name here, and the stubs want a literal
+            session: Any = self.session()
+            return session.client(
                 service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
             )
         except ProfileNotFound as error:
@@ -85,12 +88,13 @@ class Cloud:
 
         if s3_endpoint is not None:
             return self.session()
-        own = {
-            field: os.environ.get(f"{_IMAGERY_PREFIX}{field.upper()}")
-            for field in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        }
-        if own["aws_access_key_id"]:
-            return boto3.Session(region_name=self.region, **own)
+        if f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID" in os.environ:
+            return boto3.Session(
+                region_name=self.region,
+                aws_access_key_id=os.environ[f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=os.environ.get(f"{_IMAGERY_PREFIX}AWS_SECRET_ACCESS_KEY"),
+                aws_session_token=os.environ.get(f"{_IMAGERY_PREFIX}AWS_SESSION_TOKEN"),
+            )
         if self.embedded:
             return boto3.Session(region_name=self.region, profile_name=self.profile)
         return self.session()
@@ -105,5 +109,5 @@ class Cloud:
         if credentials is None or (s3_endpoint is None and credentials.access_key == EMBEDDED_ACCESS_KEY):
             raise CredentialsError(
                 "Landsat pixels are requester-pays and no AWS credentials were found",
-                next_step="configure an AWS profile (`aws configure`), or add --local to use the embedded cloud",
+                next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",
             )

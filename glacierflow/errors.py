@@ -8,7 +8,7 @@
     ├── DataError             65    source data that cannot be used (one scene, or a whole unit)
     ├── UnavailableError      75    a service stayed down after our own retries
     ├── InterruptedAttempt    75    SIGTERM: progress is saved, another attempt will go on
-    └── StoreError            70    an output could not be written or read back
+    └── StoreError            75    an output could not be written, or an object not be read back
 
 The number is the exit code of a child (see ``docs/reference/exit-codes.md``).
 """
@@ -79,3 +79,5 @@ class InterruptedAttempt(GlacierflowError):  # noqa: N818 - a state, not a mista
 
 class StoreError(GlacierflowError):
     """An output could not be written, or an object could not be read back."""
+
+    exit_code = 75

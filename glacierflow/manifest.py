@@ -13,7 +13,7 @@ __all__ = ["ArrayRange", "Manifest", "fingerprint", "make_run_id"]
 
 
 class ArrayRange(Record):
-    """One submission of the run: slots ``first_slot .. first_slot + size - 1``; a plain job where size is 1."""
+    """One submission of the run: slots ``first_slot .. first_slot + size - 1``; of size 1: a plain job."""
 
     first_slot: int
     size: int
@@ -73,6 +73,4 @@ def make_run_id(
     consecutive = indices[-1] - indices[0] + 1 == len(indices)
     span = f"{indices[0]}_{indices[-1]}" if consecutive else f"{indices[0]}_n{len(indices)}"
     first, last = min(unit.date1 for unit in units), max(unit.date2 for unit in units)
-    return (
-        f"{units[0].satellite}-{first:%Y%m%d}-{last:%Y%m%d}-{span}-{now:%Y%m%dT%H%M%SZ}-{print_of_run[:6]}"
-    )
+    return f"{units[0].satellite}-{first:%Y%m%d}-{last:%Y%m%d}-{span}-{now:%Y%m%dT%H%M%SZ}-{print_of_run[:6]}"

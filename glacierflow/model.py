@@ -166,6 +166,8 @@ class StepSettings(Record):
     keep_downloads: bool = False
     """download_flag: also keep the native-grid window that was read (Sentinel-2)."""
     quicklooks: bool = True
+    reprocess: bool = False
+    """Replace products that were made with other settings, instead of leaving them."""
     memory_mb: int | None = None
     request_timeout_s: float = 60.0
     request_attempts: int = 5

@@ -42,6 +42,9 @@ class Store(Protocol):
     def get(self, key: str) -> bytes | None:
         """The object's bytes, or None where there is none."""
 
+    def get_head(self, key: str, size: int) -> bytes | None:
+        """The object's first bytes, or None where there is none."""
+
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write the object whole; with ``if_absent`` only where there is none. True if written."""
 
@@ -77,6 +80,14 @@ class LocalStore:
         """Bytes of the file, or None."""
         try:
             return (self.root / key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def get_head(self, key: str, size: int) -> bytes | None:
+        """First bytes of the file, or None."""
+        try:
+            with (self.root / key).open("rb") as stream:
+                return stream.read(size)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
@@ -180,6 +191,14 @@ class S3Store:
             return body
         return None
 
+    def get_head(self, key: str, size: int) -> bytes | None:
+        """First bytes of the object by one ranged GET, or None."""
+        with self._errors(key, absent_is_none=True):
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes=0-{size - 1}")
+            body: bytes = answer["Body"].read()
+            return body
+        return None
+
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """One PutObject, conditional with ``if_absent``."""
         from botocore.exceptions import ClientError
@@ -240,6 +259,11 @@ class S3Store:
             code = error.response["Error"]["Code"]
             if absent_is_none and code in {"404", "NoSuchKey", "NotFound"}:
                 return
+            if code in {"AccessDenied", "403", "NoSuchBucket"}:
+                raise UsageError(
+                    f"{self.uri(key)}: S3 answers {code}",
+                    next_step="check that the bucket exists and that the role or profile may use it",
+                ) from error
             raise StoreError(f"{self.uri(key)}: S3 answers {code}") from error
         except (BotoCoreError, S3UploadFailedError) as error:
             raise StoreError(f"{self.uri(key)}: {error}") from error

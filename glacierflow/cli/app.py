@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-
 import typer
 from typer.exceptions import TyperException
 
@@ -34,7 +33,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(local.app, name="local")
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback shape
+def _version(value: bool) -> None:
     if value:
         typer.echo(f"glacierflow {__version__}")
         raise typer.Exit

@@ -1,0 +1,294 @@
+"""The step: one unit in, its products in the store. The only place where search, pixels and store meet.
+
+It knows no AWS words: the same function runs in a Batch child, in a plain process, anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glacierflow import cog, lineage
+from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError
+from glacierflow.grid import geobox_of
+from glacierflow.layout import Layout, RunLayout
+from glacierflow.model import Acquisition, LeftOut, Region, Scene, StepSettings, Unit
+from glacierflow.mosaic import first_valid, valid_share
+from glacierflow.quicklook import quicklook_png
+from glacierflow.read import Imagery, Pixels, scene_array
+from glacierflow.receipt import Counts, ProductRecord
+from glacierflow.search import Found, search_unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from glacierflow.aws import Cloud
+    from glacierflow.store import Store
+
+__all__ = ["Progress", "StepContext", "UnitResult", "process_unit"]
+
+_GRACE_S = 20.0
+"""Seconds the acquisition in hand may take after SIGTERM; AWS kills 30 s after it."""
+_THREADS = 2
+"""Chunks warped side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the step tells whoever listens."""
+
+    unit: Unit
+    done: int
+    total: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What all units of one attempt share."""
+
+    settings: StepSettings
+    store: Store
+    cloud: Cloud
+    run: RunLayout
+    stop: threading.Event
+    """Set when the process was asked to end."""
+    tell: Callable[[Progress], None]
+
+
+@dataclass
+class UnitResult:
+    """What became of one unit, kept up to date while it runs."""
+
+    number: int
+    """Place of the unit in its slot."""
+    found: int = 0
+    written: int = 0
+    skipped: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    products: list[ProductRecord] = field(default_factory=list)
+    failures: list[GlacierflowError] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_read: int = 0
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of a receipt."""
+        failed = len(self.failures)
+        return Counts(
+            found=self.found,
+            kept=self.written + self.skipped + failed,
+            written=self.written,
+            skipped=self.skipped,
+            failed=failed,
+        )
+
+
+def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitResult) -> None:
+    """Make all products of a unit that are not there yet; ``result`` tells the truth at any moment.
+
+    Raises:
+        InterruptedAttempt: the process was asked to stop; finished products are in the store.
+        UnavailableError, DataError: the search failed.
+        CredentialsError: imagery that needs credentials, and there are none.
+        StoreError: an output could not be written.
+    """
+    settings = context.settings
+    if unit.satellite == "landsat":
+        context.cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
+    start = time.perf_counter()
+    found = search_unit(unit, region, settings)
+    result.seconds["search"] = time.perf_counter() - start
+    result.found = found.items
+    result.left_out += found.left_out
+    context.tell(Progress(unit, 0, len(found.acquisitions), f"{found.items} STAC items found"))
+    work = _UnitWork(unit, region, context, result)
+    if found.acquisitions:
+        work.write_template()
+    try:
+        for number, acquisition in enumerate(found.acquisitions, 1):
+            if context.stop.is_set():
+                raise InterruptedAttempt(
+                    "asked to stop before the next acquisition; what is finished is saved"
+                )
+            text = work.acquire(acquisition)
+            context.tell(Progress(unit, number, len(found.acquisitions), text))
+    finally:
+        result.bytes_read = work.imagery.bytes_read
+        result.seconds.update(work.imagery.seconds)
+    work.write_tables(found)
+
+
+class _UnitWork:
+    """One unit's region, grid and destination."""
+
+    def __init__(self, unit: Unit, region: Region, context: StepContext, result: UnitResult) -> None:
+        self.unit, self.region, self.context, self.result = unit, region, context, result
+        self.settings, self.store = context.settings, context.store
+        self.layout = Layout(self.settings.base_path, self.settings.folder_structure)
+        self.geobox: GeoBox = geobox_of(region, unit.satellite)
+        keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
+        self.imagery = Imagery(context.cloud, self.settings, on_window=keep)
+
+    def acquire(self, acquisition: Acquisition) -> str:
+        """Make one product, or record why not; returns what happened in words."""
+        key = self.layout.product(self.unit.satellite, self.region.name, acquisition.stem)
+        there = self._what_is_there(key, acquisition)
+        if there is not None:
+            return there
+        try:
+            image = self._compute(acquisition)
+        except GlacierflowError as error:
+            if isinstance(error, InterruptedAttempt):
+                raise
+            self.result.failures.append(error)
+            self._leave_out(acquisition, "unreadable", error.message)
+            return f"{acquisition.stem}: failed: {error.message}"
+        coverage = valid_share(image)
+        minimum = self.settings.sentinel2_min_coverage if self.unit.satellite == "sentinel2" else 0.0
+        if coverage < minimum or coverage == 0.0:
+            reason = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
+            self._leave_out(
+                acquisition, "low_coverage", reason if coverage else "no valid pixel in the region"
+            )
+            return f"{acquisition.stem}: left out, {coverage:.1%} covered"
+        self._write(key, acquisition, image, coverage)
+        return f"{acquisition.stem}: written, {coverage:.1%} covered"
+
+    def _what_is_there(self, key: str, acquisition: Acquisition) -> str | None:
+        """Words if the product is there and stays; None if it is to be made."""
+        head = self.store.get_head(key, cog.HEAD_BYTES)
+        if head is None:
+            return None
+        made_by = cog.read_tags(head).get(lineage.PRODUCTION_TAG)
+        if made_by == lineage.production_hash(acquisition, self.region, self.settings):
+            self.result.skipped += 1
+            return f"{acquisition.stem}: already there"
+        if self.settings.reprocess:
+            return None
+        reason = f"{key} is there, made from other sources or with other settings; --reprocess replaces it"
+        self._leave_out(acquisition, "made_differently", reason)
+        return f"{acquisition.stem}: left as it is, made differently"
+
+    def _compute(self, acquisition: Acquisition) -> NDArray[np.uint16]:
+        """The mosaic in memory; after SIGTERM it has a grace period, then it is dropped."""
+
+        def compute() -> NDArray[np.uint16]:
+            images = [scene_array(scene, self.geobox, self.imagery) for scene in acquisition.scenes]
+            mosaic: NDArray[np.uint16] = (
+                first_valid(images).compute(scheduler="threads", num_workers=_THREADS).to_numpy()
+            )
+            return mosaic
+
+        pool = ThreadPoolExecutor(1, thread_name_prefix="acquisition")
+        try:
+            future = pool.submit(compute)
+            deadline = None
+            while not wait([future], timeout=0.2).done:
+                if self.context.stop.is_set():
+                    deadline = deadline or time.monotonic() + _GRACE_S
+                    if time.monotonic() > deadline:
+                        raise InterruptedAttempt(f"asked to stop; {acquisition.stem} was dropped unfinished")
+            return future.result()
+        finally:
+            pool.shutdown(wait=False)
+
+    def _write(self, key: str, acquisition: Acquisition, image: NDArray[np.uint16], coverage: float) -> None:
+        """Sidecars first, the product last: where a product is, everything of it is."""
+        start = time.perf_counter()
+        quicklook = None
+        if self.settings.quicklooks:
+            quicklook = self.context.run.quicklook(self.region.name, acquisition.stem)
+            self.store.put(quicklook, quicklook_png(image))
+        if self.unit.satellite == "sentinel2":
+            line = lineage.individual_line(acquisition).encode()
+            self.store.put(self.layout.individual_csv(self.region.name, acquisition.stem), line)
+        tags = lineage.product_tags(acquisition, self.region, self.settings, coverage=coverage)
+        size, sha256 = self._put_image(key, image, tags)
+        self.result.written += 1
+        self.result.products.append(
+            ProductRecord(
+                unit=self.result.number,
+                key=key,
+                acquisition=acquisition.key,
+                datetime=acquisition.datetime,
+                size=size,
+                sha256=sha256,
+                coverage=round(coverage, 6),
+                sources=tuple(scene.source_name for scene in acquisition.scenes),
+                quicklook=quicklook,
+            )
+        )
+        seconds = self.result.seconds
+        seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - start
+
+    def _put_image(self, key: str, image: NDArray[Any], tags: dict[str, str]) -> tuple[int, str]:
+        with _scratch() as folder:
+            path = folder / "image.tif"
+            cog.write_cog(path, image, self.geobox, tags)
+            self.store.put_file(key, path)
+            return path.stat().st_size, cog.file_sha256(path)
+
+    def write_template(self) -> None:
+        """An image of ones on the region's grid, for software that snaps to it."""
+        import numpy as np
+
+        key = self.layout.template(self.unit.satellite, self.region.name)
+        if not self.store.exists(key):
+            self._put_image(
+                key, np.ones(self.geobox.shape, np.uint8), {"GLACIERFLOW_REGION": self.region.name}
+            )
+
+    def write_tables(self, found: Found) -> None:
+        """Rebuild the files that many units share from the parts that each wrote alone."""
+        if self.unit.satellite == "sentinel2":
+            lines = self._texts(self.layout.individual_csv_prefix(self.region.name))
+            if lines:
+                self.store.put(
+                    self.layout.combined_csv(self.region.name), lineage.combine_lines(lines).encode()
+                )
+        elif found.acquisitions:
+            scenes = [scene for acquisition in found.acquisitions for scene in acquisition.scenes]
+            part = self.layout.query_part(self.region.name, self.unit.date1, self.unit.date2)
+            self.store.put(part, lineage.query_results(scenes, self.region).encode())
+            parts = self._texts(self.layout.query_parts_prefix(self.region.name))
+            table = lineage.combine_query_parts(parts)
+            self.store.put(self.layout.query_results(self.region.name), table.encode())
+
+    def _texts(self, prefix: str) -> list[str]:
+        contents = [self.store.get(entry.key) for entry in self.store.list(prefix)]
+        return [content.decode() for content in contents if content is not None]
+
+    def _leave_out(self, acquisition: Acquisition, code: str, reason: str) -> None:
+        self.result.left_out += [
+            LeftOut(item_id=scene.item_id, code=code, reason=reason) for scene in acquisition.scenes
+        ]
+
+    def _keep_window(self, scene: Scene, pixels: Pixels) -> None:
+        name = scene.source_name.removesuffix("_B08.tif")
+        key = self.layout.download(self.region.name, scene.datetime.year, name)
+        with _scratch() as folder:
+            path = folder / "window.tif"
+            cog.write_native_window(path, pixels.data, pixels.transform, pixels.epsg)
+            self.store.put_file(key, path)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for one file, gone afterwards; a full disk is a StoreError."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="glacierflow-") as folder:
+            yield Path(folder)
+    except (OSError, RasterioError) as error:
+        raise StoreError(f"an image could not be written to scratch space: {error}") from error

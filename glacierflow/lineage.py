@@ -1,0 +1,167 @@
+"""What a product was made from: GeoTIFF tags, and the CSVs that downstream steps read. Pure."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from glacierflow import __version__
+from glacierflow.model import Acquisition, Region, Scene, StepSettings
+
+__all__ = [
+    "PRODUCTION_TAG",
+    "combine_lines",
+    "combine_query_parts",
+    "individual_line",
+    "product_tags",
+    "production_hash",
+    "query_results",
+]
+
+PRODUCTION_TAG = "GLACIERFLOW_PRODUCTION"
+ACQUISITION_TAG = "GLACIERFLOW_ACQUISITION"
+
+ATTRIBUTION = {
+    "sentinel2": "Contains modified Copernicus Sentinel data",
+    "landsat": "Landsat Level-1 data courtesy of the U.S. Geological Survey",
+}
+
+_QUERY_COLUMNS = (
+    *("id", "bbox", "collection", "datetime", "eo:cloud_cover", "view:sun_azimuth", "view:sun_elevation"),
+    *("platform", "instruments", "view:off_nadir", "landsat:cloud_cover_land", "landsat:wrs_type"),
+    *("landsat:wrs_path", "landsat:wrs_row", "landsat:scene_id", "landsat:collection_category"),
+    *("landsat:collection_number", "landsat:correction", "proj:epsg", "proj:shape", "proj:transform"),
+    *("created", "updated", "geometry.type", "geometry.coordinates", "landsatlook_href", "s3_href"),
+    *("geometry", "geometry_intersect", "aoi_intersect_frac", "subset_id", "subset_id_no_collection"),
+)
+"""Columns of the predecessor's ``_stac_query_results.csv``, in its order, after the unnamed index."""
+
+
+def production_hash(acquisition: Acquisition, region: Region, settings: StepSettings) -> str:
+    """Hash of all that decides a product's pixels: sources, grid, resampling.
+
+    Equal hashes mean that the product need not be made again.
+    """
+    content = {
+        "sources": [[scene.source_name, scene.asset_key, scene.baseline] for scene in acquisition.scenes],
+        "bounds": region.bounds,
+        "resampling": settings.resampling,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def product_tags(
+    acquisition: Acquisition, region: Region, settings: StepSettings, *, coverage: float
+) -> dict[str, str]:
+    """Tags of a product's GeoTIFF.
+
+    Args:
+        acquisition: what it was made from, in merge order.
+        region: whose grid it is on.
+        settings: how it was made.
+        coverage: share of valid pixels, 0..1.
+    """
+    first = acquisition.scenes[0]
+    return {
+        PRODUCTION_TAG: production_hash(acquisition, region, settings),
+        ACQUISITION_TAG: acquisition.key,
+        "GLACIERFLOW_VERSION": __version__,
+        "GLACIERFLOW_REGION": region.name,
+        "GLACIERFLOW_RESAMPLING": settings.resampling,
+        "GLACIERFLOW_COVERAGE": f"{coverage:.4f}",
+        "GLACIERFLOW_PLATFORM": acquisition.platform,
+        "GLACIERFLOW_DATETIME": acquisition.datetime.isoformat(),
+        "GLACIERFLOW_SOURCES": json.dumps([_source(scene) for scene in acquisition.scenes]),
+        "ATTRIBUTION": f"{ATTRIBUTION[first.satellite]} {acquisition.datetime.year}",
+        "TIFFTAG_DATETIME": f"{acquisition.datetime:%Y:%m:%d %H:%M:%S}",
+    }
+
+
+def _source(scene: Scene) -> dict[str, Any]:
+    fields = {
+        "item": scene.item_id,
+        "collection": scene.collection,
+        "href": scene.href,
+        "baseline": scene.baseline,
+        "scale": scene.scale,
+        "offset": scene.offset,
+        "offset_applied": scene.offset_applied,
+        "cloud_cover": scene.cloud_cover,
+        "sun_azimuth": scene.sun_azimuth,
+        "sun_elevation": scene.sun_elevation,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def individual_line(acquisition: Acquisition) -> str:
+    """Stem, then the source tiles in merge order; no header, no newline, as downstream expects."""
+    return ",".join([acquisition.stem, *(scene.source_name for scene in acquisition.scenes)])
+
+
+def combine_lines(lines: Iterable[str]) -> str:
+    """All lineage lines in order of sensing time under the header ``0,1[,2...]``."""
+    rows = sorted((line.strip().split(",") for line in lines if line.strip()), key=_sensing_time)
+    width = max((len(row) for row in rows), default=0)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(range(width))
+    writer.writerows(row + [""] * (width - len(row)) for row in rows)
+    return text.getvalue()
+
+
+def _sensing_time(row: list[str]) -> tuple[str, str]:
+    """Third part of ``S2A_MSIL2A_20240715T152911_N0511_R068``."""
+    parts = row[0].split("_")
+    return (parts[2] if len(parts) > 2 else "", row[0])
+
+
+def query_results(scenes: Iterable[Scene], region: Region) -> str:
+    """Landsat items of one unit as CSV rows with the predecessor's columns."""
+    from shapely.geometry import Polygon, shape
+
+    rectangle = Polygon(region.outline)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["", *_QUERY_COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    ordered = sorted(scenes, key=lambda scene: (scene.datetime, scene.item_id))
+    for number, scene in enumerate(ordered):
+        footprint = shape(scene.footprint)
+        shared = footprint.intersection(rectangle)
+        known = {name: scene.properties.get(name) for name in _QUERY_COLUMNS}
+        writer.writerow(
+            known
+            | {
+                "": number,
+                "id": scene.item_id,
+                "collection": scene.collection,
+                "datetime": scene.properties.get("datetime"),
+                "proj:epsg": scene.epsg,
+                "geometry.type": scene.footprint["type"],
+                "geometry.coordinates": scene.footprint["coordinates"],
+                "s3_href": scene.href if scene.href.startswith("s3://") else "",
+                "geometry": footprint.wkt,
+                "geometry_intersect": shared.wkt,
+                "aoi_intersect_frac": shared.area / rectangle.area,
+                "subset_id": scene.stem,
+                "subset_id_no_collection": scene.stem[:14],
+            }
+        )
+    return text.getvalue()
+
+
+def combine_query_parts(parts: Iterable[str]) -> str:
+    """One table from the parts of all units: each item once, in order of time, numbered anew."""
+    rows: dict[str, dict[str, str]] = {}
+    for part in parts:
+        for row in csv.DictReader(io.StringIO(part)):
+            rows[row["id"]] = row
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["", *_QUERY_COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    for number, row in enumerate(sorted(rows.values(), key=lambda row: (row["subset_id"], row["id"]))):
+        writer.writerow(row | {"": str(number)})
+    return text.getvalue()

@@ -1,0 +1,52 @@
+"""A small picture of a product, for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["quicklook_png"]
+
+_LONGEST_SIDE = 512
+
+
+def quicklook_png(image: NDArray[Any]) -> bytes:
+    """An 8-bit PNG with alpha, stretched between the 2nd and 98th percentile of the valid pixels.
+
+    Args:
+        image: (rows, cols), 0 is nodata and becomes transparent.
+    """
+    import rasterio
+    from rasterio.io import MemoryFile
+
+    step = max(1, -(-max(image.shape) // _LONGEST_SIDE))
+    small = _block_means(image, step)
+    valid = small > 0
+    low, high = np.percentile(small[valid], [2, 98]) if valid.any() else (0.0, 1.0)
+    grey = np.clip((small - low) / max(high - low, 1.0) * 255, 0, 255).astype(np.uint8)
+    alpha = np.where(valid, 255, 0).astype(np.uint8)
+    profile = {"driver": "PNG", "dtype": "uint8", "count": 2, "height": grey.shape[0], "width": grey.shape[1]}
+    # A PNG has no place for a grid, and rasterio warns of files without one.
+    import warnings
+
+    with rasterio.Env(), MemoryFile() as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with memory.open(**profile) as target:
+            target.write(np.stack([grey, alpha]))
+        memory.seek(0)
+        data: bytes = memory.read()
+    return data
+
+
+def _block_means(image: NDArray[Any], step: int) -> NDArray[np.float64]:
+    """Means of valid pixels over blocks of ``step`` pixels; 0 where a block has none."""
+    rows, cols = (-(-size // step) * step for size in image.shape)
+    padded = np.zeros((rows, cols), np.float64)
+    padded[: image.shape[0], : image.shape[1]] = image
+    blocks = padded.reshape(rows // step, step, cols // step, step)
+    count = (blocks > 0).sum(axis=(1, 3))
+    return np.asarray(blocks.sum(axis=(1, 3)) / np.maximum(count, 1))

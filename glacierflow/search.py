@@ -1,0 +1,224 @@
+"""STAC search: a unit in, acquisitions and the reasons for everything left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from glacierflow.errors import DataError, UnavailableError
+from glacierflow.model import Acquisition, LeftOut, Region, Satellite, Scene, StepSettings, Unit
+from glacierflow.sensors import parse_item
+
+if TYPE_CHECKING:
+    from pystac_client.stac_api_io import StacApiIO
+
+__all__ = ["Found", "group_scenes", "search_unit"]
+
+_PAGE_SIZE = 100
+_RETRIED = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search gave."""
+
+    acquisitions: tuple[Acquisition, ...]
+    """In order of sensing time."""
+    left_out: tuple[LeftOut, ...]
+    items: int
+    """STAC items the API returned."""
+
+
+@dataclass(slots=True)
+class _Sorting:
+    kept: list[Scene] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def leave(self, scene: Scene, code: str, reason: str) -> None:
+        self.left_out.append(LeftOut(item_id=scene.item_id, code=code, reason=reason))
+
+
+def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
+    """Ask the STAC API for a unit's items and group them into acquisitions.
+
+    Both dates are included, to the last moment of the second.
+
+    Raises:
+        UnavailableError: the API did not answer after retries.
+        DataError: the API refused the search.
+    """
+    if unit.satellite == "sentinel2":
+        url, collection = settings.sentinel2_stac_url, settings.sentinel2_collection
+    else:
+        url, collection = settings.landsat_stac_url, settings.landsat_collection
+    interval = (
+        dt.datetime.combine(unit.date1, dt.time.min, dt.UTC),
+        dt.datetime.combine(unit.date2, dt.time(23, 59, 59, 999999), dt.UTC),
+    )
+    items = _fetch(url, collection, region.geometry, interval, settings)
+    parsed = [parse_item(item, unit.satellite) for item in items]
+    sorting = _Sorting(left_out=[entry for entry in parsed if isinstance(entry, LeftOut)])
+    scenes = [entry for entry in parsed if isinstance(entry, Scene)]
+    if unit.satellite == "sentinel2":
+        _keep_tiles(scenes, region, sorting)
+    else:
+        _keep_landsat(scenes, region, settings, sorting)
+    return Found(
+        group_scenes(sorting.kept, unit.satellite, region.mgrs_tiles), tuple(sorting.left_out), len(items)
+    )
+
+
+def _fetch(
+    url: str,
+    collection: str,
+    geometry: dict[str, Any],
+    interval: tuple[dt.datetime, dt.datetime],
+    settings: StepSettings,
+) -> list[dict[str, Any]]:
+    import requests
+    from pystac_client import Client
+    from pystac_client.exceptions import APIError
+
+    try:
+        with warnings.catch_warnings():
+            # An API that does not list its conformance classes still searches; a person cannot act on it.
+            warnings.simplefilter("ignore")
+            client = Client.open(url, stac_io=_stac_io(settings))
+            search = client.search(
+                collections=[collection], intersects=geometry, datetime=interval, limit=_PAGE_SIZE
+            )
+            found = list(search.items_as_dicts())
+    except APIError as error:
+        status = error.status_code
+        if status is not None and status < 500 and status not in _RETRIED:
+            raise DataError(f"the STAC API {url} refused the search ({status}): {error}") from error
+        raise UnavailableError(f"the STAC API {url} does not answer: {error}") from error
+    except (requests.RequestException, OSError) as error:
+        raise UnavailableError(
+            f"the STAC API {url} does not answer: {error}", next_step="try again later, or check the URL"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnavailableError(f"{url} does not answer as a STAC API: {error}") from error
+    # Items may move between pages while paging; the same one twice is one.
+    return list({item["id"]: item for item in found}.values())
+
+
+def _stac_io(settings: StepSettings) -> StacApiIO:
+    from pystac_client.stac_api_io import StacApiIO
+    from urllib3 import Retry
+
+    retries = Retry(
+        total=settings.request_attempts - 1,
+        backoff_factor=0.5,
+        backoff_jitter=0.5,
+        status_forcelist=_RETRIED,
+        allowed_methods=None,
+        respect_retry_after_header=True,
+    )
+    return StacApiIO(max_retries=retries, timeout=settings.request_timeout_s)
+
+
+def _keep_tiles(scenes: list[Scene], region: Region, sorting: _Sorting) -> None:
+    """Keep the region's own tiles, and of each tile's reprocessed duplicates the newest baseline."""
+    listed = []
+    for scene in scenes:
+        if scene.place in region.mgrs_tiles:
+            listed.append(scene)
+        else:
+            tiles = " ".join(region.mgrs_tiles)
+            sorting.leave(
+                scene, "tile_not_listed", f"tile {scene.place} is not among the region's tiles {tiles}"
+            )
+    for _, same in _by(listed, lambda scene: (scene.acquisition, scene.place)):
+        *older, newest = sorted(same, key=_age)
+        sorting.kept.append(newest)
+        for scene in older:
+            sorting.leave(
+                scene,
+                "superseded",
+                f"processing baseline {scene.baseline} is superseded by {newest.item_id} "
+                f"with baseline {newest.baseline}",
+            )
+
+
+def _age(scene: Scene) -> tuple[str, str, str]:
+    generated = str(scene.properties.get("s2:generation_time", scene.properties.get("updated", "")))
+    return scene.baseline or "", generated, scene.item_id
+
+
+def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, sorting: _Sorting) -> None:
+    """Keep wanted tiers and corrections with enough overlap; of one scene's versions the best."""
+    wanted = []
+    for scene in scenes:
+        tier = str(scene.properties.get("landsat:collection_category"))
+        correction = str(scene.properties.get("landsat:correction"))
+        overlap = _overlap(scene, region)
+        if tier not in settings.landsat_tiers:
+            accepted = ", ".join(settings.landsat_tiers)
+            sorting.leave(scene, "tier", f"tier {tier} is not among the wanted tiers {accepted}")
+        elif correction not in settings.landsat_corrections:
+            accepted = ", ".join(settings.landsat_corrections)
+            sorting.leave(scene, "correction", f"correction {correction} is not among {accepted}")
+        elif overlap < settings.landsat_min_overlap:
+            sorting.leave(
+                scene,
+                "low_overlap",
+                f"the footprint covers {overlap:.1%} of the region, "
+                f"less than {settings.landsat_min_overlap:.0%}",
+            )
+        else:
+            wanted.append(scene)
+    for _, same in _by(wanted, lambda scene: (scene.platform, scene.place, f"{scene.datetime:%Y%m%d}")):
+        # T1 sorts before T2 and both before RT; then the newest processing
+        ordered = sorted(same, key=lambda scene: str(scene.properties.get("created", "")), reverse=True)
+        best, *others = sorted(ordered, key=lambda s: {"T1": 0, "T2": 1}.get(_tier(s), 2))
+        sorting.kept.append(best)
+        for scene in others:
+            sorting.leave(scene, "superseded", f"another version of the scene is used: {best.item_id}")
+
+
+def _tier(scene: Scene) -> str:
+    return str(scene.properties.get("landsat:collection_category"))
+
+
+def _overlap(scene: Scene, region: Region) -> float:
+    """Share of the region's rectangle inside the footprint, both in longitude and latitude."""
+    from shapely.geometry import Polygon, shape
+
+    rectangle = Polygon(region.outline)
+    return float(shape(scene.footprint).intersection(rectangle).area / rectangle.area)
+
+
+def _by(scenes: list[Scene], key: Any) -> Iterable[tuple[Any, list[Scene]]]:  # noqa: ANN401 - sort keys
+    for value, group in itertools.groupby(sorted(scenes, key=key), key=key):
+        yield value, list(group)
+
+
+def group_scenes(
+    scenes: Iterable[Scene], satellite: Satellite, tiles: tuple[str, ...]
+) -> tuple[Acquisition, ...]:
+    """Scenes of one satellite pass together, in the region's tile order; passes in order of time.
+
+    Sentinel-2 groups by datatake, never by day: at 80 N a place is seen by several orbits on one day.
+    """
+    order = {tile: place for place, tile in enumerate(tiles)}
+    acquisitions = []
+    for key, group in _by(list(scenes), lambda scene: scene.acquisition):
+        merged = sorted(group, key=lambda scene: (order.get(scene.place, len(order)), scene.item_id))
+        first = merged[0]
+        # Tiles of one datatake may differ in baseline; the name carries the newest.
+        newest = max(merged, key=lambda scene: scene.baseline or "") if satellite == "sentinel2" else first
+        acquisitions.append(
+            Acquisition(
+                key=key,
+                stem=newest.stem,
+                datetime=min(scene.datetime for scene in merged),
+                platform=first.platform,
+                scenes=tuple(merged),
+            )
+        )
+    return tuple(sorted(acquisitions, key=lambda acquisition: (acquisition.datetime, acquisition.key)))

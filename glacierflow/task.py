@@ -1,0 +1,245 @@
+"""A child: environment in, one slot processed, receipt written, exit code out.
+
+``python -m glacierflow.task`` reads ``GLACIERFLOW_MANIFEST`` (an s3:// URI or a path) and
+``AWS_BATCH_JOB_ARRAY_INDEX``, or ``GLACIERFLOW_INDEX`` for a plain job; ``GLACIERFLOW_SLOT_OFFSET`` is added.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import platform
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from glacierflow import __version__
+from glacierflow.aws import Cloud
+from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
+from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
+from glacierflow.layout import RunLayout
+from glacierflow.manifest import Manifest
+from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
+from glacierflow.store import Store, open_store, split_s3_uri
+
+__all__ = ["cloud_of_child", "main", "process_slot", "read_manifest", "slot_of_child"]
+
+log = logging.getLogger("glacierflow")
+
+EXIT_DONE, EXIT_USAGE, EXIT_DATA, EXIT_BUG, EXIT_AGAIN = 0, 64, 65, 70, 75
+
+
+def main() -> int:
+    """Process the slot that the environment names; returns the exit code of the child."""
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        cloud = cloud_of_child(os.environ)
+        manifest = read_manifest(os.environ.get("GLACIERFLOW_MANIFEST", ""), cloud)
+        slot = slot_of_child(os.environ)
+        receipt = process_slot(manifest, slot, open_store(manifest.store, cloud), cloud, stop=stop)
+    except GlacierflowError as error:
+        log.error("%s", error.message)
+        if error.next_step:
+            log.error("next: %s", error.next_step)
+        return error.exit_code
+    return receipt.exit_code
+
+
+def cloud_of_child(environ: Mapping[str, str]) -> Cloud:
+    """The cloud a child runs in: its role's credentials, or the embedded cloud's."""
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-west-2"
+    return Cloud(region=region, embedded=environ.get("GLACIERFLOW_EMBEDDED") == "1")
+
+
+def read_manifest(where: str, cloud: Cloud) -> Manifest:
+    """The manifest at an s3:// URI or a path.
+
+    Raises:
+        UsageError: it is not named, not there, or not a manifest.
+    """
+    if not where:
+        raise UsageError(
+            "GLACIERFLOW_MANIFEST is not set", next_step="set it to the s3:// URI or path of a manifest.json"
+        )
+    if where.startswith("s3://"):
+        bucket, key = split_s3_uri(where)
+        content = open_store(f"s3://{bucket}", cloud).get(key)
+    else:
+        path = Path(where)
+        content = path.read_bytes() if path.is_file() else None
+    if content is None:
+        raise UsageError(f"GLACIERFLOW_MANIFEST = {where}: there is no such object")
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where} is not a manifest: {place}: {first['msg']}") from error
+
+
+def slot_of_child(environ: Mapping[str, str]) -> int:
+    """Offset plus array index; an array child has Batch's own variable, everything else ours.
+
+    Raises:
+        UsageError: neither variable is set, or one is not a number.
+    """
+    index = environ.get("AWS_BATCH_JOB_ARRAY_INDEX", environ.get("GLACIERFLOW_INDEX"))
+    if index is None:
+        raise UsageError(
+            "neither AWS_BATCH_JOB_ARRAY_INDEX nor GLACIERFLOW_INDEX is set",
+            next_step="set GLACIERFLOW_INDEX to the slot to process, counted from 0",
+        )
+    offset = environ.get("GLACIERFLOW_SLOT_OFFSET", "0")
+    for name, value in (("array index", index), ("GLACIERFLOW_SLOT_OFFSET", offset)):
+        if not value.isdecimal():
+            raise UsageError(f"{name} = {value} is not a whole number from 0")
+    return int(offset) + int(index)
+
+
+def process_slot(
+    manifest: Manifest,
+    slot: int,
+    store: Store,
+    cloud: Cloud,
+    *,
+    stop: threading.Event,
+    tell: Callable[[Progress], None] | None = None,
+) -> Receipt:
+    """Process all units of a slot and leave two objects: one when it starts, one when it ends.
+
+    Raises:
+        UsageError: the run has no such slot, or the store refuses to be written.
+        StoreError: the receipt itself could not be written.
+    """
+    units = manifest.units_of(slot)
+    run = RunLayout(manifest.run_id)
+    started = _start(manifest, slot, store, run)
+    log.info("run %s slot %d attempt %d", manifest.run_id, slot, started.attempt)
+    context = StepContext(manifest.settings, store, cloud, run, stop, tell or _log_progress)
+    results = [UnitResult(number) for number in range(len(units))]
+    error: Exception | None = None
+    try:
+        for unit, result in zip(units, results, strict=True):
+            log.info("%s %s %s to %s", unit.satellite, unit.region, unit.date1, unit.date2)
+            process_unit(unit, manifest.regions[unit.region], context, result)
+    except GlacierflowError as expected:
+        error = expected
+    except Exception as bug:
+        log.exception("this is a bug in glacierflow")
+        error = bug
+    receipt = _receipt(started, results, error)
+    store.put(run.receipt(slot, started.attempt, receipt.outcome), _json(receipt))
+    (log.error if receipt.exit_code else log.info)("%s: %s", receipt.outcome, receipt.error or receipt.counts)
+    return receipt
+
+
+def _start(manifest: Manifest, slot: int, store: Store, run: RunLayout) -> Started:
+    """Claim an attempt number: Batch's own where it is free, else the next free one."""
+    attempt = int(os.environ.get("AWS_BATCH_JOB_ATTEMPT", "1"))
+    while True:
+        started = Started(
+            run_id=manifest.run_id,
+            slot=slot,
+            attempt=attempt,
+            units=manifest.units_of(slot),
+            started_at=dt.datetime.now(dt.UTC),
+            host=platform.node(),
+            code_version=__version__,
+            image_digest=manifest.image_digest,
+            batch=_place(os.environ),
+        )
+        if store.put(run.started(slot, attempt), _json(started), if_absent=True):
+            return started
+        attempt += 1
+
+
+def _place(environ: Mapping[str, str]) -> BatchPlace:
+    attempt = environ.get("AWS_BATCH_JOB_ATTEMPT")
+    return BatchPlace(
+        job_id=environ.get("AWS_BATCH_JOB_ID"),
+        job_queue=environ.get("AWS_BATCH_JQ_NAME"),
+        compute_environment=environ.get("AWS_BATCH_CE_NAME"),
+        attempt=int(attempt) if attempt else None,
+    )
+
+
+def _receipt(started: Started, results: Sequence[UnitResult], error: Exception | None) -> Receipt:
+    counts = _sum_counts(results)
+    outcome, exit_code, sentence = _outcome(results, counts, error)
+    seconds: dict[str, float] = {}
+    for result in results:
+        for phase, value in result.seconds.items():
+            seconds[phase] = round(seconds.get(phase, 0.0) + value, 3)
+    return Receipt(
+        **started.model_dump(),
+        ended_at=dt.datetime.now(dt.UTC),
+        outcome=outcome,
+        exit_code=exit_code,
+        counts=counts,
+        left_out=tuple(entry for result in results for entry in result.left_out),
+        products=tuple(product for result in results for product in result.products),
+        error=sentence,
+        seconds=seconds,
+        bytes_read=sum(result.bytes_read for result in results),
+        # Linux counts kilobytes
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )
+
+
+def _outcome(
+    results: Sequence[UnitResult], counts: Counts, error: Exception | None
+) -> tuple[Outcome, int, str | None]:
+    """Outcome, exit code and sentence of an attempt.
+
+    A scene that cannot be read is that scene's failure (``partial``, exit 0); only where nothing at all came
+    out of a slot does the worst of its failures decide.
+    """
+    if isinstance(error, InterruptedAttempt):
+        return "interrupted", EXIT_AGAIN, error.message
+    if isinstance(error, UnavailableError | StoreError):
+        return "unavailable", EXIT_AGAIN, error.message
+    if isinstance(error, GlacierflowError):
+        return "failed", error.exit_code, error.message
+    if error is not None:
+        return "failed", EXIT_BUG, f"a bug in glacierflow: {type(error).__name__}: {error}"
+    failures = [failure for result in results for failure in result.failures]
+    if not failures:
+        return ("done" if counts.kept else "no_data"), EXIT_DONE, None
+    sentence = f"{len(failures)} of {counts.kept} acquisitions could not be read: {failures[0].message}"
+    if counts.written or counts.skipped:
+        return "partial", EXIT_DONE, sentence
+    if all(isinstance(failure, UnavailableError) for failure in failures):
+        return "unavailable", EXIT_AGAIN, sentence
+    code = EXIT_USAGE if any(isinstance(failure, UsageError) for failure in failures) else EXIT_DATA
+    return "failed", code, sentence
+
+
+def _sum_counts(results: Sequence[UnitResult]) -> Counts:
+    fields = ("found", "kept", "written", "skipped", "failed")
+    return Counts(**{name: sum(getattr(result.counts, name) for result in results) for name in fields})
+
+
+def _log_progress(progress: Progress) -> None:
+    log.info("%s %d/%d %s", progress.unit.region, progress.done, progress.total, progress.text)
+
+
+def _json(record: Started) -> bytes:
+    return record.model_dump_json(indent=1).encode()
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    # An acquisition dropped after SIGTERM may still hold a thread; nothing waits for it.
+    os._exit(code)

@@ -93,7 +93,7 @@ def _fetch(
             )
             found = list(search.items_as_dicts())
     except APIError as error:
-        status = error.status_code
+        status = getattr(error, "status_code", None)  # set only where the API answered
         if status is not None and status < 500 and status not in _RETRIED:
             raise DataError(f"the STAC API {url} refused the search ({status}): {error}") from error
         raise UnavailableError(f"the STAC API {url} does not answer: {error}") from error

@@ -45,7 +45,7 @@ def parse_item(item: dict[str, Any], satellite: Satellite) -> Scene | LeftOut:
         return _sentinel2(item) if satellite == "sentinel2" else _landsat(item)
     except _Unusable as unusable:
         return LeftOut(item_id=item_id, code=unusable.code, reason=unusable.reason)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
         # pydantic's report spans lines; its first names the field
         what = f"{type(error).__name__} {str(error).splitlines()[0]}"
         return LeftOut(item_id=item_id, code="malformed_item", reason=f"the STAC item is malformed: {what}")

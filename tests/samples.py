@@ -1,0 +1,73 @@
+"""Real data beside the checkout, and small made-up values, for all tests."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+from pyproj import Transformer
+
+from glacierflow.model import Region, Unit
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+REAL = SHARED / "data" / "real"
+ITEMS = SHARED / "data" / "stac_items"
+
+
+def read_item(path: Path) -> dict[str, Any]:
+    item: dict[str, Any] = json.loads(path.read_text())
+    return item
+
+
+def recorded_items(folder: str) -> list[dict[str, Any]]:
+    """Recorded items of a folder below stac_items; a clear failure where the data is not there."""
+    paths = sorted((ITEMS / folder).glob("*.json"))
+    assert paths, f"the recorded STAC items are not there: {ITEMS / folder}"
+    return [read_item(path) for path in paths]
+
+
+def make_region(
+    name: str = "900_test",
+    tiles: tuple[str, ...] = ("33UUU",),
+    bounds: tuple[float, float, float, float] = (3525300, -2236200, 3534300, -2227200),
+    index: int = 0,
+) -> Region:
+    xmin, ymin, xmax, ymax = bounds
+    transform = Transformer.from_crs(3413, 4326, always_xy=True).transform
+    corners = [(xmin, ymin), (xmax, ymin), (xmax, ymax), (xmin, ymax), (xmin, ymin)]
+    outline = tuple(transform(x, y) for x, y in corners)
+    return Region(
+        name=name,
+        index=index,
+        mgrs_tiles=tiles,
+        xmin=xmin,
+        ymin=ymin,
+        xmax=xmax,
+        ymax=ymax,
+        outline=outline,
+    )
+
+
+def real_region(name: str) -> Region:
+    """A region of the real archive."""
+    with (REAL / "regions.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            if row["region"] == name:
+                bounds = (float(row["xmin"]), float(row["ymin"]), float(row["xmax"]), float(row["ymax"]))
+                return make_region(name, tuple(row["mgrs_tiles"].split()), bounds)
+    msg = f"{name} is not in {REAL / 'regions.csv'}"
+    raise LookupError(msg)
+
+
+def make_unit(region: str = "900_test", satellite: str = "sentinel2") -> Unit:
+    return Unit.model_validate(
+        {
+            "satellite": satellite,
+            "region": region,
+            "date1": dt.date(2016, 5, 1),
+            "date2": dt.date(2016, 6, 30),
+        }
+    )

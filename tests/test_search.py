@@ -1,0 +1,222 @@
+"""Grouping, duplicates and left-out reasons; the STAC API itself is played by a real HTTP server."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from samples import REAL, make_region, make_unit, read_item, real_region
+
+from glacierflow.errors import DataError, UnavailableError
+from glacierflow.model import Scene, StepSettings, Unit
+from glacierflow.search import Found, group_scenes, search_unit
+from glacierflow.sensors import parse_item
+
+
+class Api:
+    """A STAC API with one answer a page, and faults on demand."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.page_size = 1
+        self.faults: list[int] = []
+        """Statuses of the next answers to /search."""
+        self.searches: list[dict[str, Any]] = []
+        self.raw: bytes | None = None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def send(self, status: int, body: Any) -> None:
+                data = outer.raw if outer.raw is not None else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                link = {"rel": "search", "href": f"{outer.url}/search", "method": "POST"}
+                conforms = [f"https://api.stacspec.org/v1.0.0/{name}" for name in ("core", "item-search")]
+                catalog = {"type": "Catalog", "id": "test", "stac_version": "1.0.0", "description": "test"}
+                self.send(200, catalog | {"conformsTo": conforms, "links": [link]})
+
+            def do_POST(self) -> None:
+                query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.searches.append(query)
+                if outer.faults:
+                    self.send(outer.faults.pop(0), {"code": "fault", "description": "on purpose"})
+                    return
+                start = int(query.get("token", 0))
+                end = start + outer.page_size
+                links = []
+                if end < len(outer.items):
+                    body = query | {"token": str(end)}
+                    links.append(
+                        {"rel": "next", "href": f"{outer.url}/search", "method": "POST", "body": body}
+                    )
+                features = outer.items[start:end]
+                self.send(200, {"type": "FeatureCollection", "features": features, "links": links})
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    yield api
+    api.server.shutdown()
+    api.server.server_close()
+
+
+def berlin(number: int = 0) -> dict[str, Any]:
+    return read_item(sorted((REAL / "sentinel-2-l2a").glob("*/*.json"))[number])
+
+
+def yahtse(number: int = 0) -> dict[str, Any]:
+    return read_item(sorted((REAL / "landsat-c2l1").glob("*/*.json"))[number])
+
+
+def retile(item: dict[str, Any], tile: str, baseline: str = "0202", sequence: int = 0) -> dict[str, Any]:
+    """The same pass over another tile, or in another processing baseline."""
+    item = copy.deepcopy(item)
+    uri = item["properties"]["s2:product_uri"]
+    uri = uri.replace("T33UUU", f"T{tile}").replace("N0202", f"N{baseline}")
+    item["properties"]["s2:product_uri"] = uri
+    item["id"] = f"S2A_{tile}_20160529_{sequence}_L2A"
+    return item
+
+
+def search(api: Api, unit: Unit, *, tiles: tuple[str, ...] = ("33UUU",), **settings: Any) -> Found:
+    region = make_region(tiles=tiles) if unit.satellite == "sentinel2" else real_region("901_Yahtse")
+    chosen = StepSettings(
+        sentinel2_stac_url=api.url, landsat_stac_url=api.url, request_attempts=3, **settings
+    )
+    return search_unit(unit, region, chosen)
+
+
+def codes(found: Found) -> dict[str, str]:
+    return {entry.item_id: entry.code for entry in found.left_out}
+
+
+def test_all_pages_are_read_and_the_last_day_is_included(api: Api) -> None:
+    api.items = [berlin(0), berlin(1)]
+    found = search(api, make_unit())
+    assert [acquisition.key for acquisition in found.acquisitions] == [
+        "S2A_20160529T101032_R022",
+        "S2A_20160608T101032_R022",
+    ]
+    assert found.items == 2
+    assert len(api.searches) == 2
+    assert api.searches[0]["collections"] == ["sentinel-2-l2a"]
+    first, last = api.searches[0]["datetime"].split("/")
+    assert first == "2016-05-01T00:00:00Z"
+    assert dt.datetime.fromisoformat(last) >= dt.datetime(2016, 6, 30, 23, 59, 59, tzinfo=dt.UTC)
+
+
+def test_tiles_of_one_datatake_are_merged_in_the_regions_order(api: Api) -> None:
+    one = retile(berlin(), "32UQD")
+    one["properties"]["datetime"] = "2016-05-29T10:10:47.000Z"
+    api.items = [berlin(), one]
+    found = search(api, make_unit(), tiles=("32UQD", "33UUU"))
+    (acquisition,) = found.acquisitions
+    assert [scene.place for scene in acquisition.scenes] == ["32UQD", "33UUU"]
+    assert acquisition.datetime == dt.datetime(2016, 5, 29, 10, 10, 32, 27000, dt.UTC)
+
+
+def test_of_two_baselines_the_newest_is_kept_and_the_other_recorded(api: Api) -> None:
+    newer = retile(berlin(), "33UUU", "0500", 1)
+    api.items = [newer, berlin()]
+    found = search(api, make_unit())
+    (acquisition,) = found.acquisitions
+    assert [scene.item_id for scene in acquisition.scenes] == [newer["id"]]
+    assert acquisition.stem == "S2A_MSIL2A_20160529T101032_N0500_R022"
+    assert codes(found) == {"S2A_33UUU_20160529_0_L2A": "superseded"}
+    assert newer["id"] in found.left_out[0].reason
+
+
+def test_a_tile_that_is_not_listed_is_left_out_by_name(api: Api) -> None:
+    api.items = [berlin(), retile(berlin(), "32UQD")]
+    found = search(api, make_unit())
+    assert codes(found) == {"S2A_32UQD_20160529_0_L2A": "tile_not_listed"}
+
+
+def test_two_passes_on_one_day_stay_apart() -> None:
+    scene = parse_item(berlin(), "sentinel2")
+    assert isinstance(scene, Scene)
+    later = scene.model_copy(update={"acquisition": "S2B_20160529T115032_R108", "item_id": "b"})
+    assert len(group_scenes([scene, later], "sentinel2", ("33UUU",))) == 2
+
+
+def test_landsat_tiers_corrections_overlap_and_versions(api: Api) -> None:
+    def variant(item_id: str, **properties: Any) -> dict[str, Any]:
+        item = yahtse()
+        item["id"] = item_id
+        item["properties"] |= properties
+        return item
+
+    far = variant("far", **{"landsat:wrs_row": "019"})
+    far["geometry"] = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
+    api.items = [
+        yahtse(),
+        variant("real-time", **{"landsat:collection_category": "RT"}),
+        variant("systematic", **{"landsat:correction": "L1GS"}),
+        variant("twin", created="2020-01-01T00:00:00Z"),
+        variant("tier-two", **{"landsat:collection_category": "T2", "created": "2025-01-01T00:00:00Z"}),
+        far,
+    ]
+    unit = make_unit("901_Yahtse", "landsat")
+    found = search(api, unit)
+    (acquisition,) = found.acquisitions
+    assert acquisition.scenes[0].item_id == yahtse()["id"]
+    assert codes(found) == {
+        "real-time": "tier",
+        "systematic": "correction",
+        "twin": "superseded",
+        "tier-two": "superseded",
+        "far": "low_overlap",
+    }
+    assert "0.0%" in next(e.reason for e in found.left_out if e.item_id == "far")
+
+
+def test_a_busy_api_is_asked_again(api: Api) -> None:
+    api.items = [berlin()]
+    api.faults = [503, 429]
+    assert len(search(api, make_unit()).acquisitions) == 1
+    assert len(api.searches) == 3
+
+
+def test_an_api_that_stays_down_is_unavailable(api: Api) -> None:
+    api.faults = [503] * 10
+    with pytest.raises(UnavailableError, match="does not answer"):
+        search(api, make_unit())
+    assert len(api.searches) == 3
+
+
+def test_a_refused_search_is_bad_data_and_not_repeated(api: Api) -> None:
+    api.faults = [400]
+    with pytest.raises(DataError, match="refused the search"):
+        search(api, make_unit())
+    assert len(api.searches) == 1
+
+
+def test_a_page_that_is_no_stac_api_says_so(api: Api) -> None:
+    api.raw = b"<html>maintenance</html>"
+    with pytest.raises(UnavailableError, match="does not answer as a STAC API"):
+        search(api, make_unit())
+
+
+def test_nobody_listening_is_unavailable() -> None:
+    settings = StepSettings(sentinel2_stac_url="http://127.0.0.1:9", request_attempts=1)
+    with pytest.raises(UnavailableError):
+        search_unit(make_unit(), make_region(), settings)

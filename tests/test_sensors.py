@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from samples import REAL, read_item, recorded_items
+
+from glacierflow.model import LeftOut, Scene
+from glacierflow.sensors import parse_item
+
+
+def landsat() -> dict[str, Any]:
+    return copy.deepcopy(
+        next(
+            item
+            for item in recorded_items("landsatlook/landsat-c2l1")
+            if item["id"] == "LC09_L1TP_138041_20221013_20230326_02_T1"
+        )
+    )
+
+
+def usable(item: dict[str, Any], satellite: Any) -> Scene:
+    scene = parse_item(item, satellite)
+    assert isinstance(scene, Scene), scene
+    return scene
+
+
+def refused(item: dict[str, Any], satellite: Any) -> LeftOut:
+    left_out = parse_item(item, satellite)
+    assert isinstance(left_out, LeftOut), left_out
+    return left_out
+
+
+@pytest.mark.parametrize(("folder", "count"), [("sentinel-2-l2a", 17), ("sentinel-2-c1-l2a", 20)])
+def test_every_recorded_level2a_item_is_usable(folder: str, count: int) -> None:
+    items = recorded_items(f"earth-search-v1/{folder}")
+    scenes = [usable(item, "sentinel2") for item in items]
+    assert len(scenes) == count
+    for item, scene in zip(items, scenes, strict=True):
+        properties, asset = item["properties"], item["assets"]["nir"]
+        uri = properties["s2:product_uri"]
+        assert scene.stem == uri[:37]
+        assert scene.source_name == uri.replace(".SAFE", "_B08.tif")
+        assert scene.place == properties["grid:code"].removeprefix("MGRS-")
+        assert scene.epsg == properties["proj:epsg"]
+        assert scene.transform == tuple(asset["proj:transform"])
+        assert scene.shape == (10980, 10980)
+        assert scene.href == asset["href"]
+        assert scene.baseline == properties["s2:processing_baseline"]
+        assert (scene.scale, scene.offset) == (0.0001, -0.1)
+        # the datatake id is an independent statement of platform, sensing time and orbit
+        mission, sensing, *_ = properties["s2:datatake_id"].removeprefix("G").split("_")
+        assert scene.acquisition.startswith(f"{mission}_{sensing}_R")
+
+
+def test_the_offset_flag_is_recorded_only_where_the_item_has_it() -> None:
+    flags = {usable(i, "sentinel2").offset_applied for i in recorded_items("earth-search-v1/sentinel-2-l2a")}
+    assert flags == {True}
+    flags = {
+        usable(i, "sentinel2").offset_applied for i in recorded_items("earth-search-v1/sentinel-2-c1-l2a")
+    }
+    assert flags == {None}
+
+
+def test_recorded_landsat_items_are_usable_but_for_mss() -> None:
+    items = recorded_items("landsatlook/landsat-c2l1")
+    parsed = [parse_item(item, "landsat") for item in items]
+    scenes = [(item, scene) for item, scene in zip(items, parsed, strict=True) if isinstance(scene, Scene)]
+    assert len(scenes) == 46
+    for item, scene in scenes:
+        pan = item["assets"]["pan"]
+        assert scene.asset_key == "pan"
+        assert scene.href == pan["alternate"]["s3"]["href"]
+        assert scene.requester_pays
+        # pan's own grid, not the item's
+        assert scene.transform == tuple(pan["proj:transform"])
+        assert scene.transform != tuple(item["properties"]["proj:transform"])
+        when = item["properties"]["datetime"][:19].translate(str.maketrans("", "", "-:T"))
+        assert scene.stem == f"{when}_{item['properties']['landsat:scene_id']}_{item['id']}"
+    left = {entry.item_id: entry for entry in parsed if isinstance(entry, LeftOut)}
+    assert {item_id[:4] for item_id in left} == {"LM01", "LM02", "LM05"}
+    assert {entry.code for entry in left.values()} == {"mss"}
+    # LANDSAT_5 with an asset nir08, and yet MSS
+    assert "MSS" in left["LM05_L1GS_001001_19850524_20210918_02_T2"].reason
+
+
+def test_other_collections_are_refused_with_their_name() -> None:
+    for folder, satellite in [
+        ("earth-search-v1/sentinel-2-l1c", "sentinel2"),
+        ("landsatlook/landsat-c2l2-sr", "landsat"),
+    ]:
+        for item in recorded_items(folder):
+            entry = refused(item, satellite)
+            assert entry.code == "wrong_collection"
+            assert item["collection"] in entry.reason
+
+
+def test_thematic_mapper_uses_its_near_infrared_band_on_the_items_grid() -> None:
+    item = landsat()
+    item["id"] = "LT05_L1TP_138041_19950801_20200912_02_T1"
+    item["properties"] |= {"platform": "LANDSAT_5", "instruments": ["TM"]}
+    del item["assets"]["pan"]
+    scene = usable(item, "landsat")
+    assert scene.asset_key == "nir08"
+    assert scene.transform == tuple(item["properties"]["proj:transform"])
+    assert scene.shape == tuple(item["properties"]["proj:shape"])
+    assert scene.href.endswith("_B5.TIF")
+
+
+def test_the_real_archive_parses() -> None:
+    for satellite, folder in [("sentinel2", "sentinel-2-l2a"), ("landsat", "landsat-c2l1")]:
+        paths = sorted((REAL / folder).glob("*/*.json"))
+        assert len(paths) == 2, f"the real archive is not there: {REAL}"
+        for path in paths:
+            usable(read_item(path), satellite)
+
+
+def test_pystacs_migrated_projection_code_is_understood() -> None:
+    item = landsat()
+    item["properties"]["proj:code"] = f"EPSG:{item['properties'].pop('proj:epsg')}"
+    assert usable(item, "landsat").epsg == 32645
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda item: item["assets"].pop("pan"), "no_asset"),
+        (lambda item: item["properties"].pop("proj:epsg"), "no_projection"),
+        (lambda item: item["properties"].pop("datetime"), "malformed_item"),
+        (lambda item: item["properties"].update(datetime="yesterday"), "malformed_item"),
+        (lambda item: item.update(assets=None), "malformed_item"),
+        (lambda item: item["properties"].update(instruments=[]), "mss"),
+    ],
+)
+def test_a_damaged_item_is_left_out_with_a_reason(change: Any, code: str) -> None:
+    item = landsat()
+    change(item)
+    entry = refused(item, "landsat")
+    assert entry.code == code
+    assert entry.reason
+
+
+def test_a_name_that_is_no_level2a_product_is_refused() -> None:
+    item = copy.deepcopy(recorded_items("earth-search-v1/sentinel-2-l2a")[0])
+    item["properties"]["s2:product_uri"] = "S2A_MSIL2A_broken"
+    assert refused(item, "sentinel2").code == "unknown_name"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from http_servers import RangeServer
 from numpy.typing import NDArray
 from rasterio.enums import Resampling as Kernel
 from rasterio.vrt import WarpedVRT
@@ -161,56 +159,6 @@ def test_a_source_elsewhere_gives_nothing() -> None:
 
 
 # -- over HTTP, with faults --------------------------------------------------------------------------------
-
-
-class RangeServer:
-    """Static files with ranges; remembers bytes sent; answers a status for paths in ``faults``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.faults: dict[str, int] = {}
-        self.sent = 0
-        self.paths: list[str] = []
-        outer = self
-
-        class Handler(SimpleHTTPRequestHandler):
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
-                if self.path in outer.faults:
-                    self.send_error(outer.faults[self.path])
-                else:
-                    super().do_HEAD()
-
-            def do_GET(self) -> None:
-                outer.paths.append(self.path)
-                if self.path in outer.faults:
-                    self.send_error(outer.faults[self.path])
-                    return
-                file = Path(self.translate_path(self.path))
-                if not file.is_file():
-                    self.send_error(404)
-                    return
-                data = file.read_bytes()
-                wanted = self.headers.get("Range")
-                if wanted:
-                    first, last = wanted.removeprefix("bytes=").split("-")
-                    part = data[int(first) : min(int(last), len(data) - 1) + 1]
-                    self.send_response(206)
-                    end = int(first) + len(part) - 1
-                    self.send_header("Content-Range", f"bytes {first}-{end}/{len(data)}")
-                else:
-                    part = data
-                    self.send_response(200)
-                self.send_header("Content-Length", str(len(part)))
-                self.end_headers()
-                outer.sent += len(part)
-                self.wfile.write(part)
-
-        handler = functools.partial(Handler, directory=str(folder))
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture

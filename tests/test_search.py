@@ -4,71 +4,17 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from http_servers import Api
 from samples import REAL, make_region, make_unit, read_item, real_region
 
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.model import Scene, StepSettings, Unit
 from glacierflow.search import Found, group_scenes, search_unit
 from glacierflow.sensors import parse_item
-
-
-class Api:
-    """A STAC API with one answer a page, and faults on demand."""
-
-    def __init__(self) -> None:
-        self.items: list[dict[str, Any]] = []
-        self.page_size = 1
-        self.faults: list[int] = []
-        """Statuses of the next answers to /search."""
-        self.searches: list[dict[str, Any]] = []
-        self.raw: bytes | None = None
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def send(self, status: int, body: Any) -> None:
-                data = outer.raw if outer.raw is not None else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def do_GET(self) -> None:
-                link = {"rel": "search", "href": f"{outer.url}/search", "method": "POST"}
-                conforms = [f"https://api.stacspec.org/v1.0.0/{name}" for name in ("core", "item-search")]
-                catalog = {"type": "Catalog", "id": "test", "stac_version": "1.0.0", "description": "test"}
-                self.send(200, catalog | {"conformsTo": conforms, "links": [link]})
-
-            def do_POST(self) -> None:
-                query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.searches.append(query)
-                if outer.faults:
-                    self.send(outer.faults.pop(0), {"code": "fault", "description": "on purpose"})
-                    return
-                start = int(query.get("token", 0))
-                end = start + outer.page_size
-                links = []
-                if end < len(outer.items):
-                    body = query | {"token": str(end)}
-                    links.append(
-                        {"rel": "next", "href": f"{outer.url}/search", "method": "POST", "body": body}
-                    )
-                features = outer.items[start:end]
-                self.send(200, {"type": "FeatureCollection", "features": features, "links": links})
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture

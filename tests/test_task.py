@@ -1,0 +1,338 @@
+"""A child from environment to receipt: on real pixels, in a real process, and when things go wrong."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from http_servers import Api
+from samples import REAL, make_unit, read_item, real_region
+from test_read import real_scenes, truth
+
+from glacierflow import clip
+from glacierflow.aws import Cloud
+from glacierflow.errors import UsageError
+from glacierflow.layout import RunLayout
+from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
+from glacierflow.model import StepSettings
+from glacierflow.receipt import Receipt, Started
+from glacierflow.store import LocalStore
+from glacierflow.task import process_slot, read_manifest, slot_of_child
+
+
+def local_items(satellite: str) -> list[dict[str, Any]]:
+    """Items of the real archive whose assets are files on this disk."""
+    folder, key = {"sentinel2": ("sentinel-2-l2a", "nir"), "landsat": ("landsat-c2l1", "pan")}[satellite]
+    items = []
+    for path in sorted((REAL / folder).glob("*/*.json")):
+        item = read_item(path)
+        asset = item["assets"][key]
+        asset["href"] = str(path.parent / asset["href"])
+        asset.pop("alternate", None)
+        items.append(item)
+    assert len(items) == 2, f"the real archive is not there: {REAL}"
+    return items
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    api = Api()
+    api.items = local_items("sentinel2")
+    yield api
+    api.server.shutdown()
+    api.server.server_close()
+
+
+def make_manifest(api: Api, where: Path, satellite: str = "sentinel2", **settings: Any) -> Manifest:
+    region = real_region({"sentinel2": "902_Berlin", "landsat": "901_Yahtse"}[satellite])
+    chosen = StepSettings(
+        sentinel2_stac_url=api.url, landsat_stac_url=api.url, request_attempts=1, **settings
+    )
+    slots = ((make_unit(region.name, satellite),),)
+    mark = fingerprint(slots, chosen, None)
+    now = dt.datetime.now(dt.UTC)
+    return Manifest(
+        run_id=make_run_id(slots, {region.name: region}, mark, now),
+        created_at=now,
+        fingerprint=mark,
+        code_version="test",
+        catalogue_sha256="0" * 64,
+        regions={region.name: region},
+        settings=chosen,
+        slots=slots,
+        arrays=(ArrayRange(first_slot=0, size=1),),
+        store=str(where),
+    )
+
+
+def process(manifest: Manifest, stop: threading.Event | None = None) -> Receipt:
+    store = LocalStore(Path(manifest.store))
+    return process_slot(manifest, 0, store, Cloud(), stop=stop or threading.Event())
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def reasons(receipt: Receipt) -> dict[str, str]:
+    return {entry.item_id: entry.code for entry in receipt.left_out}
+
+
+def test_a_sentinel2_unit_leaves_everything_the_layout_promises(api: Api, tmp_path: Path) -> None:
+    manifest = make_manifest(api, tmp_path)
+    receipt = process(manifest)
+    assert (receipt.outcome, receipt.exit_code) == ("done", 0)
+    assert receipt.counts.model_dump() == {"found": 2, "kept": 2, "written": 2, "skipped": 0, "failed": 0}
+    base, run = "1_download_merge_and_clip/sentinel2", f"runs/{manifest.run_id}"
+    stems = [f"S2A_MSIL2A_{day}T101032_N0202_R022" for day in ("20160529", "20160608")]
+    assert files(tmp_path) == {
+        *(f"{base}/clipped/902_Berlin/{stem}.tif" for stem in stems),
+        *(f"{base}/metadata/individual_csv/902_Berlin/{stem}.csv" for stem in stems),
+        f"{base}/metadata/combined_csv/902_Berlin.csv",
+        f"{base}/template/902_Berlin.tif",
+        f"{run}/attempts/0/1.started.json",
+        f"{run}/attempts/0/1.done.json",
+        *(f"{run}/report/quicklooks/902_Berlin/{stem}.png" for stem in stems),
+    }
+    for scene, product in zip(real_scenes("sentinel2"), receipt.products, strict=True):
+        with rasterio.open(tmp_path / product.key) as image:
+            difference = np.abs(
+                image.read(1).astype(int) - truth(scene.href, real_region("902_Berlin"), "sentinel2")
+            )
+        assert (difference <= 1).mean() >= 0.999
+        assert difference.max() <= 3
+        assert (tmp_path / product.key).stat().st_size == product.size
+    assert receipt.bytes_read > 1_000_000
+    assert receipt.peak_memory_mb > 10
+    assert {"search", "read", "warp", "write"} <= set(receipt.seconds)
+
+
+def test_a_landsat_unit_leaves_products_template_and_query_results(api: Api, tmp_path: Path) -> None:
+    api.items = local_items("landsat")
+    receipt = process(make_manifest(api, tmp_path, "landsat"))
+    assert receipt.outcome == "done"
+    reference = tmp_path / "1_download_merge_and_clip/landsat/_reference"
+    with rasterio.open(reference / "901_Yahtse.tif") as template:
+        assert template.dtypes == ("uint8",)
+        assert template.shape == (400, 400)
+    with (reference / "901_Yahtse_stac_query_results.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 2
+    names = [Path(product.key).name for product in receipt.products]
+    assert names[0] == (
+        "20160718203706_LC80630182016200LGN00_LC08_L1TP_063018_20160718_20200906_02_T1_ortho.tif"
+    )
+
+
+def test_a_second_run_makes_only_what_is_missing(api: Api, tmp_path: Path) -> None:
+    first = process(make_manifest(api, tmp_path))
+    kept, removed = (tmp_path / product.key for product in first.products)
+    removed.unlink()
+    before = kept.stat().st_mtime_ns
+    second = process(make_manifest(api, tmp_path))
+    assert second.counts.model_dump() == {"found": 2, "kept": 2, "written": 1, "skipped": 1, "failed": 0}
+    assert kept.stat().st_mtime_ns == before
+    assert removed.is_file()
+
+
+def test_a_product_made_differently_stays_until_reprocess(api: Api, tmp_path: Path) -> None:
+    first = process(make_manifest(api, tmp_path, resampling="nearest"))
+    path = tmp_path / first.products[0].key
+    before = path.read_bytes()
+    second = process(make_manifest(api, tmp_path))
+    assert set(reasons(second).values()) == {"made_differently"}
+    assert path.read_bytes() == before
+    third = process(make_manifest(api, tmp_path, reprocess=True))
+    assert third.counts.written == 2
+    assert path.read_bytes() != before
+
+
+def test_download_flag_keeps_the_native_window(api: Api, tmp_path: Path) -> None:
+    process(make_manifest(api, tmp_path, keep_downloads=True))
+    folder = tmp_path / "1_download_merge_and_clip/sentinel2/download/2016/902_Berlin"
+    windows = sorted(folder.iterdir())
+    assert [path.name[:45] for path in windows] == [
+        "S2A_MSIL2A_20160529T101032_N0202_R022_T33UUU_",
+        "S2A_MSIL2A_20160608T101032_N0202_R022_T33UUU_",
+    ]
+    with rasterio.open(windows[0]) as window, rasterio.open(real_scenes("sentinel2")[0].href) as source:
+        assert window.crs.to_epsg() == 32633
+        wanted = rasterio.windows.from_bounds(*window.bounds, source.transform)
+        np.testing.assert_array_equal(window.read(1), source.read(1, window=wanted))
+
+
+def test_one_unreadable_scene_is_that_scenes_failure(api: Api, tmp_path: Path) -> None:
+    page = tmp_path / "page.tif"
+    page.write_text("<html>not an image</html>")
+    api.items[0]["assets"]["nir"]["href"] = str(page)
+    receipt = process(make_manifest(api, tmp_path / "out"))
+    assert (receipt.outcome, receipt.exit_code) == ("partial", 0)
+    assert reasons(receipt) == {"S2A_33UUU_20160529_0_L2A": "unreadable"}
+    assert receipt.error is not None
+    assert "page.tif" in receipt.error
+    assert len(receipt.products) == 1
+
+
+def test_a_unit_all_of_whose_scenes_fail_exits_65(api: Api, tmp_path: Path) -> None:
+    for item in api.items:
+        item["assets"]["nir"]["href"] = str(tmp_path / "gone.tif")
+    receipt = process(make_manifest(api, tmp_path / "out"))
+    assert (receipt.outcome, receipt.exit_code) == ("failed", 65)
+    assert receipt.counts.failed == 2
+
+
+def test_a_service_that_stays_down_is_worth_another_attempt(api: Api, tmp_path: Path) -> None:
+    api.faults = [503] * 5
+    receipt = process(make_manifest(api, tmp_path))
+    assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
+
+
+def test_nothing_found_is_done_with_no_data(api: Api, tmp_path: Path) -> None:
+    api.items = []
+    receipt = process(make_manifest(api, tmp_path))
+    assert (receipt.outcome, receipt.exit_code) == ("no_data", 0)
+
+
+def test_too_little_coverage_is_left_out_with_the_numbers(api: Api, tmp_path: Path) -> None:
+    receipt = process(make_manifest(api, tmp_path, sentinel2_min_coverage=1.1))
+    assert receipt.outcome == "no_data"
+    assert set(reasons(receipt).values()) == {"low_coverage"}
+    assert "100.0%" in receipt.left_out[0].reason
+    assert not list((tmp_path / "1_download_merge_and_clip/sentinel2").glob("clipped/**/*.tif"))
+
+
+def test_a_bug_leaves_a_receipt_and_exits_70(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        msg = "on purpose"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(clip, "geobox_of", broken)
+    receipt = process(make_manifest(api, tmp_path))
+    assert (receipt.outcome, receipt.exit_code) == ("failed", 70)
+    assert "RuntimeError: on purpose" in (receipt.error or "")
+
+
+def test_landsat_without_credentials_says_so_before_it_searches(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat"))
+    assert (receipt.outcome, receipt.exit_code) == ("failed", 64)
+    assert "requester-pays" in (receipt.error or "")
+    assert api.searches == []
+
+
+def test_asked_to_stop_before_the_first_acquisition(api: Api, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    receipt = process(make_manifest(api, tmp_path), stop)
+    assert (receipt.outcome, receipt.exit_code) == ("interrupted", 75)
+    assert receipt.counts.written == 0
+
+
+def test_a_second_attempt_takes_the_next_free_number(api: Api, tmp_path: Path) -> None:
+    manifest = make_manifest(api, tmp_path)
+    assert process(manifest).attempt == 1
+    assert process(manifest).attempt == 2
+
+
+# -- the real process --------------------------------------------------------------------------------------
+
+
+def child(manifest: Manifest, folder: Path, **environ: str) -> subprocess.Popen[str]:
+    path = folder / "manifest.json"
+    path.write_text(manifest.model_dump_json())
+    return subprocess.Popen(
+        [sys.executable, "-m", "glacierflow.task"],
+        env={**os.environ, "GLACIERFLOW_MANIFEST": str(path), "GLACIERFLOW_INDEX": "0", **environ},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_child_process_reads_its_environment(api: Api, tmp_path: Path) -> None:
+    manifest = make_manifest(api, tmp_path / "out")
+    process = child(
+        manifest, tmp_path, AWS_BATCH_JOB_ID="job:0", AWS_BATCH_JOB_ATTEMPT="2", AWS_BATCH_JQ_NAME="q"
+    )
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    started = Started.model_validate_json(
+        (tmp_path / "out" / RunLayout(manifest.run_id).started(0, 2)).read_text()
+    )
+    assert started.batch.job_id == "job:0"
+    assert started.batch.job_queue == "q"
+
+
+def test_sigterm_saves_what_is_finished_and_exits_75(api: Api, tmp_path: Path) -> None:
+    """A source that never answers holds the second acquisition; SIGTERM must not wait for it for ever."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api.items[1]["assets"]["nir"]["href"] = f"http://127.0.0.1:{silent.getsockname()[1]}/b.tif"
+        manifest = make_manifest(api, tmp_path / "out", request_timeout_s=600.0)
+        process = child(manifest, tmp_path)
+        clipped = tmp_path / "out/1_download_merge_and_clip/sentinel2/clipped/902_Berlin"
+        deadline = time.monotonic() + 60
+        while not list(clipped.glob("*.tif")):
+            assert time.monotonic() < deadline, "the first product did not appear"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    receipt = Receipt.model_validate_json(
+        (tmp_path / "out" / RunLayout(manifest.run_id).receipt(0, 1, "interrupted")).read_text()
+    )
+    assert receipt.counts.written == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({}, "neither AWS_BATCH_JOB_ARRAY_INDEX nor GLACIERFLOW_INDEX is set"),
+        ({"GLACIERFLOW_INDEX": "one"}, "array index = one is not a whole number"),
+        ({"GLACIERFLOW_INDEX": "1", "GLACIERFLOW_SLOT_OFFSET": "-2"}, "GLACIERFLOW_SLOT_OFFSET = -2"),
+    ],
+)
+def test_a_bad_index_is_named(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        slot_of_child(environ)
+
+
+def test_offset_and_array_index_add_up() -> None:
+    assert slot_of_child({"AWS_BATCH_JOB_ARRAY_INDEX": "7", "GLACIERFLOW_SLOT_OFFSET": "10000"}) == 10007
+
+
+def test_a_missing_or_broken_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="GLACIERFLOW_MANIFEST is not set"):
+        read_manifest("", Cloud())
+    with pytest.raises(UsageError, match="there is no such object"):
+        read_manifest(str(tmp_path / "gone.json"), Cloud())
+    (tmp_path / "broken.json").write_text('{"run_id": "x"}')
+    with pytest.raises(UsageError, match="is not a manifest: created_at"):
+        read_manifest(str(tmp_path / "broken.json"), Cloud())
+
+
+def test_a_slot_outside_the_run_is_refused(api: Api, tmp_path: Path) -> None:
+    manifest = make_manifest(api, tmp_path)
+    with pytest.raises(UsageError, match="slot 5 is outside the run"):
+        manifest.units_of(5)

@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from glacierflow import __version__
 from glacierflow.cli import batch, config, local, regions
+from glacierflow.cli.context import DryRunCommand
 from glacierflow.cli.run import run_command
 from glacierflow.cli.task import task_command
 from glacierflow.errors import GlacierflowError
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run")(run_command)
+app.command("run", cls=DryRunCommand)(run_command)
 app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")

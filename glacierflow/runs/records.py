@@ -1,110 +1,191 @@
-"""What a run left in the store: its manifest, its jobs, its receipts."""
+"""What a run leaves in the store besides its products: the manifest, its job records, its attempts."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import datetime as dt
+import difflib
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from glacierflow.errors import UsageError
-from glacierflow.layout import AttemptFile, RunLayout
+from glacierflow.errors import StoreError, UsageError
+from glacierflow.layout import RunLayout, runs_prefix
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
-from glacierflow.receipt import Receipt
+from glacierflow.receipt import Receipt, Started
+from glacierflow.store import Store
 
-if TYPE_CHECKING:
-    from glacierflow.store import Store
+__all__ = [
+    "Attempts",
+    "JobRecord",
+    "ReceiptReader",
+    "latest_run",
+    "list_attempts",
+    "read_jobs",
+    "read_run_manifest",
+    "write_job",
+]
 
-__all__ = ["Attempts", "JobRecord", "read_jobs", "read_run"]
-
-_READERS = 8
+_STAMP = re.compile(r"-(\d{8}T\d{6}Z)-[0-9a-f]{6}$")
 
 
 class JobRecord(Record):
-    """One submitted array or plain job."""
+    """One SubmitJob call that was answered."""
 
     number: int
+    """Place of its array in the manifest."""
+    name: str
     job_id: str
-    job_name: str
     job_queue: str
     job_definition: str
     first_slot: int
     size: int
+    submitted_at: dt.datetime
+    log_group: str | None = None
+    """CloudWatch log group the children write to."""
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it has children; a job of one slot is a plain job."""
+        return self.size > 1
 
 
-def read_run(run_id: str, store: Store) -> Manifest:
+@dataclass(slots=True)
+class Attempts:
+    """What one LIST tells about a slot."""
+
+    outcomes: dict[int, str | None] = field(default_factory=dict)
+    """Outcome by attempt number; None where the attempt started and left no receipt."""
+
+    @property
+    def latest(self) -> int:
+        """Number of the latest attempt."""
+        return max(self.outcomes)
+
+
+def read_run_manifest(store: Store, run_id: str) -> Manifest:
     """The manifest of a run.
 
     Raises:
-        UsageError: the store holds no such run.
+        UsageError: there is no such run.
+        StoreError: what lies there is not a manifest.
     """
-    content = store.get(RunLayout(run_id).manifest)
+    key = RunLayout(run_id).manifest
+    content = store.get(key)
     if content is None:
+        close = difflib.get_close_matches(run_id, _run_ids(store), n=1, cutoff=0.8)
         raise UsageError(
-            f"there is no run {run_id} in {store.uri('runs/')}",
-            next_step="check the run id, and --s3-bucket or --local",
+            f"there is no run {run_id} in {store.uri('')}",
+            next_step=f"did you mean {close[0]}?"
+            if close
+            else "give the run id that submit printed, or latest",
         )
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UsageError(f"the manifest of {run_id} was written by another version: {error}") from error
+        raise StoreError(f"{store.uri(key)} is not a manifest this version understands") from error
 
 
-def read_jobs(run_id: str, store: Store) -> list[JobRecord]:
-    """The jobs of a run in order of submission."""
-    contents = [store.get(entry.key) for entry in store.list(RunLayout(run_id).jobs_prefix)]
-    jobs = [JobRecord.model_validate_json(content) for content in contents if content is not None]
-    return sorted(jobs, key=lambda job: job.number)
+def write_job(store: Store, run_id: str, job: JobRecord) -> None:
+    """Keep the job's id, right after its submission."""
+    store.put(RunLayout(run_id).job(job.number), job.model_dump_json(indent=1).encode())
 
 
-@dataclass
-class Attempts:
-    """The attempts of a run; each ``refresh`` costs one listing and a read for each new latest receipt."""
+def read_jobs(store: Store, run_id: str) -> list[JobRecord]:
+    """The records of a run's jobs, in the order of its arrays."""
+    keys = [entry.key for entry in store.list(RunLayout(run_id).jobs_prefix)]
+    contents = [content for key in keys if (content := store.get(key)) is not None]
+    return sorted(
+        (JobRecord.model_validate_json(content) for content in contents), key=lambda job: job.number
+    )
 
-    run_id: str
-    store: Store
-    files: dict[int, list[AttemptFile]] = field(default_factory=dict)
-    """By slot, every file that a start or an end of an attempt left."""
-    receipts: dict[int, Receipt] = field(default_factory=dict)
-    """By slot, the receipt of the last attempt that ended."""
 
-    def refresh(self) -> None:
-        """Look again."""
-        layout = RunLayout(self.run_id)
-        files: dict[int, list[AttemptFile]] = {}
-        for entry in self.store.list(layout.attempts_prefix):
-            found = layout.parse_attempt(entry.key)
-            if found is not None:
-                files.setdefault(found.slot, []).append(found)
-        self.files = files
-        wanted = []
-        for slot, entries in files.items():
-            ended = [entry for entry in entries if entry.outcome != "started"]
-            if ended:
-                last = max(ended, key=lambda entry: entry.attempt)
-                known = self.receipts.get(slot)
-                if known is None or known.attempt != last.attempt:
-                    wanted.append(last)
-        with ThreadPoolExecutor(_READERS) as pool:
-            for receipt in pool.map(self._read, wanted):
-                self.receipts[receipt.slot] = receipt
+def latest_run(store: Store) -> str:
+    """The run submitted last, by the time stamp in its id.
 
-    def started(self, slot: int) -> int:
-        """How many attempts of a slot started."""
-        return len({entry.attempt for entry in self.files.get(slot, ()) if entry.outcome == "started"})
+    Raises:
+        UsageError: there is no run at all.
+    """
+    stamped = {run_id: found[1] for run_id in _run_ids(store) if (found := _STAMP.search(run_id))}
+    if not stamped:
+        raise UsageError(
+            f"there is no run in {store.uri('')}", next_step="submit one with `glacierflow batch submit`"
+        )
+    return max(stamped, key=lambda run_id: (stamped[run_id], run_id))
 
-    def open_end(self, slot: int) -> bool:
-        """Whether the last start of a slot has no end: it runs, or it was killed."""
-        entries = self.files.get(slot, ())
-        ended = {entry.attempt for entry in entries if entry.outcome != "started"}
-        last = max((entry.attempt for entry in entries), default=None)
-        return last is not None and last not in ended
 
-    def _read(self, entry: AttemptFile) -> Receipt:
-        key = RunLayout(self.run_id).receipt(entry.slot, entry.attempt, entry.outcome)
-        content = self.store.get(key)
-        if content is None:
-            raise UsageError(f"{self.store.uri(key)} vanished while it was read")
-        return Receipt.model_validate_json(content)
+def _run_ids(store: Store) -> set[str]:
+    found = (RunLayout.parse_run_id(entry.key) for entry in store.list(runs_prefix()))
+    return {run_id for run_id in found if run_id}
+
+
+def list_attempts(store: Store, run_id: str) -> dict[int, Attempts]:
+    """Attempts and outcomes by slot, from one LIST."""
+    slots: dict[int, Attempts] = {}
+    for entry in store.list(RunLayout(run_id).attempts_prefix):
+        found = RunLayout.parse_attempt(entry.key)
+        if found is None:
+            continue
+        outcomes = slots.setdefault(found.slot, Attempts()).outcomes
+        if found.outcome == "started":
+            outcomes.setdefault(found.attempt, None)
+        else:
+            outcomes[found.attempt] = found.outcome
+    return slots
+
+
+class ReceiptReader:
+    """Reads receipts, each at most once; they never change."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._layout = RunLayout(run_id)
+        self._known: dict[tuple[int, int, str], Receipt] = {}
+        self._starts: dict[tuple[int, int], Started] = {}
+
+    def latest(self, slots: dict[int, Attempts]) -> dict[int, Receipt]:
+        """The receipt of each slot's latest attempt that has one as its end."""
+        wanted = {slot: (slot, attempts.latest) for slot, attempts in slots.items()}
+        keys = {
+            slot: (slot, number, outcome)
+            for slot, (_, number) in wanted.items()
+            if (outcome := slots[slot].outcomes[number]) is not None
+        }
+        self._fetch(set(keys.values()))
+        return {slot: self._known[key] for slot, key in keys.items() if key in self._known}
+
+    def every(self, slots: dict[int, Attempts]) -> list[Receipt]:
+        """All receipts of all attempts, by slot and attempt."""
+        keys = sorted(
+            (slot, number, outcome)
+            for slot, attempts in slots.items()
+            for number, outcome in attempts.outcomes.items()
+            if outcome is not None
+        )
+        self._fetch(set(keys))
+        return [self._known[key] for key in keys if key in self._known]
+
+    def started(self, slot: int, attempt: int) -> Started | None:
+        """What an attempt wrote when it started."""
+        if (slot, attempt) not in self._starts:
+            content = self._store.get(self._layout.started(slot, attempt))
+            if content is None:
+                return None
+            self._starts[slot, attempt] = Started.model_validate_json(content)
+        return self._starts[slot, attempt]
+
+    def _fetch(self, keys: set[tuple[int, int, str]]) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        missing = sorted(keys - self._known.keys())
+        if not missing:
+            return
+        with ThreadPoolExecutor(max_workers=min(16, len(missing))) as pool:
+            for key, receipt in zip(missing, pool.map(self._get, missing), strict=True):
+                if receipt is not None:
+                    self._known[key] = receipt
+
+    def _get(self, key: tuple[int, int, str]) -> Receipt | None:
+        content = self._store.get(self._layout.receipt(*key))
+        return None if content is None else Receipt.model_validate_json(content)

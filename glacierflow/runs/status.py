@@ -1,131 +1,215 @@
-"""Manifest x Batch x receipts: one row a slot. Pure."""
+"""How a run stands: manifest x AWS Batch x receipts, joined; pure."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
-from glacierflow.runs.records import Attempts
+from glacierflow.receipt import Receipt, Started
+from glacierflow.runs.records import Attempts, JobRecord
 
-__all__ = ["BATCH_STATES", "BatchView", "ChildState", "RunStatus", "SlotRow", "join_status"]
+__all__ = ["STATES", "BatchView", "RunStatus", "SlotRow", "SlotState", "join_status", "unended_attempts"]
 
-BATCH_STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
-ENDED = ("SUCCEEDED", "FAILED")
+STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+"""States of a Batch job, in the order it goes through them."""
+
+FORGOTTEN = "FORGOTTEN"
+"""Batch no longer knows the job (it keeps finished ones for about a week); the receipts still do."""
+
+NOT_SUBMITTED = "NOT_SUBMITTED"
+"""The submission ended before this slot's job was sent."""
+
+_ENDED = {"SUCCEEDED", "FAILED", FORGOTTEN, NOT_SUBMITTED}
 _GOOD = {"done", "no_data", "partial"}
 
 
 @dataclass(frozen=True, slots=True)
-class ChildState:
-    """What Batch says of one child."""
+class SlotState:
+    """What AWS Batch says of one slot."""
 
-    status: str
+    state: str
+    job_id: str
     reason: str | None = None
-    attempts: int | None = None
+    """Why it ended, in Batch's words."""
     exit_code: int | None = None
+    attempts: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class BatchView:
-    """What Batch says of a run; empty where it has forgotten."""
+    """What AWS Batch says of a run; slots it does not know are absent."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    """Children by state."""
-    children: dict[int, ChildState] = field(default_factory=dict)
-    """By slot, where it was asked for."""
-
-    def over(self, slots: int) -> bool:
-        """Whether every slot has ended, as far as Batch knows them."""
-        return sum(self.counts[state] for state in ENDED) >= slots
+    slots: dict[int, SlotState]
 
 
 class SlotRow(Record):
-    """One child of a run."""
+    """One slot of a run."""
 
     slot: int
-    region: str
-    date1: str
-    date2: str
+    satellite: str
+    regions: tuple[str, ...]
+    date1: dt.date
+    date2: dt.date
     state: str
-    """Batch's state; ``FORGOTTEN`` where Batch no longer knows the job."""
+    """Of Batch, or ``FORGOTTEN`` or ``NOT_SUBMITTED``."""
     outcome: str | None
-    """Of the last receipt; None where no attempt has ended."""
+    """Of the latest attempt; None while there is none, or where it left none."""
     attempts: int
     products: int
-    """Written by the last attempt, or there already."""
+    """Products in place: written by the latest attempt, or found there by it."""
+    failed_scenes: int
     left_out: int
-    why: str | None
-    """One sentence where something is wrong or missing."""
+    reason: str | None
+    """Why it is wrong, or partial; None where all is well."""
+    wrong: bool
+    job_id: str | None
 
     @property
-    def is_good(self) -> bool:
-        """Processed to the end."""
-        return self.outcome in _GOOD and self.state in {"SUCCEEDED", "FORGOTTEN"}
+    def ended(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.state in _ENDED
 
 
 class RunStatus(Record):
-    """A run at one moment."""
+    """All slots of a run."""
 
     run_id: str
-    states: dict[str, int]
-    outcomes: dict[str, int]
-    products: int
+    created_at: dt.datetime
+    store: str
     rows: tuple[SlotRow, ...]
 
     @property
+    def states(self) -> dict[str, int]:
+        """Slots by state, in the order of a job's life."""
+        counts = Counter(row.state for row in self.rows)
+        return {state: counts[state] for state in (*STATES, FORGOTTEN, NOT_SUBMITTED) if counts[state]}
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Slots by outcome of their latest attempt."""
+        return dict(sorted(Counter(row.outcome for row in self.rows if row.outcome).items()))
+
+    @property
+    def products(self) -> int:
+        """Products in place so far."""
+        return sum(row.products for row in self.rows)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every slot has ended."""
+        return all(row.ended for row in self.rows)
+
+    @property
+    def wrong(self) -> tuple[SlotRow, ...]:
+        """The slots something is wrong with."""
+        return tuple(row for row in self.rows if row.wrong)
+
+    @property
     def exit_code(self) -> int:
-        """0 where every child was processed, else 1."""
-        return 0 if all(row.is_good for row in self.rows) else 1
+        """0 where nothing is wrong so far, else 1; a partial slot is named, not wrong."""
+        return 1 if self.wrong else 0
 
 
-def join_status(manifest: Manifest, view: BatchView, attempts: Attempts) -> RunStatus:
-    """Join what was planned with what Batch says and what the children wrote."""
-    rows = tuple(_row(manifest, slot, view, attempts) for slot in range(len(manifest.slots)))
-    counts: Mapping[str, int] = view.counts or Counter(row.state for row in rows)
+def unended_attempts(attempts: Mapping[int, Attempts]) -> list[tuple[int, int]]:
+    """(slot, attempt) of the latest attempts that started and left no receipt."""
+    return [(slot, of.latest) for slot, of in attempts.items() if of.outcomes[of.latest] is None]
+
+
+def join_status(
+    manifest: Manifest,
+    view: BatchView,
+    attempts: Mapping[int, Attempts],
+    receipts: Mapping[int, Receipt],
+    starts: Mapping[tuple[int, int], Started],
+    *,
+    jobs: Sequence[JobRecord],
+) -> RunStatus:
+    """Join what the three tell.
+
+    Args:
+        manifest: the run.
+        view: AWS Batch's answer.
+        attempts: attempts by slot, from the listing.
+        receipts: the latest attempt's receipt by slot, where it left one.
+        starts: what the latest attempts without a receipt wrote when they started.
+        jobs: the jobs that are known to be submitted.
+    """
+    submitted = {slot for job in jobs for slot in range(job.first_slot, job.first_slot + job.size)}
+    rows = []
+    for slot in range(len(manifest.slots)):
+        state = view.slots.get(slot)
+        if state is None:
+            missing = NOT_SUBMITTED if slot not in submitted and slot not in attempts else FORGOTTEN
+            state = SlotState(missing, "")
+        of_slot = attempts.get(slot)
+        started = starts.get((slot, of_slot.latest)) if of_slot else None
+        rows.append(_row(manifest, slot, state, of_slot, receipts.get(slot), started))
     return RunStatus(
-        run_id=manifest.run_id,
-        states={state: counts[state] for state in (*BATCH_STATES, "FORGOTTEN") if counts.get(state)},
-        outcomes=dict(_count(row.outcome for row in rows)),
-        products=sum(row.products for row in rows),
-        rows=rows,
+        run_id=manifest.run_id, created_at=manifest.created_at, store=manifest.store, rows=tuple(rows)
     )
 
 
-def _row(manifest: Manifest, slot: int, view: BatchView, attempts: Attempts) -> SlotRow:
-    units = manifest.units_of(slot)
-    child = view.children.get(slot, ChildState("FORGOTTEN"))
-    receipt = attempts.receipts.get(slot)
-    killed = attempts.open_end(slot) and child.status in {"FAILED", "FORGOTTEN"}
-    # A receipt of an earlier attempt does not speak for one that was killed after it.
-    outcome = None if killed or receipt is None else receipt.outcome
-    counts = receipt.counts if receipt is not None else None
+def _row(
+    manifest: Manifest,
+    slot: int,
+    state: SlotState,
+    attempts: Attempts | None,
+    receipt: Receipt | None,
+    started: Started | None,
+) -> SlotRow:
+    units = manifest.slots[slot]
+    outcome = attempts.outcomes[attempts.latest] if attempts else None
+    wrong = _is_wrong(state.state, outcome)
+    counts = receipt.counts if receipt else None
     return SlotRow(
         slot=slot,
-        region=" ".join(unit.region for unit in units),
-        date1=str(min(unit.date1 for unit in units)),
-        date2=str(max(unit.date2 for unit in units)),
-        state=child.status,
+        satellite=units[0].satellite,
+        regions=tuple(unit.region for unit in units),
+        date1=min(unit.date1 for unit in units),
+        date2=max(unit.date2 for unit in units),
+        state=state.state,
         outcome=outcome,
-        attempts=max(attempts.started(slot), child.attempts or 0),
+        attempts=max(len(attempts.outcomes) if attempts else 0, state.attempts or 0),
         products=counts.written + counts.skipped if counts else 0,
+        failed_scenes=counts.failed if counts else 0,
         left_out=len(receipt.left_out) if receipt else 0,
-        why=_why(child, killed, receipt.error if receipt else None, outcome),
+        reason=_reason(state, attempts, receipt, started) if wrong or outcome == "partial" else None,
+        wrong=wrong,
+        job_id=state.job_id or None,
     )
 
 
-def _why(child: ChildState, killed: bool, error: str | None, outcome: str | None) -> str | None:
-    if killed:
-        said = child.reason or "no reason given"
-        code = f", exit code {child.exit_code}" if child.exit_code is not None else ""
-        return f"an attempt started and left no receipt: it was killed ({said}{code})"
-    if error is not None:
-        return error
-    if child.status == "FAILED" and outcome not in _GOOD:
-        return child.reason
-    return None
+def _is_wrong(state: str, outcome: str | None) -> bool:
+    if state in {"SUCCEEDED", FORGOTTEN}:
+        return outcome not in _GOOD
+    return state in {"FAILED", NOT_SUBMITTED}
 
 
-def _count(values: Iterable[str | None]) -> Counter[str]:
-    return Counter(value for value in values if value is not None)
+def _reason(
+    state: SlotState, attempts: Attempts | None, receipt: Receipt | None, started: Started | None
+) -> str:
+    parts = []
+    if receipt is not None and receipt.error:
+        parts.append(receipt.error)
+    elif attempts is not None and attempts.outcomes[attempts.latest] is None:
+        when = f" at {started.started_at:%Y-%m-%d %H:%M:%S} UTC on {started.host}" if started else ""
+        parts.append(f"attempt {attempts.latest} started{when} and left no receipt: it was killed")
+    elif attempts is None:
+        parts.append(_NEVER.get(state.state, "no attempt left a trace"))
+    if state.state == "FAILED":
+        code = "" if state.exit_code is None else f"exit code {state.exit_code}"
+        said = ", ".join(text for text in (state.reason, code) if text)
+        parts.append(f"Batch: {said}" if said else "Batch gives no reason")
+    return "; ".join(parts) or "it ended without a reason"
+
+
+_NEVER = {
+    NOT_SUBMITTED: "its job was never submitted",
+    FORGOTTEN: "Batch does not know the job any more and no attempt left a trace",
+    "SUCCEEDED": "Batch says SUCCEEDED, and no attempt left a trace in the store",
+    "FAILED": "no attempt got as far as leaving a trace",
+}

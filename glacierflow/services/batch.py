@@ -1,226 +1,301 @@
-"""AWS Batch: submit a run as array jobs, and ask what became of them with a handful of calls."""
+"""AWS Batch: submit the jobs of a run, and ask how they are with as few calls as possible."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, UnavailableError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
-from glacierflow.runs.records import JobRecord
-from glacierflow.runs.status import BATCH_STATES, BatchView, ChildState
+from glacierflow.runs.plan import job_name, submit_requests
+from glacierflow.runs.records import JobRecord, write_job
+from glacierflow.runs.status import STATES, BatchView, SlotState
+from glacierflow.store import Store
 
-if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
-    from glacierflow.store import Store
-
-__all__ = ["describe_run", "submissions", "submit_run"]
+__all__ = ["describe_run", "find_lost_jobs", "submit_run"]
 
 _DESCRIBE_LIMIT = 100
-_PAGE = 1000
-_OVERRIDE_LIMIT = 8192
-"""Characters of container overrides that ECS takes; Batch accepts more, and then the job fails."""
+_NEW = dt.timedelta(minutes=2)
+"""A job this young that Batch does not describe is not forgotten: it is not shown yet."""
+
+_DEFAULT_LOG_GROUP = "/aws/batch/job"
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+_BAD_CREDENTIALS = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "UnrecognizedClientException",
+}
 
 
-def submissions(
-    manifest: Manifest, job_queue: str, job_definition: str, store_uri: str
-) -> list[dict[str, Any]]:
-    """The SubmitJob requests of a run, one an array.
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the jobs go, checked to exist."""
 
-    Args:
-        manifest: the run.
-        job_queue: name or ARN.
-        job_definition: name, ``name:revision`` or ARN.
-        store_uri: ``s3://...`` of the manifest.
-
-    Raises:
-        UsageError: the overrides are longer than ECS takes.
-    """
-    requests = []
-    for number, array in enumerate(manifest.arrays):
-        environment = {"GLACIERFLOW_MANIFEST": store_uri, "GLACIERFLOW_SLOT_OFFSET": str(array.first_slot)}
-        if array.size == 1:
-            environment["GLACIERFLOW_INDEX"] = "0"
-        overrides = {"environment": [{"name": name, "value": value} for name, value in environment.items()]}
-        if len(str(overrides)) > _OVERRIDE_LIMIT:
-            raise UsageError(
-                f"the container overrides are longer than {_OVERRIDE_LIMIT} characters: {store_uri}"
-            )
-        request: dict[str, Any] = {
-            "jobName": f"gf-{manifest.run_id}-{number}",
-            "jobQueue": job_queue,
-            "jobDefinition": job_definition,
-            "containerOverrides": overrides,
-            "propagateTags": True,
-            "tags": {"project": "glacierflow", "glacierflow-run": manifest.run_id},
-        }
-        if array.size > 1:
-            request["arrayProperties"] = {"size": array.size}
-        requests.append(request)
-    return requests
+    job_queue: str
+    job_definition: str
+    """``name:revision``, so that a later revision does not change a run that is on its way."""
+    log_group: str
 
 
 def submit_run(
-    manifest: Manifest, cloud: Cloud, store: Store, *, job_queue: str, job_definition: str
+    manifest: Manifest,
+    cloud: Cloud,
+    store: Store,
+    *,
+    job_queue: str,
+    job_definition: str,
+    tags: dict[str, str] | None = None,
 ) -> list[JobRecord]:
-    """Write the manifest, submit every array, and record each job id right after its submission.
+    """Write the manifest and submit the run's jobs; each job's id is kept right after its submission.
+
+    Args:
+        manifest: the run.
+        cloud: whose AWS Batch.
+        store: where the manifest and the job records go; checked before anything else.
+        job_queue: name or ARN.
+        job_definition: name, ``name:revision`` or ARN; a bare name means its latest revision.
+        tags: further tags of the jobs.
 
     Raises:
-        UsageError: the bucket, the queue or the job definition is not there.
-        CredentialsError: AWS refused.
-        UnavailableError: AWS did not answer.
+        UsageError: bucket, queue or definition is missing, or AWS refuses the request.
+        UnavailableError: AWS cannot be reached.
     """
-    layout = RunLayout(manifest.run_id)
-    requests = submissions(manifest, job_queue, job_definition, store.uri(layout.manifest))
-    client = cloud.client("batch")
-    with _plain_errors():
-        _check_queue(client, job_queue)
-        _check_definition(client, job_definition)
     store.check_writable()
-    if not store.put(layout.manifest, manifest.model_dump_json(indent=1).encode(), if_absent=True):
-        raise UsageError(f"the run {manifest.run_id} is there already", next_step="submit again in a second")
+    client = cloud.client("batch")
+    target = _find_target(client, job_queue, job_definition)
+    requests = submit_requests(
+        manifest, job_queue=target.job_queue, job_definition=target.job_definition, tags=tags
+    )
+    content = manifest.model_dump_json(indent=1).encode()
+    if not store.put(RunLayout(manifest.run_id).manifest, content, if_absent=True):
+        raise UsageError(
+            f"the run {manifest.run_id} was submitted a moment ago",
+            next_step="wait a second and submit again",
+        )
     records = []
-    for number, (request, array) in enumerate(zip(requests, manifest.arrays, strict=True)):
-        with _plain_errors():
-            job_id = client.submit_job(**request)["jobId"]
+    for number, (array, request) in enumerate(zip(manifest.arrays, requests, strict=True)):
+        with _plain_errors(f"submit job {number} of {manifest.run_id}"):
+            answer = client.submit_job(**request)
         record = JobRecord(
             number=number,
-            job_id=job_id,
-            job_name=request["jobName"],
-            job_queue=job_queue,
-            job_definition=job_definition,
+            name=request["jobName"],
+            job_id=answer["jobId"],
+            job_queue=target.job_queue,
+            job_definition=target.job_definition,
             first_slot=array.first_slot,
             size=array.size,
+            submitted_at=dt.datetime.now(dt.UTC),
+            log_group=target.log_group,
         )
-        store.put(layout.job(number), record.model_dump_json(indent=1).encode())
+        write_job(store, manifest.run_id, record)
         records.append(record)
     return records
 
 
-def _check_queue(client: Any, name: str) -> None:  # noqa: ANN401 - boto3 clients are made at run time
-    queues = client.describe_job_queues(jobQueues=[name])["jobQueues"]
+def _find_target(client: Any, job_queue: str, job_definition: str) -> _Target:  # noqa: ANN401
+    with _plain_errors(f"look up the job queue {job_queue}"):
+        queues = client.describe_job_queues(jobQueues=[job_queue])["jobQueues"]
     if not queues:
         raise UsageError(
-            f"job_queue = {name}: AWS Batch has no such job queue",
-            next_step="set [BATCH] job_queue in aws_config.ini (see batch/README.md), or add --local",
+            f"there is no job queue {job_queue} in {client.meta.region_name}",
+            next_step="deploy batch/template.yaml, or set job_queue in [BATCH] of aws_config.ini",
         )
-    if queues[0]["state"] != "ENABLED":
+    if queues[0].get("state", "ENABLED") != "ENABLED":
+        raise UsageError(f"the job queue {job_queue} is disabled", next_step="enable it, or name another")
+    # A name with a revision, or an ARN, says which one; a bare name has many.
+    one = (
+        {"jobDefinitions": [job_definition]}
+        if ":" in job_definition
+        else {"jobDefinitionName": job_definition}
+    )
+    with _plain_errors(f"look up the job definition {job_definition}"):
+        pages = client.get_paginator("describe_job_definitions").paginate(**one, status="ACTIVE")
+        definitions = [definition for page in pages for definition in page["jobDefinitions"]]
+    if not definitions:
         raise UsageError(
-            f"job_queue = {name} is {queues[0]['state']}", next_step="enable it, or name another"
+            f"there is no active job definition {job_definition} in {client.meta.region_name}",
+            next_step="deploy batch/template.yaml, or set job_definition in [BATCH] of aws_config.ini",
         )
+    newest = max(definitions, key=lambda definition: int(definition["revision"]))
+    logs = newest.get("containerProperties", {}).get("logConfiguration", {}).get("options", {})
+    return _Target(
+        job_queue=job_queue,
+        job_definition=f"{newest['jobDefinitionName']}:{newest['revision']}",
+        log_group=logs.get("awslogs-group", _DEFAULT_LOG_GROUP),
+    )
 
 
-def _check_definition(client: Any, name: str) -> None:  # noqa: ANN401 - boto3 clients are made at run time
-    if name.startswith("arn:") or ":" in name:
-        found = client.describe_job_definitions(jobDefinitions=[name])["jobDefinitions"]
-    else:
-        found = client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")["jobDefinitions"]
-    if not any(entry["status"] == "ACTIVE" for entry in found):
-        raise UsageError(
-            f"job_definition = {name}: AWS Batch has no such active job definition",
-            next_step="set [BATCH] job_definition in aws_config.ini (see batch/README.md), or add --local",
-        )
-
-
-def describe_run(jobs: Sequence[JobRecord], cloud: Cloud, *, children: bool) -> BatchView:
-    """What Batch says of a run's jobs.
-
-    The counts cost one call for a hundred arrays. With ``children``, each array is listed state by state, and
-    the failed children are described a hundred a call for their reasons.
-
-    Raises:
-        CredentialsError: AWS refused.
-        UnavailableError: AWS did not answer.
-    """
+def find_lost_jobs(
+    manifest: Manifest, records: Sequence[JobRecord], cloud: Cloud, *, job_queue: str
+) -> list[JobRecord]:
+    """Jobs a submitter sent but did not live to record, found by their names."""
     client = cloud.client("batch")
-    view = BatchView()
-    with _plain_errors():
-        details = {job["jobId"]: job for job in _describe(client, [job.job_id for job in jobs])}
-        for record in jobs:
-            detail = details.get(record.job_id)
-            if detail is None:
-                continue
-            if record.size == 1:
-                view.counts[detail["status"]] += 1
-                view.children[record.first_slot] = _child(detail)
-                continue
-            summary = Counter(detail["arrayProperties"].get("statusSummary") or {})
-            view.counts += summary
-            if children:
-                view.children |= _array_children(client, record, summary)
-    return view
-
-
-def _array_children(client: Any, record: JobRecord, summary: Counter[str]) -> dict[int, ChildState]:  # noqa: ANN401
-    found: dict[int, ChildState] = {}
-    failed = []
-    for state in BATCH_STATES:
-        if not summary[state]:
+    known = {record.number for record in records}
+    found = []
+    for number, array in enumerate(manifest.arrays):
+        if number in known:
             continue
-        for job in _list(client, record.job_id, state):
-            slot = record.first_slot + int(job["arrayProperties"]["index"])
-            found[slot] = ChildState(job["status"], job.get("statusReason"))
-            if state == "FAILED":
-                failed.append(job["jobId"])
-    for detail in _describe(client, failed):
-        found[record.first_slot + int(detail["arrayProperties"]["index"])] = _child(detail)
+        name = job_name(manifest.run_id, number)
+        with _plain_errors(f"look for the job {name}"):
+            pages = client.get_paginator("list_jobs").paginate(
+                jobQueue=job_queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+            )
+            jobs = [job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name]
+        found += [
+            JobRecord(
+                number=number,
+                name=name,
+                job_id=job["jobId"],
+                job_queue=job_queue,
+                job_definition=job.get("jobDefinition", ""),
+                first_slot=array.first_slot,
+                size=array.size,
+                submitted_at=dt.datetime.fromtimestamp(job["createdAt"] / 1000, dt.UTC),
+            )
+            for job in jobs[:1]
+        ]
     return found
 
 
-def _child(detail: dict[str, Any]) -> ChildState:
-    """One job: why it ended from its last attempt, or from the job where no container started."""
-    attempts = detail.get("attempts") or []
+def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView | None = None) -> BatchView:
+    """What AWS Batch says of every slot of a run.
+
+    One DescribeJobs tells the counts of every array; ListJobs is asked only for the states that some but not
+    all children are in, the commonest of them left out; only failed children are described one by one, and
+    those in ``known`` not again.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
+    client = cloud.client("batch")
+    jobs = {job["jobId"]: job for job in _describe(client, [record.job_id for record in records])}
+    slots: dict[int, SlotState] = {}
+    for record in records:
+        job = jobs.get(record.job_id)
+        if job is None:
+            if dt.datetime.now(dt.UTC) - record.submitted_at < _NEW:
+                own = range(record.first_slot, record.first_slot + record.size)
+                slots.update((slot, SlotState("SUBMITTED", record.job_id)) for slot in own)
+        elif record.is_array:
+            slots.update(_children(client, record, job, known))
+        else:
+            slots[record.first_slot] = _slot_state(job)
+    return BatchView(slots)
+
+
+def _describe(client: Any, job_ids: Sequence[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    for first in range(0, len(job_ids), _DESCRIBE_LIMIT):
+        with _plain_errors("describe jobs"):
+            chunk = list(job_ids[first : first + _DESCRIBE_LIMIT])
+            yield from client.describe_jobs(jobs=chunk)["jobs"]
+
+
+def _children(
+    client: Any,  # noqa: ANN401
+    record: JobRecord,
+    parent: dict[str, Any],
+    known: BatchView | None,
+) -> dict[int, SlotState]:
+    states = _states_of_children(client, record, parent)
+    slots = {}
+    unexplained = []
+    for index, state in states.items():
+        slot, job_id = record.first_slot + index, f"{record.job_id}:{index}"
+        before = known.slots.get(slot) if known else None
+        if state == "FAILED" and before is not None and before.state == "FAILED":
+            slots[slot] = before
+            continue
+        slots[slot] = SlotState(state, job_id)
+        if state == "FAILED":
+            unexplained.append(job_id)
+    for child in _describe(client, unexplained):
+        slots[record.first_slot + _index_of(child)] = _slot_state(child)
+    return slots
+
+
+def _states_of_children(client: Any, record: JobRecord, parent: dict[str, Any]) -> dict[int, str]:  # noqa: ANN401
+    summary = parent.get("arrayProperties", {}).get("statusSummary", {})
+    counts = {state: summary[state] for state in STATES if summary.get(state)}
+    # Before its children exist, and after cancelling them at once, a parent counts nothing.
+    commonest = max(counts, key=lambda state: counts[state]) if counts else parent["status"]
+    states = dict.fromkeys(range(record.size), commonest)
+    # A child that moves on between two lists is in both; it cannot move back, so the later state holds.
+    for state in STATES:
+        if state in counts and state != commonest:
+            states.update(dict.fromkeys(_list_children(client, record.job_id, state), state))
+    return states
+
+
+def _list_children(client: Any, parent_id: str, state: str) -> Iterable[int]:  # noqa: ANN401
+    with _plain_errors(f"list the children of {parent_id}"):
+        pages = client.get_paginator("list_jobs").paginate(arrayJobId=parent_id, jobStatus=state)
+        return [_index_of(child) for page in pages for child in page["jobSummaryList"]]
+
+
+def _index_of(child: dict[str, Any]) -> int:
+    return int(child["jobId"].rpartition(":")[2])
+
+
+def _slot_state(job: dict[str, Any]) -> SlotState:
+    container = job.get("container", {})
+    attempts = job.get("attempts", [])
     last = attempts[-1].get("container", {}) if attempts else {}
-    status_reason = detail.get("statusReason")
-    reasons = [reason for reason in (last.get("reason"), status_reason) if reason]
-    return ChildState(
-        detail["status"],
-        "; ".join(dict.fromkeys(reasons)) or None,
-        len(attempts),
-        last.get("exitCode", detail.get("container", {}).get("exitCode")),
+    exit_code = container.get("exitCode", last.get("exitCode"))
+    reason = "; ".join(
+        dict.fromkeys(
+            text.strip().rstrip(".")
+            for text in (job.get("statusReason"), container.get("reason") or last.get("reason"))
+            if text
+        )
     )
-
-
-def _describe(client: Any, job_ids: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    for start in range(0, len(job_ids), _DESCRIBE_LIMIT):
-        yield from client.describe_jobs(jobs=job_ids[start : start + _DESCRIBE_LIMIT])["jobs"]
-
-
-def _list(client: Any, array_job_id: str, state: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    pages = client.get_paginator("list_jobs").paginate(
-        arrayJobId=array_job_id, jobStatus=state, PaginationConfig={"PageSize": _PAGE}
+    return SlotState(
+        state=job["status"],
+        job_id=job["jobId"],
+        reason=reason or None,
+        exit_code=exit_code,
+        attempts=len(attempts) or None,
     )
-    for page in pages:
-        yield from page["jobSummaryList"]
 
 
 @contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+def _plain_errors(action: str) -> Iterator[None]:
+    """Turn what boto3 raises into sentences."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
         yield
-    except NoCredentialsError as error:
+    except (NoCredentialsError, PartialCredentialsError) as error:
         raise CredentialsError(
-            "AWS credentials are needed and none were found",
-            next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",
+            f"there are no AWS credentials to {action}",
+            next_step="run `aws configure`, name a profile with --profile, or add --local",
         ) from error
-    except NoRegionError as error:
-        raise UsageError("no AWS region is set", next_step="set aws_region in aws_config.ini") from error
     except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
-        sentence = f"AWS Batch answers {code} to {error.operation_name}: {message}"
-        if code in {"AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException"}:
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        if code in _BAD_CREDENTIALS:
             raise CredentialsError(
-                sentence, next_step="use a profile that may use AWS Batch (--profile)"
+                f"AWS refuses your credentials ({code})", next_step="log in again, or name another --profile"
             ) from error
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500:
-            raise UnavailableError(sentence, next_step="try again in a minute") from error
-        raise UsageError(sentence) from error
+        if code in _DENIED:
+            raise UsageError(
+                f"you are not allowed to {action}: {message}",
+                next_step="ask for the permission, or name another --profile",
+            ) from error
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 500:
+            raise UsageError(f"AWS Batch would not {action}: {message or code}") from error
+        raise UnavailableError(
+            f"AWS Batch could not {action}: {message or code}", next_step="try again in a minute"
+        ) from error
     except BotoCoreError as error:
         raise UnavailableError(
-            f"AWS Batch does not answer: {error}", next_step="check the network"
+            f"AWS Batch could not be reached to {action}: {error}",
+            next_step="check the network and aws_region, or add --local",
         ) from error

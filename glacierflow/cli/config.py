@@ -1,0 +1,98 @@
+"""``glacierflow config``: which settings hold, and whether they are sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from glacierflow.settings import LoadedSettings
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
+
+Config = Annotated[Path | None, typer.Option("--config", help="File instead of ./config.ini.")]
+AwsConfig = Annotated[Path | None, typer.Option("--aws-config", help="File instead of ./aws_config.ini.")]
+
+
+@app.command("show")
+def show_command(
+    config: Config = None,
+    aws_config: AwsConfig = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print every setting, its value, and where the value came from."""
+    from glacierflow.settings import load_settings
+
+    loaded = load_settings(config=config, aws_config=aws_config)
+    for notice in loaded.notices:
+        typer.echo(f"glacierflow: {notice}", err=True)
+    if json:
+        _print_json(loaded)
+        return
+    rows = _rows(loaded)
+    key_width = max(len(key) for _, key, _, _ in rows)
+    value_width = min(60, max(len(value) for _, _, value, _ in rows))
+    section = ""
+    for of, key, value, origin in rows:
+        if of != section:
+            typer.echo(f"\n[{of}]" if section else f"[{of}]")
+            section = of
+        typer.echo(f"{key:<{key_width}}  {value:<{value_width}}  {origin}")
+
+
+@app.command("check")
+def check_command(config: Config = None, aws_config: AwsConfig = None) -> None:
+    """Check both files and the environment; name everything that is refused, ignored or unknown."""
+    from glacierflow.errors import SettingsError
+    from glacierflow.settings import examine_settings
+
+    found = examine_settings(config=config, aws_config=aws_config)
+    for notice in found.notices:
+        typer.echo(f"notice: {notice}")
+    for problem in found.problems:
+        typer.echo(f"refused: {problem}")
+    if found.problems:
+        count = len(found.problems)
+        raise SettingsError(
+            f"{count} {'setting is' if count == 1 else 'settings are'} refused",
+            next_step="docs/reference/configuration.md has every key and what it accepts",
+        )
+    typer.echo("the settings are sound")
+
+
+def _rows(loaded: LoadedSettings) -> list[tuple[str, str, str, str]]:
+    """(section, key, value as one would write it, origin)."""
+    from glacierflow.settings import iter_fields, section_attribute
+
+    rows = []
+    for section, key, _ in iter_fields():
+        value = getattr(getattr(loaded.settings, section_attribute(section)), key)
+        rows.append((section, key, _written(value), loaded.origins[f"{section}.{key}"]))
+    return rows
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _print_json(loaded: LoadedSettings) -> None:
+    from json import dumps
+
+    from glacierflow.settings import iter_fields, section_attribute
+
+    values = loaded.settings.model_dump(mode="json")
+    shown: dict[str, dict[str, dict[str, object]]] = {}
+    for section, key, _ in iter_fields():
+        shown.setdefault(section, {})[key] = {
+            "value": values[section_attribute(section)][key],
+            "origin": loaded.origins[f"{section}.{key}"],
+        }
+    typer.echo(dumps({"settings": shown, "notices": loaded.notices}, indent=2))

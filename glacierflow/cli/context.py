@@ -1,0 +1,340 @@
+"""What the verbs share: option types, and the way from a command line to settings, regions and a cloud.
+
+A verb collects its options in a ``CommandLine`` and goes through three doors, in this order, so that nothing
+is started, asked or written before everything is known to be good:
+
+1. ``load_line``: files, environment and command line become settings
+2. ``choose_regions``: the catalogue and the selection become regions
+3. ``cloud_for``: AWS, or the embedded cloud with ``--local``, which is started here
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+    from glacierflow.local.control import Endpoint
+    from glacierflow.model import Region, StepSettings
+    from glacierflow.settings import LoadedSettings
+
+__all__ = [
+    "AllOption",
+    "ArchiveOption",
+    "AwsConfigOption",
+    "AwsRegionOption",
+    "BucketOption",
+    "Choice",
+    "CommandLine",
+    "ConfigOption",
+    "Date1Option",
+    "Date2Option",
+    "DryRunCommand",
+    "DryRunOption",
+    "IndexRangeOption",
+    "JsonOption",
+    "LiveImageryOption",
+    "LocalOption",
+    "ProfileOption",
+    "QuietOption",
+    "RegionsFileOption",
+    "RegionsOption",
+    "ReprocessOption",
+    "SatelliteOption",
+    "choose_regions",
+    "cloud_for",
+    "load_line",
+    "say",
+    "step_settings",
+]
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of config.ini.")
+]
+AwsConfigOption = Annotated[
+    Path | None, typer.Option("--aws-config", metavar="FILE", help="Settings file instead of aws_config.ini.")
+]
+ProfileOption = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="AWS profile.")]
+AwsRegionOption = Annotated[str | None, typer.Option("--aws-region", metavar="NAME", help="AWS region.")]
+BucketOption = Annotated[
+    str | None, typer.Option("--s3-bucket", metavar="NAME", help="Bucket for all outputs.")
+]
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="Use the embedded cloud on this machine instead of AWS.")
+]
+ArchiveOption = Annotated[
+    Path | None,
+    typer.Option("--archive", metavar="DIR", help="With --local: images to serve; default a made-up sample."),
+]
+LiveImageryOption = Annotated[
+    bool, typer.Option("--live-imagery", help="With --local: keep the real STAC endpoints and images.")
+]
+RegionsOption = Annotated[
+    str | None, typer.Option("--regions", metavar="A,B", help="Names of regions, separated by commas.")
+]
+IndexRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--start-end-index",
+        "--start_end_index",
+        metavar="A:B",
+        help="Slice of the regions sorted by name, e.g. 0:23, 65: or :10.",
+    ),
+]
+RegionsFileOption = Annotated[
+    Path | None,
+    typer.Option("--regions-file", metavar="FILE", help="Another catalogue: CSV, GeoPackage or GeoJSON."),
+]
+SatelliteOption = Annotated[
+    str | None, typer.Option("--satellite", metavar="NAME", help="sentinel2 or landsat.")
+]
+Date1Option = Annotated[
+    str | None, typer.Option("--date1", metavar="YYYY-MM-DD", help="First day, included.")
+]
+Date2Option = Annotated[str | None, typer.Option("--date2", metavar="YYYY-MM-DD", help="Last day, included.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")]
+AllOption = Annotated[
+    bool,
+    typer.Option("--all", "--yes", "-y", help="Process all regions without asking, where none is named."),
+]
+DryRunOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--dry-run/--no-dry-run",
+        help="Show what would be done; needs neither network nor credentials. Also takes true or false.",
+        show_default=False,
+    ),
+]
+ReprocessOption = Annotated[
+    bool, typer.Option("--reprocess", help="Replace products made from other sources or settings.")
+]
+
+_DRY_RUN_WORDS = {
+    **dict.fromkeys(("true", "1", "yes"), "--dry-run"),
+    **dict.fromkeys(("false", "0", "no"), "--no-dry-run"),
+}
+
+
+class DryRunCommand(TyperCommand):
+    """A command whose ``--dry-run`` is a flag that also takes ``true`` or ``false``, as users type it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
+        """Turn ``--dry-run false`` and ``--dry-run=false`` into ``--no-dry-run``, then parse."""
+        return super().parse_args(ctx, _plain_dry_run(args))
+
+
+def _plain_dry_run(args: list[str]) -> list[str]:
+    plain: list[str] = []
+    for word in args:
+        name, equals, value = word.partition("=")
+        if plain and plain[-1] == "--dry-run" and word.lower() in _DRY_RUN_WORDS:
+            plain[-1] = _DRY_RUN_WORDS[word.lower()]
+        elif equals and name == "--dry-run" and value.lower() in _DRY_RUN_WORDS:
+            plain.append(_DRY_RUN_WORDS[value.lower()])
+        elif equals and name == "--dry-run":
+            msg = f"--dry-run = {value} is not accepted"
+            raise UsageError(msg, next_step="write --dry-run, --dry-run true or --dry-run false")
+        else:
+            plain.append(word)
+    return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """What was typed, as far as the verbs share it; None is "not said"."""
+
+    config: Path | None = None
+    aws_config: Path | None = None
+    profile: str | None = None
+    aws_region: str | None = None
+    s3_bucket: str | None = None
+    local: bool = False
+    archive: Path | None = None
+    live_imagery: bool = False
+    regions: str | None = None
+    start_end_index: str | None = None
+    regions_file: Path | None = None
+    satellite: str | None = None
+    date1: str | None = None
+    date2: str | None = None
+    dry_run: bool | None = None
+    quiet: bool = False
+    accept_all: bool = False
+    reprocess: bool = False
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further settings that one verb alone has an option for, as ``SECTION.key``."""
+
+    def overrides(self) -> dict[str, str]:
+        """The settings among it, as ``SECTION.key`` -> text."""
+        said = {
+            "REGIONS.regions": self.regions,
+            "REGIONS.start_end_index": self.start_end_index,
+            "DATES.date1": self.date1,
+            "DATES.date2": self.date2,
+            "SETTINGS.satellite": self.satellite,
+            "SETTINGS.dry_run": None if self.dry_run is None else str(self.dry_run).lower(),
+            "AWS_ACCOUNT.aws_profile": self.profile,
+            "AWS_ACCOUNT.aws_region": self.aws_region,
+            "STORAGE.s3_bucket": self.s3_bucket,
+            **self.more,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    def again(self) -> str:
+        """The options a later look at the same run needs, with a space before each."""
+        said = {
+            "--config": self.config,
+            "--aws-config": self.aws_config,
+            "--profile": self.profile,
+            "--aws-region": self.aws_region,
+            "--s3-bucket": self.s3_bucket,
+        }
+        words = [word for name, value in said.items() if value is not None for word in (name, str(value))]
+        return "".join(f" {shlex.quote(word)}" for word in (["--local"] if self.local else []) + words)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The regions chosen, in catalogue order, and the catalogue they are from."""
+
+    regions: tuple[Region, ...]
+    catalogue_sha256: str
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """One line on stderr, unless quiet."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def load_line(line: CommandLine) -> LoadedSettings:
+    """Settings from files, environment and command line; notices go to stderr.
+
+    Raises:
+        SettingsError: a file cannot be read, or a value is not accepted.
+        UsageError: options that make no sense together.
+    """
+    from glacierflow.settings import load_settings
+
+    _check_local(line)
+    loaded = load_settings(
+        config=line.config, aws_config=line.aws_config, overrides=line.overrides(), environ=os.environ
+    )
+    for notice in loaded.notices:
+        say(f"glacierflow: {notice}", quiet=line.quiet)
+    return loaded
+
+
+def _check_local(line: CommandLine) -> None:
+    for name, given in (("--archive", line.archive is not None), ("--live-imagery", line.live_imagery)):
+        if given and not line.local:
+            raise UsageError(
+                f"{name} is for the embedded cloud", next_step=f"add --local, or leave {name} out"
+            )
+    if line.archive is not None and line.live_imagery:
+        raise UsageError(
+            "--archive and --live-imagery exclude each other", next_step="leave one of the two out"
+        )
+    if line.archive is not None and not line.archive.is_dir():
+        raise UsageError(
+            f"--archive = {line.archive} is not a directory",
+            next_step="name a directory of STAC items, or leave --archive out for a made-up sample",
+        )
+
+
+def choose_regions(loaded: LoadedSettings, line: CommandLine) -> Choice:
+    """The regions asked for; all of them only when that is confirmed (a dry run need not be).
+
+    Raises:
+        RegionError: an unknown name, an empty range, or a catalogue that cannot be read.
+        UsageError: no selection, and nobody there to confirm that all are meant.
+    """
+    from glacierflow.regions import load_catalogue
+
+    names, index_range = loaded.settings.regions.regions, loaded.settings.regions.start_end_index
+    catalogue = load_catalogue(line.regions_file)
+    selection = catalogue.select(names, index_range)
+    for warning in selection.warnings:
+        say(f"glacierflow: {warning}", quiet=line.quiet)
+    asked_for = names is not None or index_range is not None or line.accept_all
+    if not asked_for and not loaded.settings.settings.dry_run:
+        _confirm_all(len(selection.regions))
+    regions = tuple(sorted(selection.regions, key=lambda region: region.index))
+    return Choice(regions, catalogue.sha256)
+
+
+def _confirm_all(count: int) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"no region is named, which means all {count}",
+            next_step="name regions with --start-end-index or --regions, or confirm with --all",
+        )
+    if not typer.confirm(f"No region is named. Process all {count}?", err=True):
+        raise typer.Abort
+
+
+def step_settings(loaded: LoadedSettings, line: CommandLine) -> StepSettings:
+    """What of settings and command line decides the products."""
+    return loaded.settings.step_settings().model_copy(update={"reprocess": line.reprocess})
+
+
+def cloud_for(
+    loaded: LoadedSettings, line: CommandLine, regions: tuple[Region, ...] = ()
+) -> tuple[Cloud, StepSettings]:
+    """The cloud to talk to, and the step's settings with the imagery that goes with it.
+
+    With ``--local`` the embedded cloud is started where it is not running. Given regions it serves
+    ``--archive``, else a sample made for these regions and dates; without regions (``batch status``) it
+    serves what it served before.
+
+    Raises:
+        UsageError: the embedded cloud is not installed, or cannot serve the archive.
+        UnavailableError: the embedded cloud does not start.
+    """
+    from glacierflow.aws import Cloud
+
+    account, step = loaded.settings.aws_account, step_settings(loaded, line)
+    cloud = Cloud(region=account.aws_region, profile=account.aws_profile)
+    if not line.local:
+        return cloud, step
+    endpoint = _embedded(loaded, line, regions)
+    cloud = replace(cloud, endpoint_url=endpoint.url, embedded=True)
+    if line.live_imagery:
+        return cloud, step
+    served = {
+        "sentinel2_stac_url": endpoint.stac_url,
+        "landsat_stac_url": endpoint.stac_url,
+        "imagery_s3_endpoint": endpoint.url,
+    }
+    return cloud, step.model_copy(update=served)
+
+
+def _embedded(loaded: LoadedSettings, line: CommandLine, regions: tuple[Region, ...]) -> Endpoint:
+    from glacierflow.local import control
+
+    home, settings = control.default_home(), loaded.settings
+    # A bucket of aws_config.ini belongs to AWS and is made here too; a name that was typed is checked.
+    typed = line.s3_bucket is not None
+    bucket = control.DEFAULT_BUCKET if typed else settings.storage.s3_bucket
+    # Before a sample is made: a command that cannot have its cloud leaves nothing behind.
+    endpoint = control.up(home, archive=line.archive, bucket=bucket, region=settings.aws_account.aws_region)
+    if line.archive is not None or line.live_imagery or not regions:
+        return endpoint
+    from glacierflow.local.sample import sample_bundle
+
+    say("glacierflow: making a sample archive for these regions and dates", quiet=line.quiet)
+    dates, satellites = settings.dates, (settings.settings.satellite,)
+    archive = sample_bundle(home, regions, dates.date1, dates.date2, satellites)
+    return control.up(home, archive=archive, bucket=bucket, region=settings.aws_account.aws_region)

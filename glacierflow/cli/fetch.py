@@ -1,0 +1,68 @@
+"""Copying what a run made to a folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from glacierflow.manifest import Manifest
+    from glacierflow.model import Unit
+    from glacierflow.store import Store
+
+__all__ = ["fetch_run"]
+
+_SENSED = re.compile(r"(\d{8})T?\d{6}")
+
+
+def fetch_run(manifest: Manifest, store: Store, folder: Path) -> list[Path]:
+    """Copy products, lineage, templates, quicklooks and records of a run, under their keys in the store.
+
+    Returns:
+        The files, in order of their keys.
+
+    Raises:
+        UsageError: the folder cannot be written.
+        StoreError: an object cannot be read.
+    """
+    from glacierflow.store import LocalStore
+
+    target = LocalStore(folder)
+    target.check_writable()
+    copied = []
+    for key in sorted(set(_keys(manifest, store))):
+        content = store.get(key)
+        if content is not None:
+            target.put(key, content)
+            copied.append(folder / key)
+    return copied
+
+
+def _keys(manifest: Manifest, store: Store) -> Iterator[str]:
+    from glacierflow.layout import Layout, RunLayout
+
+    layout = Layout(manifest.settings.base_path, manifest.settings.folder_structure)
+    for entry in store.list(RunLayout(manifest.run_id).prefix):
+        yield entry.key
+    for unit in (unit for slot in manifest.slots for unit in slot):
+        prefixes = [layout.products_prefix(unit.satellite, unit.region)]
+        yield layout.template(unit.satellite, unit.region)
+        if unit.satellite == "landsat":
+            yield layout.query_results(unit.region)
+        else:
+            yield layout.combined_csv(unit.region)
+            prefixes.append(layout.individual_csv_prefix(unit.region))
+        for prefix in prefixes:
+            yield from (entry.key for entry in store.list(prefix) if _is_within(entry.key, unit))
+
+
+def _is_within(key: str, unit: Unit) -> bool:
+    """Whether the sensing time in a file's name lies between the unit's dates; a region has many runs."""
+    found = _SENSED.search(key.rpartition("/")[2])
+    if found is None:
+        return False
+    day = dt.datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=dt.UTC).date()
+    return unit.date1 <= day <= unit.date2

@@ -1,0 +1,34 @@
+"""What one embedded cloud is told when it starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ACCOUNT_ID", "CloudOptions"]
+
+ACCOUNT_ID = "123456789012"
+"""The one AWS account of the embedded cloud, which is moto's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """Choices of one server process."""
+
+    home: Path
+    """Where state, logs and scratch space lie."""
+    endpoint: str
+    """URL under which children reach the server, e.g. ``http://127.0.0.1:5000``."""
+    vcpus: float = float(os.cpu_count() or 1)
+    """vCPUs of this machine that children may use together; the rest waits in RUNNABLE."""
+    clock: float = 1.0
+    """Batch seconds that pass in one real second, for timeouts and grace periods."""
+    spot_reclaim: float = 0.0
+    """Share of attempts on spot environments that lose their instance, 0..1."""
+    seed: int = 0
+    """Decides which attempts these are."""
+
+    def real_seconds(self, batch_seconds: float) -> float:
+        """How long a Batch delay lasts here, in seconds."""
+        return batch_seconds / self.clock

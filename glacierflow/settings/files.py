@@ -1,0 +1,81 @@
+"""Reading an ini file into plain (section, key) -> text, with clear refusals."""
+
+from __future__ import annotations
+
+import configparser
+from dataclasses import dataclass
+from pathlib import Path
+
+from glacierflow.errors import SettingsError
+
+__all__ = ["IniFile", "read_ini"]
+
+
+@dataclass(frozen=True, slots=True)
+class IniFile:
+    """What one file says; keys in lower case, empty values left out."""
+
+    name: str
+    sections: dict[str, dict[str, str]]
+
+
+def read_ini(path: Path) -> IniFile:
+    """Read an ini file without interpolation, inline comments stripped.
+
+    Raises:
+        SettingsError: the file is missing, unreadable, not text, or not INI.
+    """
+    # The default section would copy its keys into every other; here [DEFAULT] is a section like any.
+    parser = configparser.ConfigParser(
+        interpolation=None,
+        inline_comment_prefixes=("#", ";"),
+        empty_lines_in_values=False,
+        default_section="\0",
+    )
+    try:
+        parser.read_string(_read_text(path), source=str(path))
+    except configparser.Error as error:
+        raise SettingsError(
+            f"{path} is not an INI file: {_where(error)}",
+            next_step="write [SECTION] lines and `key = value` lines, each section and key once",
+        ) from error
+    sections = {
+        name: {key: value for key, value in parser[name].items() if value} for name in parser.sections()
+    }
+    return IniFile(str(path), sections)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"there is no file {path}", next_step="check the path given with --config or --aws-config"
+        ) from error
+    except IsADirectoryError as error:
+        raise SettingsError(
+            f"{path} is a directory, not an INI file", next_step="name the file in it"
+        ) from error
+    except PermissionError as error:
+        raise SettingsError(f"{path} may not be read", next_step=f"chmod u+r {path}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path} is not a text file in UTF-8", next_step="save it as UTF-8 text"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    if "\0" in text:
+        raise SettingsError(f"{path} is not a text file", next_step="name an INI file")
+    return text
+
+
+def _where(error: configparser.Error) -> str:
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"line {error.lineno} gives {error.option} of [{error.section}] a second time"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"line {error.lineno} opens [{error.section}] a second time"
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before the first [SECTION]"
+    if isinstance(error, configparser.ParsingError) and error.errors:
+        return f"line {error.errors[0][0]} is neither a [SECTION] nor `key = value`"
+    return error.message

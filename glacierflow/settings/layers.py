@@ -1,0 +1,145 @@
+"""What each source says, from weak to strong: the two files, the environment, the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glacierflow.errors import SettingsError
+from glacierflow.settings.fields import nearest
+from glacierflow.settings.files import IniFile, read_ini
+from glacierflow.settings.models import iter_fields
+
+__all__ = ["COMMAND_LINE", "Given", "Key", "Layer", "Source", "command_line", "environment", "files"]
+
+Key = tuple[str, str]
+"""(section, key), e.g. ("DATES", "date1")."""
+
+COMMAND_LINE = "command line"
+
+_KEYS = [(section, key) for section, key, _ in iter_fields()]
+_SECTIONS = list(dict.fromkeys(section for section, _ in _KEYS))
+_IN_CONFIG_INI = ("REGIONS", "DATES", "PATHS", "FLAGS", "SETTINGS", "IMAGERY")
+
+_PREFIX = "GLACIERFLOW_"
+_NOT_SETTINGS = ("HOME", "MANIFEST", "INDEX", "SLOT_OFFSET", "RUN_ID", "EMBEDDED")
+_NOT_SETTINGS_PREFIX = "IMAGERY_AWS_"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value came from: a file's name, a variable's name, or ``command line``."""
+
+    kind: str
+    """``file``, ``environment`` or ``command line``."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as it was written."""
+
+    value: Any
+    source: Source
+
+
+Layer = dict[Key, Given]
+
+
+def files(config: Path | None, aws_config: Path | None, notices: list[str]) -> Layer:
+    """Both files as one layer. A section counts in either file; the file where it belongs wins.
+
+    Args:
+        config: path of config.ini; None takes the one in the working directory, if there is one.
+        aws_config: the same for aws_config.ini.
+        notices: what the user should be told is appended here.
+
+    Raises:
+        SettingsError: a named file is missing, or a file cannot be read.
+    """
+    main = _known(_read(config, "config.ini", notices), notices)
+    aws = _known(_read(aws_config, "aws_config.ini", notices), notices)
+    layer: Layer = {}
+    for key in main | aws:
+        home, away = (main, aws) if key[0] in _IN_CONFIG_INI else (aws, main)
+        layer[key] = home.get(key) or away[key]
+        if key in home and key in away:
+            notices.append(
+                f"[{key[0]}] {key[1]} is in {away[key].source.name} and in {home[key].source.name}; "
+                f"the one in {home[key].source.name} counts"
+            )
+    return layer
+
+
+def environment(environ: Mapping[str, str], notices: list[str]) -> Layer:
+    """``GLACIERFLOW_<KEY>`` and ``GLACIERFLOW_<SECTION>_<KEY>``; the longer one wins, empty is not given."""
+    layer: Layer = {}
+    known: set[str] = set()
+    for section, key in _KEYS:
+        # Keys are unique over all sections, so the short name is never ambiguous.
+        for variable in (f"{_PREFIX}{key.upper()}", f"{_PREFIX}{section}_{key.upper()}"):
+            known.add(variable)
+            if environ.get(variable, "").strip():
+                layer[section, key] = Given(environ[variable].strip(), Source("environment", variable))
+    for variable in sorted(environ):
+        name = variable.removeprefix(_PREFIX)
+        if name == variable or variable in known or name in _NOT_SETTINGS:
+            continue
+        if not name.startswith(_NOT_SETTINGS_PREFIX):
+            notices.append(f"the environment variable {variable} is no setting{nearest(variable, known)}")
+    return layer
+
+
+def command_line(overrides: Mapping[str, str | bool | int | None]) -> Layer:
+    """Options by ``SECTION.key``; None is an option that was not given.
+
+    Raises:
+        SettingsError: there is no such setting.
+    """
+    layer: Layer = {}
+    for name, value in overrides.items():
+        section, _, key = name.partition(".")
+        section = section.upper()
+        if (section, key) not in _KEYS:
+            raise SettingsError(f"there is no setting {name}{nearest(name, ['.'.join(k) for k in _KEYS])}")
+        if value is not None:
+            layer[section, key] = Given(value, Source(COMMAND_LINE, COMMAND_LINE))
+    return layer
+
+
+def _read(path: Path | None, usual: str, notices: list[str]) -> IniFile | None:
+    if path is None:
+        if not Path(usual).exists():
+            notices.append(f"there is no {usual} in this directory; its keys have their defaults")
+            return None
+        path = Path(usual)
+    return read_ini(path)
+
+
+def _known(file: IniFile | None, notices: list[str]) -> Layer:
+    """The file's values that are settings; of the rest, a notice."""
+    layer: Layer = {}
+    if file is None:
+        return layer
+    for section, values in file.sections.items():
+        if section not in _SECTIONS:
+            hint = nearest(section, _SECTIONS)
+            notices.append(f"{file.name}: there is no section [{section}]; it has no effect{hint}")
+            continue
+        for key, value in values.items():
+            if (section, key) in _KEYS:
+                layer[section, key] = Given(value, Source("file", file.name))
+            else:
+                hint = _nearest_key(section, key)
+                notices.append(f"{file.name}: [{section}] has no key {key}; it has no effect{hint}")
+    return layer
+
+
+def _nearest_key(section: str, key: str) -> str:
+    """A key spelled right but in the wrong section is named with its section."""
+    for of, known in _KEYS:
+        if known == key:
+            return f"; it belongs in [{of}]"
+    return nearest(key, [known for of, known in _KEYS if of == section])

@@ -1,0 +1,284 @@
+"""Every setting there is: one class a section, one field a key, with type and default.
+
+A field that may be None is optional. ``Ignored`` and ``MappedValues`` in a field's annotation are read by the
+loader. What each key does is told in ``docs/reference/configuration.md``, one row a key.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+
+from glacierflow.model import SATELLITES, FolderStructure, Resampling, Satellite, StepSettings
+from glacierflow.settings.fields import (
+    AccountId,
+    Amount,
+    Day,
+    Flag,
+    Folder,
+    Ignored,
+    IndexRange,
+    KeyPrefix,
+    MappedValues,
+    Memory,
+    Names,
+    Share,
+    Text,
+    Url,
+    Whole,
+    memory_in_mb,
+    one_of,
+    some_of,
+)
+
+__all__ = ["Section", "Settings", "iter_fields", "section_attribute"]
+
+_STEP = StepSettings()
+
+_CLUSTER = Ignored("they steer a SLURM job, and there is none here")
+_LOGS = Ignored("logs go to the terminal and to the log group of [MONITORING]")
+_MAIL = Ignored("glacierflow sends no mail")
+_ALWAYS = Ignored("each image is clipped as it is read, and nothing is downloaded whole")
+_UNUSED = Ignored("no command of this version uses them")
+
+
+class Section(BaseModel):
+    """One section of an ini file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Regions(Section):
+    """Which glaciers."""
+
+    regions: Names | None = None
+    start_end_index: IndexRange | None = None
+
+
+class Dates(Section):
+    """Which days, both included."""
+
+    date1: Day = dt.date(2024, 7, 1)
+    date2: Day = dt.date(2024, 7, 31)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.date2 < self.date1:
+            raise ValueError(
+                f"date2 = {self.date2} is before date1 = {self.date1}; write the earlier one first"
+            )
+        return self
+
+
+class Paths(Section):
+    """Where a run on this machine writes."""
+
+    base_dir: Folder = Path("output")
+    local_base_dir: Folder | None = None
+
+
+class Flags(Section):
+    """What is kept."""
+
+    download_flag: Flag = False
+    post_processing_flag: Annotated[Flag, _ALWAYS] = True
+    clear_downloads: Annotated[Flag, _ALWAYS] = False
+
+
+class Processing(Section):
+    """The satellite, and what the predecessor's cluster jobs wanted to know."""
+
+    satellite: Annotated[Satellite, one_of(*SATELLITES)] = "sentinel2"
+    dry_run: Flag = False
+    memory: Memory | None = None
+    cores: Annotated[Whole, _CLUSTER] = 1
+    runtime: Annotated[Text | None, _CLUSTER] = None
+    execution_mode: Annotated[Text, _CLUSTER] = "auto"
+    env: Annotated[Text | None, _CLUSTER] = None
+    which_steps_to_run: Annotated[Text | None, _CLUSTER] = None
+    log_name: Annotated[Text | None, _LOGS] = None
+    email: Annotated[Text | None, _MAIL] = None
+
+
+class Imagery(Section):
+    """Where images come from and which of them become products; see ``StepSettings``."""
+
+    sentinel2_stac_url: Url = _STEP.sentinel2_stac_url
+    landsat_stac_url: Url = _STEP.landsat_stac_url
+    sentinel2_collection: Text = _STEP.sentinel2_collection
+    landsat_collection: Text = _STEP.landsat_collection
+    imagery_region: Text = _STEP.imagery_region
+    imagery_s3_endpoint: Url | None = _STEP.imagery_s3_endpoint
+    resampling: Annotated[Resampling, one_of("cubic", "bilinear", "lanczos", "nearest")] = _STEP.resampling
+    sentinel2_min_coverage: Share = _STEP.sentinel2_min_coverage
+    landsat_min_overlap: Share = _STEP.landsat_min_overlap
+    landsat_tiers: Annotated[tuple[str, ...], some_of("T1", "T2", "RT")] = _STEP.landsat_tiers
+    landsat_corrections: Annotated[tuple[str, ...], some_of("L1TP", "L1GT", "L1GS")] = (
+        _STEP.landsat_corrections
+    )
+    folder_structure: Annotated[FolderStructure, one_of("new", "old")] = _STEP.folder_structure
+    quicklooks: Flag = _STEP.quicklooks
+
+
+class AwsAccount(Section):
+    """Which account and region."""
+
+    aws_region: Text = "us-west-2"
+    aws_profile: Text | None = None
+    account_id: AccountId | None = None
+
+
+class Storage(Section):
+    """Where products go."""
+
+    s3_bucket: Text = "greenland-glacier-data"
+    s3_base_path: KeyPrefix = _STEP.base_path
+
+
+class Batch(Section):
+    """Where jobs are sent."""
+
+    job_queue: Text = "glacierflow-spot"
+    ondemand_job_queue: Text = "glacierflow-ondemand"
+    job_definition: Text = "glacierflow"
+
+
+class CostOptimization(Section):
+    """Spot or on-demand."""
+
+    use_spot_instances: Flag = True
+    spot_allocation_strategy: Annotated[
+        Literal["SPOT_PRICE_CAPACITY_OPTIMIZED", "SPOT_CAPACITY_OPTIMIZED"],
+        one_of("SPOT_PRICE_CAPACITY_OPTIMIZED", "SPOT_CAPACITY_OPTIMIZED"),
+        MappedValues(
+            {
+                "diversified": "SPOT_PRICE_CAPACITY_OPTIMIZED",
+                "lowest-price": "SPOT_PRICE_CAPACITY_OPTIMIZED",
+                "price-capacity-optimized": "SPOT_PRICE_CAPACITY_OPTIMIZED",
+                "capacity-optimized": "SPOT_CAPACITY_OPTIMIZED",
+            },
+            "AWS Batch has no such strategy",
+        ),
+        _UNUSED,
+    ] = "SPOT_PRICE_CAPACITY_OPTIMIZED"
+    budget_limit: Annotated[Amount | None, _UNUSED] = None
+    cost_alerts: Annotated[Flag, _UNUSED] = False
+
+
+class Monitoring(Section):
+    """Logs."""
+
+    log_group: Text = "/aws/glacier-processing"
+    log_retention_days: Annotated[Whole, _UNUSED] = 30
+    enable_detailed_monitoring: Annotated[Flag, _UNUSED] = False
+
+
+class Notifications(Section):
+    """Who is told."""
+
+    sns_topic_arn: Annotated[Text | None, _UNUSED] = None
+    email_notifications: Annotated[Flag, _MAIL] = False
+
+
+class Security(Section):
+    """Roles."""
+
+    iam_execution_role: Annotated[Text | None, _UNUSED] = None
+    iam_task_role: Annotated[Text | None, _UNUSED] = None
+
+
+class Lambda(Section):
+    """The predecessor's function."""
+
+    function_name: Annotated[Text, _UNUSED] = "glacier-processing"
+    memory_size: Annotated[Whole, _UNUSED] = 10240
+    timeout: Annotated[Whole, _UNUSED] = 900
+    ephemeral_storage: Annotated[Whole, _UNUSED] = 10240
+    package_type: Annotated[Text, one_of("Image", "Zip"), _UNUSED] = "Image"
+    handler: Annotated[Text, _UNUSED] = "lambda_handler.handler"
+    ecr_repository: Annotated[Text, _UNUSED] = "glacier-lambda"
+    ecr_image_tag: Annotated[Text, _UNUSED] = "latest"
+    ecr_image_uri: Annotated[Text | None, _UNUSED] = None
+    dockerfile_path: Annotated[Text, _UNUSED] = "aws/lambda/Dockerfile.lambda"
+    python_version: Annotated[Text, _UNUSED] = "3.13"
+    architecture: Annotated[Text, one_of("x86_64", "arm64"), _UNUSED] = "x86_64"
+
+
+class Ecs(Section):
+    """An ECS cluster."""
+
+    cluster: Annotated[Text, _UNUSED] = "glacierflow"
+    task_definition: Annotated[Text, _UNUSED] = "glacierflow"
+
+
+class Experimental(Section):
+    """The predecessor's trials."""
+
+    enable_lambda_processing: Annotated[Flag, _UNUSED] = True
+    enable_step_functions: Annotated[Flag, _UNUSED] = False
+    parallel_processing_regions: Annotated[Whole, _UNUSED] = 4
+
+
+class Settings(BaseModel):
+    """All sections, by their name in lower case (``lambda_`` for LAMBDA)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    regions: Regions = Field(default_factory=Regions)
+    dates: Dates = Field(default_factory=Dates)
+    paths: Paths = Field(default_factory=Paths)
+    flags: Flags = Field(default_factory=Flags)
+    settings: Processing = Field(default_factory=Processing)
+    imagery: Imagery = Field(default_factory=Imagery)
+    aws_account: AwsAccount = Field(default_factory=AwsAccount)
+    storage: Storage = Field(default_factory=Storage)
+    batch: Batch = Field(default_factory=Batch)
+    cost_optimization: CostOptimization = Field(default_factory=CostOptimization)
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+    notifications: Notifications = Field(default_factory=Notifications)
+    security: Security = Field(default_factory=Security)
+    lambda_: Lambda = Field(default_factory=Lambda)
+    ecs: Ecs = Field(default_factory=Ecs)
+    experimental: Experimental = Field(default_factory=Experimental)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where a run on this machine writes: ``local_base_dir`` where it is set, else ``base_dir``."""
+        return self.paths.local_base_dir or self.paths.base_dir
+
+    @property
+    def submit_queue(self) -> str:
+        """The job queue of a first submission: the spot queue unless ``use_spot_instances`` is off."""
+        spot = self.cost_optimization.use_spot_instances
+        return self.batch.job_queue if spot else self.batch.ondemand_job_queue
+
+    def step_settings(self) -> StepSettings:
+        """What of the settings decides the products."""
+        memory = self.settings.memory
+        return StepSettings(
+            **self.imagery.model_dump(),
+            base_path=self.storage.s3_base_path,
+            keep_downloads=self.flags.download_flag,
+            memory_mb=None if memory is None else memory_in_mb(memory),
+        )
+
+
+def section_attribute(section: str) -> str:
+    """``LAMBDA`` -> ``lambda_``, ``DATES`` -> ``dates``."""
+    return "lambda_" if section == "LAMBDA" else section.lower()
+
+
+def iter_fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Every (section, key, field), in the order of the models."""
+    for attribute, holder in Settings.model_fields.items():
+        model = holder.annotation
+        if not (isinstance(model, type) and issubclass(model, Section)):
+            msg = f"{attribute} is not a section"
+            raise TypeError(msg)
+        for key, field in model.model_fields.items():
+            yield attribute.rstrip("_").upper(), key, field

@@ -1,0 +1,36 @@
+"""Fixtures several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from glacierflow.local.control import Endpoint
+
+TEST_CLOCK = 60.0
+"""Batch seconds in a real second: its 60 s minimum passes in one."""
+
+
+@pytest.fixture(autouse=True)
+def _no_real_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may find the user's own AWS, or write to the user's own folders."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("GLACIERFLOW_HOME", str(tmp_path / "glacierflow-home"))
+
+
+@pytest.fixture(scope="session")
+def cloud_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """One embedded cloud for all tests that need nothing special of it."""
+    from glacierflow.local import control
+
+    home = tmp_path_factory.mktemp("embedded-cloud")
+    yield control.up(home, clock=TEST_CLOCK, vcpus=8)
+    control.down(home)

@@ -1,0 +1,92 @@
+"""Talking to an embedded cloud in tests: clients, throw-away job definitions, and waiting."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from glacierflow.aws import Cloud
+
+REGION = "us-west-2"
+Json = dict[str, Any]
+
+
+class BatchBench:
+    """Submits small commands and waits for them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        cloud = Cloud(region=REGION, endpoint_url=url, embedded=True)
+        self.batch = cloud.client("batch")
+        self.logs = cloud.client("logs")
+        self.s3 = cloud.client("s3")
+        self.definition = self.define()
+
+    def define(self, **more: Any) -> str:
+        """Register a definition; returns its ARN."""
+        request = {
+            "jobDefinitionName": f"test-{uuid.uuid4().hex[:8]}",
+            "type": "container",
+            "containerProperties": {
+                "image": "none",
+                "command": ["true"],
+                "resourceRequirements": [
+                    {"type": "VCPU", "value": "0.25"},
+                    {"type": "MEMORY", "value": "500"},
+                ],
+                "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/test/jobs"}},
+            },
+        } | more
+        arn: str = self.batch.register_job_definition(**request)["jobDefinitionArn"]
+        return arn
+
+    def submit(self, command: Sequence[str], *, overrides: Json | None = None, **more: Any) -> str:
+        """Submit a command; returns the job id."""
+        request = {
+            "jobName": "test-job",
+            "jobQueue": "glacierflow-ondemand",
+            "jobDefinition": self.definition,
+            "containerOverrides": {"command": list(command)} | (overrides or {}),
+        } | more
+        job_id: str = self.batch.submit_job(**request)["jobId"]
+        return job_id
+
+    def shell(self, script: str, **more: Any) -> str:
+        """Submit a shell script; returns the job id."""
+        return self.submit(["sh", "-c", script], **more)
+
+    def describe(self, job_id: str) -> Json:
+        """DescribeJobs of one."""
+        job: Json = self.batch.describe_jobs(jobs=[job_id])["jobs"][0]
+        return job
+
+    def wait(self, job_id: str, *statuses: str, timeout_s: float = 20) -> Json:
+        """Wait until the job has ended, or has one of the statuses."""
+        wanted = statuses or ("SUCCEEDED", "FAILED")
+        wait_for(lambda: self.describe(job_id)["status"] in wanted, timeout_s, lambda: self.describe(job_id))
+        return self.describe(job_id)
+
+    def lines(self, job: Json) -> list[str]:
+        """What the last attempt of a described job wrote."""
+        events = self.logs.get_log_events(
+            logGroupName=job["container"]["logConfiguration"]["options"]["awslogs-group"],
+            logStreamName=job["container"]["logStreamName"],
+            startFromHead=True,
+        )["events"]
+        return [event["message"] for event in events]
+
+
+def wait_for(
+    test: Callable[[], bool], timeout_s: float = 20, facts: Callable[[], object] = lambda: ""
+) -> None:
+    """Wait until something holds.
+
+    Raises:
+        AssertionError: it did not in time.
+    """
+    until = time.monotonic() + timeout_s
+    while not test():
+        assert time.monotonic() < until, f"still not so after {timeout_s} s: {facts()}"
+        time.sleep(0.03)

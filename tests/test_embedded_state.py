@@ -1,0 +1,157 @@
+"""What survives the embedded cloud's server: down and up, and a server that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from embedded import BatchBench, wait_for
+
+from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.local import control
+
+pytestmark = pytest.mark.embedded
+
+BUCKET = "greenland-glacier-data"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "cloud"
+    yield directory
+    control.down(directory)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_objects_jobs_and_logs_survive_down_and_up(home: Path) -> None:
+    before = control.up(home, vcpus=1)
+    bench = BatchBench(before.url)
+    bench.s3.put_object(Bucket=BUCKET, Key="kept", Body=b"ice", Metadata={"a": "b"})
+    bench.s3.put_object(Bucket=BUCKET, Key="gone", Body=b"ice")
+    bench.s3.delete_object(Bucket=BUCKET, Key="gone")
+    bench.s3.put_bucket_request_payment(Bucket=BUCKET, RequestPaymentConfiguration={"Payer": "Requester"})
+    done = bench.wait(bench.shell("echo said; exit 4", tags={"run": "x"}))
+    whole = {"resourceRequirements": [{"type": "VCPU", "value": "1"}]}
+    polite = "trap 'echo told; exit 75' TERM; sleep 60 & wait"
+    array = bench.shell(polite, overrides=whole, arrayProperties={"size": 2}, retryStrategy={"attempts": 3})
+    bench.wait(f"{array}:0", "RUNNING")
+    assert control.down(home)
+    assert control.status(home) is None
+    after = control.up(home)
+    assert (after.port, after.pid != before.pid) == (before.port, True)
+
+    payer = {"RequestPayer": "requester"}
+    kept = bench.s3.get_object(Bucket=BUCKET, Key="kept", **payer)
+    assert (kept["Body"].read(), kept["Metadata"]) == (b"ice", {"a": "b"})
+    assert [one["Key"] for one in bench.s3.list_objects_v2(Bucket=BUCKET, **payer)["Contents"]] == ["kept"]
+    again = bench.describe(done["jobId"])
+    assert again == done
+    assert bench.lines(again) == ["said"]
+    parent = bench.describe(array)
+    assert (parent["status"], parent["arrayProperties"]["statusSummary"]["FAILED"]) == ("FAILED", 2)
+    running, waiting = (bench.describe(f"{array}:{index}") for index in range(2))
+    assert running["statusReason"] == "The embedded cloud was stopped while the job was RUNNING"
+    assert running["container"]["exitCode"] == 75
+    assert len(running["attempts"]) == 1
+    assert bench.lines(running) == ["told"]
+    assert waiting["statusReason"] == "The embedded cloud was stopped while the job was RUNNABLE"
+    assert waiting["attempts"] == []
+    definitions = bench.batch.describe_job_definitions(jobDefinitionName="glacierflow")["jobDefinitions"]
+    assert [one["revision"] for one in definitions] == [1]
+    assert len(bench.batch.describe_compute_environments()["computeEnvironments"]) == 2
+    assert bench.wait(bench.submit(["true"]))["status"] == "SUCCEEDED"
+
+
+def test_a_killed_server_loses_little_and_its_children_end(home: Path) -> None:
+    endpoint = control.up(home)
+    bench = BatchBench(endpoint.url)
+    bench.s3.put_object(Bucket=BUCKET, Key="kept", Body=b"ice")
+    job_id = bench.shell("echo $$; exec sleep 300")
+    job = bench.wait(job_id, "RUNNING")
+    wait_for(lambda: bool(bench.lines(job)))
+    child = int(bench.lines(job)[0])
+    # a snapshot follows a change within about a second
+    saved = home / "state" / "batch.json"
+    wait_for(lambda: saved.exists() and f'"{job_id}"' in saved.read_text() and "RUNNING" in saved.read_text())
+    os.kill(endpoint.pid, signal.SIGKILL)
+    wait_for(lambda: not alive(endpoint.pid))
+    assert control.status(home) is None
+    assert alive(child)
+    control.up(home)
+    wait_for(lambda: not alive(child))
+    job = bench.describe(job_id)
+    assert job["status"] == "FAILED"
+    assert job["statusReason"] == "The embedded cloud was stopped while the job was RUNNING"
+    assert job["attempts"][0]["statusReason"] == job["statusReason"]
+    assert bench.s3.get_object(Bucket=BUCKET, Key="kept")["Body"].read() == b"ice"
+
+
+def test_up_finds_what_runs_and_reset_forgets(home: Path) -> None:
+    first = control.up(home)
+    assert control.up(home, bucket="another-bucket") == first == control.status(home)
+    bench = BatchBench(first.url)
+    assert {one["Name"] for one in bench.s3.list_buckets()["Buckets"]} == {BUCKET, "another-bucket"}
+    with pytest.raises(UsageError, match="already runs on port"):
+        control.up(home, port=first.port + 1)
+    control.reset(home)
+    assert control.status(home) is None
+    assert not (home / "state").exists()
+    assert not control.down(home)
+
+
+def test_a_port_in_use_is_a_usage_error(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} is in use") as refused:
+            control.up(home, port=port)
+    assert refused.value.next_step
+
+
+def test_a_server_that_dies_at_its_start_says_why(home: Path) -> None:
+    home.mkdir()
+    (home / "state").mkdir()
+    (home / "state" / "batch.json").write_text("not json")
+    with pytest.raises(UnavailableError, match="JSONDecodeError"):
+        control.up(home)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        pytest.param({"clock": 0}, "--clock 0", id="clock"),
+        pytest.param({"spot_reclaim": 1.5}, "--spot-reclaim 1.5", id="spot"),
+        pytest.param({"vcpus": -1}, "--vcpus -1", id="vcpus"),
+        pytest.param({"port": 70000}, "--port 70000", id="port"),
+    ],
+)
+def test_values_out_of_range(home: Path, options: dict[str, float], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        control.up(home, **options)  # type: ignore[arg-type]
+    assert control.status(home) is None
+
+
+def test_without_the_extra_it_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"pip install 'glacierflow\[local\]'"):
+        control.up(home)
+
+
+def test_control_imports_nothing_heavy() -> None:
+    code = "import sys, glacierflow.local.control; print([m for m in ('moto', 'boto3') if m in sys.modules])"
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.strip() == "[]"

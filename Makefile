@@ -12,7 +12,7 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# Four glaciers on the embedded cloud: no AWS account, no network
+# Three glaciers on the embedded cloud: no AWS account, no network
 demo: $(INSTALLED)
 	$(DEMO) batch submit --local --satellite sentinel2 --start-end-index 0:3 \
 		--date1 2024-07-01 --date2 2024-07-21 --wait --fetch demo-output

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,6 +98,41 @@ def test_a_killed_server_loses_little_and_its_children_end(home: Path) -> None:
     assert job["statusReason"] == "The embedded cloud was stopped while the job was RUNNING"
     assert job["attempts"][0]["statusReason"] == job["statusReason"]
     assert bench.s3.get_object(Bucket=BUCKET, Key="kept")["Body"].read() == b"ice"
+
+
+def test_an_archive_is_served_again_while_it_is_there(home: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "scene.tif").write_bytes(b"pixels")
+    (archive / "scene.json").write_text(json.dumps(item("scene")))
+    assert control.up(home, archive=archive).archive == str(archive)
+    control.down(home)
+    endpoint = control.up(home)
+    assert endpoint.archive == str(archive)
+    where = {"Bucket": "usgs-landsat", "Key": "scene.tif", "RequestPayer": "requester"}
+    assert BatchBench(endpoint.url).s3.get_object(**where)["Body"].read() == b"pixels"
+    control.down(home)
+    shutil.rmtree(archive)
+    assert control.up(home).archive is None
+
+
+def item(name: str) -> dict[str, object]:
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "collection": "landsat-c2l1",
+        "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]},
+        "bbox": [0, 0, 1, 1],
+        "properties": {"datetime": "2020-07-01T00:00:00Z"},
+        "links": [],
+        "assets": {
+            "pan": {
+                "href": f"{name}.tif",
+                "alternate": {"s3": {"href": f"s3://usgs-landsat/{name}.tif"}},
+            }
+        },
+    }
 
 
 def test_up_finds_what_runs_and_reset_forgets(home: Path) -> None:

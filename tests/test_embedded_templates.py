@@ -20,7 +20,9 @@ CALLS = {
 @pytest.mark.parametrize(("name", "call"), CALLS.items())
 def test_botocore_accepts_the_template(name: str, call: str) -> None:
     model = botocore.session.get_session().get_service_model("batch")
-    report = ParamValidator().validate(template(name), model.operation_model(call).input_shape)
+    shape = model.operation_model(call).input_shape
+    assert shape is not None
+    report = ParamValidator().validate(template(name), shape)
     assert not report.has_errors(), report.generate_report()
 
 

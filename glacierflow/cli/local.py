@@ -100,7 +100,11 @@ def sample(
     for warning in selection.warnings:
         typer.echo(f"glacierflow: {warning}", err=True)
     summary = write_sample(directory, selection.regions, first, last)
-    typer.echo(str(summary))
+    passes = ", ".join(f"{count} of {satellite}" for satellite, count in summary.passes.items())
+    typer.echo(
+        f"{summary.directory}: {summary.items} items of {len(selection.regions)} regions "
+        f"({summary.written} written now, {summary.bytes / 1e6:.1f} MB), passes: {passes}"
+    )
     typer.echo(f"serve it: glacierflow local up --archive {directory}")
 
 

@@ -60,7 +60,7 @@ def where_it_is(manifest: Manifest, store: Store) -> list[str]:
         prefixes = [*prefixes[: _MOST_PREFIXES - 1], f"{layout.base_path}/ ..."]
     return [
         *(f"products   {store.uri(prefix)}" for prefix in prefixes),
-        f"quicklooks {store.uri(RunLayout(manifest.run_id).report_prefix)}quicklooks/",
+        f"quicklooks {store.uri(f'{RunLayout(manifest.run_id).report_prefix}quicklooks')}",
     ]
 
 

@@ -227,8 +227,11 @@ def _start(home: Path, port: int, arguments: dict[str, float], wait_s: float) ->
                 next_step=f"read {home / 'server.log'}",
             )
         with contextlib.suppress(UnavailableError, UsageError):
-            if _ask(url, "health").get("pid") == process.pid:
-                endpoint = Endpoint(url, f"{url}/stac", process.pid, port, str(home), None)
+            health = _ask(url, "health")
+            if health.get("pid") == process.pid:
+                archives = health["archives"]
+                archive = archives[-1] if archives else None
+                endpoint = Endpoint(url, f"{url}/stac", process.pid, port, str(home), archive)
                 (home / "settings.json").write_text(json.dumps({"port": port}))
                 _write(home, endpoint)
                 return endpoint

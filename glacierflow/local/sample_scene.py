@@ -167,6 +167,8 @@ class _Part:
     column: int
     height: int
     width: int
+    origin: tuple[float, float]
+    """Near the part, and the same whichever regions there are, so that rounding is the same too."""
     x: sample_ice.Floats
     y: sample_ice.Floats
 
@@ -181,6 +183,9 @@ def _locate(grid: Grid, chunk: tuple[int, int, int, int], rectangles: list[Recta
     near = _seen(x, y, (0.0, 0.0), rectangles, is_cut=False, reach=1.5 * _LATTICE * grid.pixel)
     if not near.any():
         return None
+    # whole periods of the texture, taken off so that float32 holds millimetres
+    period = sample_ice.TEXTURE_PERIOD_M
+    origin = math.floor(x.min() / period) * period, math.floor(y.min() / period) * period
     (top, bottom), (left, right) = (
         (int(hits[0]), min(int(hits[-1]) + 1, size - 1))
         for hits, size in ((np.flatnonzero(near.any(axis)), near.shape[1 - axis]) for axis in (1, 0))
@@ -190,6 +195,7 @@ def _locate(grid: Grid, chunk: tuple[int, int, int, int], rectangles: list[Recta
         column + left * _LATTICE,
         min((bottom - top) * _LATTICE, height - top * _LATTICE),
         min((right - left) * _LATTICE, width - left * _LATTICE),
+        origin,
         x[top : bottom + 1, left : right + 1],
         y[top : bottom + 1, left : right + 1],
     )
@@ -199,10 +205,7 @@ def _render(
     part: _Part, rectangles: list[Rectangle], overflight: Pass
 ) -> tuple[npt.NDArray[np.uint16], float]:
     """Pixels of a part of the grid, and the sum of their cloud opacity."""
-    x, y = part.x, part.y
-    # whole periods of the texture are taken off, so that float32 holds millimetres
-    period = sample_ice.TEXTURE_PERIOD_M
-    x0, y0 = math.floor(x.min() / period) * period, math.floor(y.min() / period) * period
+    x, y, (x0, y0) = part.x, part.y, part.origin
 
     def spread(lattice: sample_ice.Floats) -> Floats32:
         return _spread(lattice.astype(np.float32))[: part.height, : part.width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -13,7 +14,7 @@ from shapely.geometry import shape
 from werkzeug.exceptions import HTTPException
 
 from glacierflow.errors import UsageError
-from glacierflow.local.stac_query import BadRequest, Entry, parse_query, parse_time
+from glacierflow.local.stac_query import BadRequest, Entry, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,9 +63,9 @@ def _order(items: Iterable[dict[str, Any]]) -> list[Entry]:
     for item in items:
         properties = item["properties"]
         try:
-            time = parse_time(str(properties.get("datetime") or properties.get("start_datetime")))
+            time = _item_time(str(properties.get("datetime") or properties.get("start_datetime")))
             geometry = shape(item["geometry"]) if item.get("geometry") else None
-        except (BadRequest, ValueError, TypeError, KeyError, AttributeError, shapely.GEOSException) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, shapely.GEOSException) as error:
             raise UsageError(
                 f"item {item['id']} of {item['collection']} cannot be searched: {error}"
             ) from error
@@ -72,6 +73,12 @@ def _order(items: Iterable[dict[str, Any]]) -> list[Entry]:
             shapely.prepare(geometry)
         unique.setdefault((item["collection"], item["id"]), Entry(item, time, geometry))
     return sorted(unique.values(), key=lambda entry: entry.place, reverse=True)
+
+
+def _item_time(text: str) -> dt.datetime:
+    """Time of an item in UTC; recorded items exist that give a date alone."""
+    time = dt.datetime.fromisoformat(text)
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
 def _add_catalogue(app: Flask, entries: list[Entry]) -> None:

@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-__all__ = ["BadRequest", "Entry", "Query", "parse_query", "parse_time"]
+__all__ = ["BadRequest", "Entry", "Query", "parse_query"]
 
 _PARAMETERS = {"collections", "ids", "bbox", "intersects", "datetime", "limit", "next"}
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 10_000
@@ -132,11 +132,11 @@ def _parse_interval(text: object) -> tuple[dt.datetime | None, dt.datetime | Non
         raise BadRequest("datetime is a text")
     parts = text.split("/")
     if len(parts) == 1:
-        time = parse_time(text)
+        time = _parse_time(text)
         return time, time
     if len(parts) != 2:
         raise BadRequest(f"datetime {text} has more than two ends")
-    first, last = (None if part in {"", ".."} else parse_time(part) for part in parts)
+    first, last = (None if part in {"", ".."} else _parse_time(part) for part in parts)
     if first is None and last is None:
         raise BadRequest(f"datetime {text} is open at both ends")
     if first is not None and last is not None and first > last:
@@ -144,12 +144,7 @@ def _parse_interval(text: object) -> tuple[dt.datetime | None, dt.datetime | Non
     return first, last
 
 
-def parse_time(text: str) -> dt.datetime:
-    """An RFC 3339 time in UTC.
-
-    Raises:
-        BadRequest: it is none.
-    """
+def _parse_time(text: str) -> dt.datetime:
     if not _TIME.match(text):
         raise BadRequest(f"{text} is not an RFC 3339 time such as 2024-07-01T00:00:00Z")
     try:
@@ -172,4 +167,4 @@ def _parse_token(token: object) -> tuple[dt.datetime, str, str]:
     parts = str(token).split(",")
     if len(parts) != 3:
         raise BadRequest(f"next {token} is not a token of this API")
-    return parse_time(parts[0]), parts[1], parts[2]
+    return _parse_time(parts[0]), parts[1], parts[2]

@@ -19,6 +19,8 @@ Box = tuple[float, float, float, float]
 _LONGEST_SIDE_PX = 2800
 _MARGIN_PX = 170
 """Room for names beyond the outermost rectangle."""
+_FINEST_M = 50.0
+"""Metres a pixel has at least; one region alone need not fill the picture."""
 _HULL_RATIO = 0.4
 """0 follows every rectangle, 1 is the convex hull; this bends with the coast and keeps the inland."""
 _SHORE_M = 12_000
@@ -84,7 +86,7 @@ def draw_map(regions: Sequence[Region], chosen: Sequence[str] = ()) -> bytes:
 def _frame(regions: Sequence[Region]) -> _Frame:
     xmin, xmax = min(region.xmin for region in regions), max(region.xmax for region in regions)
     ymin, ymax = min(region.ymin for region in regions), max(region.ymax for region in regions)
-    m_per_px = max(xmax - xmin, ymax - ymin) / (_LONGEST_SIDE_PX - 2 * _MARGIN_PX)
+    m_per_px = max(_FINEST_M, max(xmax - xmin, ymax - ymin) / (_LONGEST_SIDE_PX - 2 * _MARGIN_PX))
     width = round((xmax - xmin) / m_per_px) + 2 * _MARGIN_PX
     height = round((ymax - ymin) / m_per_px) + 2 * _MARGIN_PX
     return _Frame(xmin, ymax, m_per_px, (width, height))
@@ -108,7 +110,7 @@ def _draw_legend(pen: ImageDraw.ImageDraw, frame: _Frame, count: int, chosen: in
         (km for km in (500, 200, 100, 50, 20, 10, 5, 2, 1) if km * 1000 / frame.m_per_px <= 300), 1
     )
     length = length_km * 1000 / frame.m_per_px
-    title = f"{count} regions" + (f", {chosen} chosen" if chosen else "")
+    title = f"{count} region{'s' if count > 1 else ''}" + (f", {chosen} chosen" if chosen else "")
     left, top = frame.size[0] - 360.0, frame.size[1] - 120.0
     pen.text((left, top), title, fill=_INK, font=ImageFont.load_default(size=26))
     pen.rectangle((left, top + 44, left + length, top + 50), fill=_INK)

@@ -46,7 +46,7 @@ def make_regions(rows: list[Row], source: str) -> tuple[Region, ...]:
     for index, name in enumerate(sorted(parsed)):
         row, tiles, (xmin, ymin, xmax, ymax) = parsed[name]
         ring = outline(xmin, ymin, xmax, ymax)
-        _on_the_globe(ring, f"{source}, {row.place}")
+        _in_the_north(ring, f"{source}, {row.place}")
         regions.append(
             Region(
                 name=name,
@@ -137,10 +137,12 @@ def _metres(value: Any, name: str, where: str) -> float:  # noqa: ANN401
     return number
 
 
-def _on_the_globe(ring: tuple[tuple[float, float], ...], where: str) -> None:
-    flat = [coordinate for point in ring for coordinate in point]
-    if not all(math.isfinite(coordinate) for coordinate in flat):
-        raise RegionError(f"{where}: the extent is not on the globe", next_step="write metres in EPSG:3413")
+def _in_the_north(ring: tuple[tuple[float, float], ...], where: str) -> None:
+    if not all(math.isfinite(longitude) and latitude > 0 for longitude, latitude in ring):
+        raise RegionError(
+            f"{where}: the extent does not lie in the northern hemisphere",
+            next_step="write metres in EPSG:3413, counted from the North Pole",
+        )
     if any(abs(b[0] - a[0]) > 180 for a, b in pairwise(ring)):
         raise RegionError(
             f"{where}: the extent crosses longitude 180 or holds the pole, which a search cannot say",

@@ -110,15 +110,7 @@ def _find_target(client: Any, job_queue: str, job_definition: str) -> _Target:  
         )
     if queues[0].get("state", "ENABLED") != "ENABLED":
         raise UsageError(f"the job queue {job_queue} is disabled", next_step="enable it, or name another")
-    # A name with a revision, or an ARN, says which one; a bare name has many.
-    one = (
-        {"jobDefinitions": [job_definition]}
-        if ":" in job_definition
-        else {"jobDefinitionName": job_definition}
-    )
-    with _plain_errors(f"look up the job definition {job_definition}"):
-        pages = client.get_paginator("describe_job_definitions").paginate(**one, status="ACTIVE")
-        definitions = [definition for page in pages for definition in page["jobDefinitions"]]
+    definitions = list(_definitions(client, job_definition))
     if not definitions:
         raise UsageError(
             f"there is no active job definition {job_definition} in {client.meta.region_name}",
@@ -131,6 +123,19 @@ def _find_target(client: Any, job_queue: str, job_definition: str) -> _Target:  
         job_definition=f"{newest['jobDefinitionName']}:{newest['revision']}",
         log_group=logs.get("awslogs-group", _DEFAULT_LOG_GROUP),
     )
+
+
+def _definitions(client: Any, wanted: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """Active revisions that a name, ``name:revision`` or ARN can mean."""
+    name, _, revision = wanted.rpartition("/")[2].partition(":")
+    with _plain_errors(f"look up the job definition {wanted}"):
+        pages = client.get_paginator("describe_job_definitions").paginate(
+            jobDefinitionName=name, status="ACTIVE"
+        )
+        for page in pages:
+            for definition in page["jobDefinitions"]:
+                if not revision or str(definition["revision"]) == revision:
+                    yield definition
 
 
 def find_lost_jobs(

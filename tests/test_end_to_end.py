@@ -1,0 +1,266 @@
+"""The main job, as a user types it, on the embedded cloud with real Batch children."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rio_cogeo.cogeo import cog_validate
+from samples import REAL, real_region
+from test_read import real_scenes, truth
+
+from glacierflow.aws import Cloud
+from glacierflow.layout import RunLayout
+from glacierflow.receipt import Receipt
+from glacierflow.store import open_store
+
+pytestmark = pytest.mark.embedded
+
+# Debian's awscli is version 2, with `logs tail`; version 1, which pip installs, lacks it
+AWSCLI = next((path for path in ("/usr/bin/aws", "/usr/local/bin/aws") if Path(path).is_file()), None)
+
+REAL_ARGUMENTS = ("--archive", str(REAL), "--regions-file", str(REAL / "regions.csv"))
+
+
+class User:
+    """A person at a terminal, with a home of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("AWS_", "GLACIERFLOW_"))
+            },
+            "GLACIERFLOW_HOME": str(folder / "home"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
+            "AWS_CONFIG_FILE": str(folder / "no-config"),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from glacierflow.cli import main; main()", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def types(self, *arguments: str, expect: int = 0) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == expect, f"{arguments} exits {process.returncode}:\n{out}\n{err}"
+        return out
+
+    def json(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.types(*arguments, "--json", expect=expect))
+        return answer
+
+    def submits(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
+        """Submit to the embedded cloud and wait; the final status."""
+        return self.json("batch", "submit", "--local", "--wait", *arguments, expect=expect)
+
+    def fetched(self, folder: str, run_id: str) -> Path:
+        self.types("batch", "watch", run_id, "--local", "--fetch", folder)
+        return self.folder / folder
+
+    def aws(self, *arguments: str) -> str:
+        endpoint = json.loads(self.types("local", "status", "--json"))["url"]
+        keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "embedded")
+        assert AWSCLI is not None
+        command = [AWSCLI, "--endpoint-url", endpoint, "--region", "us-west-2", *arguments]
+        done = subprocess.run(
+            command, env=self.environment | keys, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    user = User(tmp_path_factory.mktemp("user"))
+    yield user
+    user.types("local", "down")
+
+
+BERLIN = (
+    "--satellite",
+    "sentinel2",
+    "--regions",
+    "902_Berlin",
+    "--date1",
+    "2016-05-01",
+    "--date2",
+    "2016-06-30",
+)
+YAHTSE = (
+    "--satellite",
+    "landsat",
+    "--regions",
+    "901_Yahtse",
+    "--date1",
+    "2016-07-01",
+    "--date2",
+    "2016-08-31",
+)
+
+
+@pytest.mark.parametrize(
+    ("satellite", "region", "arguments"),
+    [("sentinel2", "902_Berlin", BERLIN), ("landsat", "901_Yahtse", YAHTSE)],
+)
+def test_real_pixels_through_batch_and_without_it(
+    user: User, satellite: str, region: str, arguments: tuple[str, ...]
+) -> None:
+    status = user.submits(*REAL_ARGUMENTS, *arguments)
+    assert status["states"] == {"SUCCEEDED": 1}
+    assert status["products"] == 2
+    run_id = status["run_id"]
+    batch = user.fetched(f"batch-{satellite}", run_id)
+    user.types(
+        "run", "--local", *REAL_ARGUMENTS, *arguments, "--base-dir", str(user.folder / f"here-{satellite}")
+    )
+    here = user.folder / f"here-{satellite}"
+    paths = sorted(batch.rglob("*_ortho.tif" if satellite == "landsat" else "clipped/**/*.tif"))
+    assert len(paths) == 2
+    for path, scene in zip(paths, real_scenes(satellite), strict=True):
+        assert cog_validate(path)[0]
+        with rasterio.open(path) as product, rasterio.open(here / path.relative_to(batch)) as same:
+            pixels = product.read(1)
+            np.testing.assert_array_equal(pixels, same.read(1))
+        difference = np.abs(pixels.astype(int) - truth(scene.href, real_region(region), satellite))
+        assert (difference <= 1).mean() >= 0.999
+        assert difference.max() <= 3
+    (receipt_path,) = (batch / f"runs/{run_id}").rglob("attempts/0/1.done.json")
+    receipt = Receipt.model_validate_json(receipt_path.read_text())
+    assert receipt.batch.job_queue == "glacierflow-spot"
+    assert receipt.counts.written == 2
+    assert len(list((batch / f"runs/{run_id}").rglob("*.png"))) == 2
+
+
+@pytest.mark.skipif(
+    AWSCLI is None and "CI" not in os.environ,
+    reason="AWSCLI IS MISSING: what it sees of the embedded cloud is not tested (apt-get install awscli)",
+)
+def test_an_array_job_on_the_sample_archive_and_what_awscli_sees(user: User) -> None:
+    status = user.submits(
+        "--satellite",
+        "sentinel2",
+        "--start-end-index",
+        "133:136",
+        "--date1",
+        "2024-07-01",
+        "--date2",
+        "2024-07-14",
+    )
+    assert status["states"] == {"SUCCEEDED": 3}
+    assert [row["outcome"] for row in status["slots"]] == ["done"] * 3
+    assert len({row["regions"][0] for row in status["slots"]}) == 3
+    run_id = status["run_id"]
+    parent = status["slots"][0]["job_id"].partition(":")[0]
+    described = json.loads(user.aws("batch", "describe-jobs", "--jobs", parent, f"{parent}:1"))["jobs"]
+    assert described[0]["status"] == "SUCCEEDED"
+    assert described[0]["arrayProperties"]["statusSummary"]["SUCCEEDED"] == 3
+    assert described[1]["container"]["exitCode"] == 0
+    listing = user.aws("s3", "ls", "--recursive", f"s3://greenland-glacier-data/runs/{run_id}/")
+    assert listing.count(".done.json") == 3
+    logs = user.aws("logs", "tail", "/glacierflow/batch", "--since", "1h")
+    assert f"run {run_id} slot 2 attempt 1" in logs
+    assert user.json("batch", "status", run_id, "--local")["states"] == {"SUCCEEDED": 3}
+
+
+def _child_pid(run_id: str, index: int) -> int:
+    """The process of one child, found as soon as it runs."""
+    deadline = time.monotonic() + 60
+    wanted = (f"runs/{run_id}/", f"AWS_BATCH_JOB_ARRAY_INDEX={index}")
+    while time.monotonic() < deadline:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    environ = (entry / "environ").read_text(errors="replace").split("\0")
+                    command = (entry / "cmdline").read_text(errors="replace")
+                except OSError:
+                    continue
+                manifest = next((line for line in environ if line.startswith("GLACIERFLOW_MANIFEST=")), "")
+                if wanted[0] in manifest and wanted[1] in environ and "glacierflow.task" in command:
+                    return int(entry.name)
+        time.sleep(0.02)
+    msg = f"child {index} of {run_id} was not seen running"
+    raise AssertionError(msg)
+
+
+def _started(user: User, run_id: str, index: int) -> None:
+    """Wait until a child has written that it started."""
+    deadline = time.monotonic() + 60
+    cloud = Cloud(endpoint_url=json.loads(user.types("local", "status", "--json"))["url"], embedded=True)
+    store = open_store("s3://greenland-glacier-data", cloud)
+    while not store.exists(RunLayout(run_id).started(index, 1)):
+        assert time.monotonic() < deadline, f"child {index} did not start"
+        time.sleep(0.05)
+
+
+def test_killed_terminated_and_bad_children_end_as_aws_would_end_them(user: User, tmp_path: Path) -> None:
+    """Three regions: child 0 is killed, child 1 is told to stop, child 2 has only broken images."""
+    chosen = ["134_Arsuk", "135_SermilikSW", "138_SermiitsiaqInTasermiut"]
+    arguments = ("--satellite", "sentinel2", "--date1", "2024-07-01", "--date2", "2024-07-21")
+    archive = tmp_path / "archive"
+    user.types("local", "sample", str(archive), "--regions", ",".join(chosen), *arguments[2:])
+    damaged = [path for path in archive.rglob("B08.tif") if "23VNH" in str(path)]
+    assert damaged, f"no image of {chosen[2]} alone in the archive"
+    for path in damaged:
+        path.write_text("<html>Service unavailable</html>")
+    answer = user.json(
+        "batch", "submit", "--local", "--archive", str(archive), "--regions", ",".join(chosen), *arguments
+    )
+    run_id = answer["run_id"]
+    pids = [_child_pid(run_id, index) for index in (0, 1)]
+    for index in (0, 1):
+        _started(user, run_id, index)
+        os.kill(pids[index], signal.SIGSTOP)
+    os.kill(pids[0], signal.SIGKILL)
+    os.kill(pids[1], signal.SIGTERM)
+    os.kill(pids[1], signal.SIGCONT)
+    status = user.json("batch", "watch", run_id, "--local", expect=1)
+    killed, stopped, bad = status["slots"]
+    assert (killed["state"], killed["outcome"]) == ("FAILED", None)
+    assert "left no receipt" in killed["reason"]
+    assert (stopped["state"], stopped["outcome"], stopped["attempts"]) == ("SUCCEEDED", "done", 2)
+    assert (bad["state"], bad["outcome"]) == ("FAILED", "failed")
+    assert "could not be read" in bad["reason"]
+    out = tmp_path / "out"
+    user.types("batch", "watch", run_id, "--local", "--fetch", str(out), expect=1)
+    attempts = out / f"runs/{run_id}/attempts"
+    first = Receipt.model_validate_json((attempts / "1/1.interrupted.json").read_text())
+    second = Receipt.model_validate_json((attempts / "1/2.done.json").read_text())
+    assert first.exit_code == 75
+    assert second.counts.skipped == first.counts.written
+    assert Receipt.model_validate_json((attempts / "2/1.failed.json").read_text()).exit_code == 65
+    assert not list((attempts / "0").glob("1.[!s]*"))
+
+    again = user.submits("--archive", str(archive), "--regions", ",".join(chosen[:2]), *arguments)
+    assert [row["outcome"] for row in again["slots"]] == ["done", "done"]
+    final = user.fetched("again", again["run_id"]) / f"runs/{again['run_id']}/attempts"
+    redone = Receipt.model_validate_json((final / "1/1.done.json").read_text())
+    assert redone.counts.written == 0
+    assert redone.counts.skipped == second.counts.kept
+
+
+def test_stopped_and_started_again_the_cloud_remembers(user: User) -> None:
+    before = user.json("batch", "status", "latest", "--local")
+    user.types("local", "down")
+    after = user.json("batch", "status", before["run_id"], "--local")
+    assert after["states"] == before["states"]
+    assert after["products"] == before["products"]

@@ -1,6 +1,6 @@
 """How long the command line takes to answer `--help`, beside a bare Python start in the same run.
 
-    python benchmarks/start_up.py [--repeat N]
+python benchmarks/start_up.py [--repeat N]
 """
 
 from __future__ import annotations

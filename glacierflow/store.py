@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from glacierflow.errors import StoreError, UsageError
+from glacierflow.errors import CredentialsError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
@@ -251,10 +251,15 @@ class S3Store:
     @contextlib.contextmanager
     def _errors(self, key: str, *, absent_is_none: bool = False) -> Iterator[None]:
         from boto3.exceptions import S3UploadFailedError
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         try:
             yield
+        except NoCredentialsError as error:
+            raise CredentialsError(
+                f"{self.uri(key)} needs AWS credentials and none were found",
+                next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",
+            ) from error
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if absent_is_none and code in {"404", "NoSuchKey", "NotFound"}:

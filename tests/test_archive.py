@@ -129,7 +129,7 @@ def test_merge_keeps_prefixed_directories_apart_and_refuses_a_clash(tmp_path: Pa
     hrefs = {item["id"]: item["assets"]["nir"]["href"] for item in both.items}
     assert hrefs == {"a": f"{BASE}/archive/x%20y.tif", "b": f"{BASE}/archive/2/x%20y.tif"}
     assert both.problems == ("item a of c is there more than once; the first is served",)
-    with pytest.raises(UsageError, match="two archives have a file for the path x y.tif"):
+    with pytest.raises(UsageError, match=r"two archives have a file for the path x y\.tif"):
         merge([first, load_archive(tmp_path / "b", BASE)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import subprocess
 import sys
@@ -14,12 +13,9 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
-from PIL import Image
 
 from glacierflow.errors import RegionError
-from glacierflow.model import Region
 from glacierflow.regions import Catalogue, load_catalogue
-from glacierflow.regions.picture import draw_map
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGED = REPOSITORY / "ancillary" / "glacier_regions.gpkg"
@@ -291,86 +287,6 @@ def test_a_file_that_is_missing_or_a_folder_is_refused(tmp_path: Path) -> None:
     refused(folder)
 
 
-@pytest.mark.parametrize(
-    ("index_range", "first", "last"),
-    [
-        ("0:23", 0, 22),
-        ("65:", 65, 191),
-        (":10", 0, 9),
-        ("48:49", 48, 48),
-        (":", 0, 191),
-        (" 3 : 5 ", 3, 4),
-        ("-2:", 190, 191),
-    ],
-)
-def test_an_index_range_is_a_python_slice(
-    catalogue: Catalogue, index_range: str, first: int, last: int
-) -> None:
-    selection = catalogue.select(None, index_range)
-    assert [region.index for region in selection.regions] == list(range(first, last + 1))
-    assert selection.warnings == ()
-
-
-def test_a_range_beyond_the_end_is_clamped_with_a_warning(catalogue: Catalogue) -> None:
-    selection = catalogue.select(None, "130:195")
-    assert len(selection.regions) == 62
-    (warning,) = selection.warnings
-    assert "130:195" in warning
-    assert "62 are taken, 130 to 191" in warning
-    assert catalogue.select(None, "130:192").warnings == ()
-    assert len(catalogue.select(None, "-500:2").warnings) == 1
-
-
-@pytest.mark.parametrize("index_range", ["5:2", "300:400", "7:7", "192:"])
-def test_an_empty_range_is_refused(catalogue: Catalogue, index_range: str) -> None:
-    with pytest.raises(RegionError, match=f"{index_range} holds no region; the catalogue has 192"):
-        catalogue.select(None, index_range)
-
-
-@pytest.mark.parametrize("index_range", ["a:b", "5", "", "0:10:2", "0-23", "1.5:3", "\u0663:\u0665"])
-def test_what_is_no_slice_is_refused(catalogue: Catalogue, index_range: str) -> None:
-    with pytest.raises(RegionError, match="is not an index range"):
-        catalogue.select(None, index_range)
-
-
-def test_names_are_chosen_in_catalogue_order_and_once(catalogue: Catalogue) -> None:
-    selection = catalogue.select(["134_Arsuk", "049_jakobshavn", "134_Arsuk"], None)
-    assert [region.index for region in selection.regions] == [48, 133]
-    assert selection.warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "near"),
-    [
-        ("jakobshavn", "049_jakobshavn"),
-        ("049_jacobshaven", "049_jakobshavn"),
-        ("arsuk", "134_Arsuk"),
-        ("helhiem", "041_helheim"),
-    ],
-)
-def test_an_unknown_name_is_refused_with_the_nearest(catalogue: Catalogue, name: str, near: str) -> None:
-    with pytest.raises(RegionError, match=f"there is no region {name}; did you mean .*{near}"):
-        catalogue.select(["001_alison", name], None)
-
-
-def test_a_name_like_no_other_and_no_name_at_all_are_refused(catalogue: Catalogue) -> None:
-    with pytest.raises(RegionError, match=r"there is no region qqqqqq$"):
-        catalogue.select(["qqqqqq"], None)
-    with pytest.raises(RegionError, match="no region is named"):
-        catalogue.select([], None)
-
-
-def test_an_index_range_wins_over_names_with_a_warning(catalogue: Catalogue) -> None:
-    selection = catalogue.select(["134_Arsuk"], "0:2")
-    assert [region.index for region in selection.regions] == [0, 1]
-    assert "134_Arsuk" in selection.warnings[0]
-    assert "0:2" in selection.warnings[0]
-
-
-def test_neither_is_all(catalogue: Catalogue) -> None:
-    assert catalogue.select(None, None).regions == catalogue.regions
-
-
 def test_importing_regions_imports_nothing_heavy() -> None:
     heavy = "geopandas pandas rasterio boto3 pyogrio shapely pyproj PIL"
     code = (
@@ -381,56 +297,3 @@ def test_importing_regions_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert done.stdout.strip() == "[]"
-
-
-def pixels(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as image:
-        assert image.format == "PNG"
-        return np.asarray(image.convert("RGB"))
-
-
-def test_the_map_shows_every_region_and_makes_the_chosen_stand_out(catalogue: Catalogue) -> None:
-    plain = pixels(draw_map(catalogue.regions))
-    chosen = pixels(draw_map(catalogue.regions, ["049_jakobshavn"]))
-    assert plain.shape == chosen.shape
-    assert max(plain.shape) == 2800
-    fill = np.all(chosen == (0xF2, 0xA6, 0x5A), axis=2)
-    assert fill.any()
-    assert not np.all(plain == (0xF2, 0xA6, 0x5A), axis=2).any()
-    # The filled place is where the region lies, by the extent of all regions.
-    xmin, xmax = min(r.xmin for r in catalogue.regions), max(r.xmax for r in catalogue.regions)
-    ymin, ymax = min(r.ymin for r in catalogue.regions), max(r.ymax for r in catalogue.regions)
-    rows, columns = np.nonzero(fill)
-    x = xmin + (columns.mean() - 170) / (plain.shape[1] - 340) * (xmax - xmin)
-    y = ymax - (rows.mean() - 170) / (plain.shape[0] - 340) * (ymax - ymin)
-    jakobshavn = catalogue.regions[48]
-    assert abs(x - (jakobshavn.xmin + jakobshavn.xmax) / 2) < 3_000
-    assert abs(y - (jakobshavn.ymin + jakobshavn.ymax) / 2) < 3_000
-    # Land has inland ice in its middle, and sea around.
-    assert tuple(plain[1300, 900]) == (0xFB, 0xFA, 0xF6)
-    assert tuple(plain[5, 5]) == (0xDF, 0xE9, 0xF1)
-
-
-def test_the_map_names_nearly_every_region(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import ImageDraw
-
-    written: list[str] = []
-    real = ImageDraw.ImageDraw.text
-
-    def note(self: ImageDraw.ImageDraw, place: tuple[float, float], text: str, **how: object) -> None:
-        written.append(text)
-        real(self, place, text, **how)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
-    draw_map(catalogue.regions)
-    names = {region.name for region in catalogue.regions}
-    assert len(names & set(written)) >= 185
-    assert "192 regions" in written
-
-
-def test_the_map_of_a_single_region_is_small() -> None:
-    (yahtse, _) = load_catalogue(SHARED / "data" / "real" / "regions.csv").regions
-    assert isinstance(yahtse, Region)
-    picture = pixels(draw_map([yahtse], [yahtse.name]))
-    assert max(picture.shape) < 600
-    assert np.all(picture == (0xF2, 0xA6, 0x5A), axis=2).sum() > 10_000

@@ -91,8 +91,8 @@ SEARCHES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     ({"datetime": "../2019-01-01T00:00:00Z"}, {"last": "2019-01-01T00:00:00Z"}),
     (
-        {"datetime": "2023-05-01T00:00:00Z/2023-05-31T23:59:59Z", "intersects": mapping(BHUTAN)},
-        {"first": "2023-05-01T00:00:00Z", "last": "2023-05-31T23:59:59Z", "area": BHUTAN},
+        {"datetime": "2023-03-01T00:00:00Z/2023-05-31T23:59:59Z", "intersects": mapping(BHUTAN)},
+        {"first": "2023-03-01T00:00:00Z", "last": "2023-05-31T23:59:59Z", "area": BHUTAN},
     ),
 ]
 
@@ -157,6 +157,7 @@ def test_landing_page_collections_and_items(api: str, archive: Archive) -> None:
     names = {item["collection"] for item in archive.items}
     assert {collection.id for collection in client.get_collections()} == names
     landsat = client.get_collection("landsat-c2l1")
+    assert landsat is not None
     boxes = [shape(item["geometry"]).bounds for item in archive.items if item["collection"] == "landsat-c2l1"]
     assert landsat.extent.spatial.bboxes[0][0] == pytest.approx(min(bounds[0] for bounds in boxes))
     url = f"{api}/collections/sentinel-2-l2a/items/S2B_32WNE_20250717_0_L2A"
@@ -174,7 +175,9 @@ def test_landing_page_collections_and_items(api: str, archive: Archive) -> None:
 
 def test_what_is_not_supported_is_not_advertised(api: str) -> None:
     _, landing = ask(f"{api}/")
-    assert not [uri for uri in landing["conformsTo"] if any(word in uri for word in ("filter", "query", "sort"))]
+    assert not [
+        uri for uri in landing["conformsTo"] if any(word in uri for word in ("filter", "query", "sort"))
+    ]
     assert {link["method"] for link in landing["links"] if link["rel"] == "search"} == {"GET", "POST"}
 
 
@@ -203,7 +206,10 @@ BAD: list[tuple[object, str]] = [
     ({"bbox": ["a", 0, 1, 1]}, "list of numbers"),
     ({"intersects": {"type": "Blob"}}, "not a GeoJSON geometry"),
     ({"intersects": "everywhere"}, "not a GeoJSON geometry"),
-    ({"intersects": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}}, "crosses"),
+    (
+        {"intersects": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}},
+        "crosses",
+    ),
     ({"limit": 0}, "limit 0 is not a whole number"),
     ({"limit": "many"}, "limit many is not a whole number"),
     ({"limit": 10_001}, "limit 10001"),

@@ -328,8 +328,9 @@ def _embedded(loaded: LoadedSettings, line: CommandLine, regions: tuple[Region, 
     # A bucket of aws_config.ini belongs to AWS and is made here too; a name that was typed is checked.
     typed = line.s3_bucket is not None
     bucket = control.DEFAULT_BUCKET if typed else settings.storage.s3_bucket
-    # Before a sample is made: a command that cannot have its cloud leaves nothing behind.
     endpoint = control.up(home, archive=line.archive, bucket=bucket, region=settings.aws_account.aws_region)
+    if typed:
+        _check_bucket(settings.storage.s3_bucket, endpoint)
     if line.archive is not None or line.live_imagery or not regions:
         return endpoint
     from glacierflow.local.sample import sample_bundle
@@ -338,3 +339,11 @@ def _embedded(loaded: LoadedSettings, line: CommandLine, regions: tuple[Region, 
     dates, satellites = settings.dates, (settings.settings.satellite,)
     archive = sample_bundle(home, regions, dates.date1, dates.date2, satellites)
     return control.up(home, archive=archive, bucket=bucket, region=settings.aws_account.aws_region)
+
+
+def _check_bucket(bucket: str, endpoint: Endpoint) -> None:
+    """Before a sample is made for a run that cannot be."""
+    from glacierflow.aws import Cloud
+    from glacierflow.store import open_store
+
+    open_store(f"s3://{bucket}", Cloud(endpoint_url=endpoint.url, embedded=True)).check_writable()

@@ -115,11 +115,11 @@ def _check_destination(settings: Settings, *, local: bool) -> None:
     from glacierflow.aws import Cloud
     from glacierflow.store import LocalStore
 
-    LocalStore(settings.output_dir.expanduser().absolute()).check_writable()
     if settings.settings.satellite == "landsat" and not local:
         account = settings.aws_account
         cloud = Cloud(region=account.aws_region, profile=account.aws_profile)
         cloud.require_imagery_credentials(settings.imagery.imagery_s3_endpoint)
+    LocalStore(settings.output_dir.expanduser().absolute()).check_writable()
 
 
 def _process(manifest: Manifest, cloud: Cloud, *, as_json: bool, quiet: bool) -> int:

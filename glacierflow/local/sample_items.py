@@ -45,8 +45,9 @@ def sentinel2_item(
     tile, zone, band, square = grid.name, grid.name[:-3], grid.name[-3], grid.name[-2:]
     item_id = sentinel2_id(tile, overflight, sequence)
     folder = f"{int(zone)}/{band}/{square}/{overflight.start.year}/{overflight.start.month}/{item_id}"
-    # a tile is sensed some seconds after its datatake began, later the further south it lies
-    sensed = overflight.start + dt.timedelta(seconds=2 + round((9.4e6 - grid.top) / 6.7e3, 3))
+    # a tile is sensed some seconds after its datatake began, later the further south it lies; no two at once
+    delay = 2 + (9.4e6 - grid.top) / 6.7e3 + int(zone) / 100 + grid.left / 1e8
+    sensed = overflight.start + dt.timedelta(seconds=round(delay, 3))
     properties: dict[str, Any] = {
         "created": _stamp(made),
         "platform": f"sentinel-{mission[1:].lower()}",

@@ -28,7 +28,8 @@ MARGIN_M = 300.0
 """Pixels reach this far beyond a region."""
 _LATTICE = 8
 """Projection, rock and cloud are computed every 8 pixels and bilinear between: below 0.01 pixel off."""
-_SWATH_NORMAL = (0.94, 0.342)
+_SWATH_NORMAL = (12 / 13, 5 / 13)
+"""Unit vector in EPSG:3413."""
 _SWATH_REACH = 0.3
 """Where the edge of the swath runs: the share of the way from the middle of a region to its far corner."""
 _EDGE_GAIN = 50.0

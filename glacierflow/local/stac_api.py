@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import shapely
 from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
+from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from werkzeug.exceptions import HTTPException
 
@@ -65,7 +66,7 @@ def _order(items: Iterable[dict[str, Any]]) -> list[Entry]:
         try:
             time = _item_time(str(properties.get("datetime") or properties.get("start_datetime")))
             geometry = shape(item["geometry"]) if item.get("geometry") else None
-        except (ValueError, TypeError, KeyError, AttributeError, shapely.GEOSException) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, ShapelyError) as error:
             raise UsageError(
                 f"item {item['id']} of {item['collection']} cannot be searched: {error}"
             ) from error

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import shapely
+from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -104,7 +104,7 @@ def _parse_area(given: Mapping[str, Any]) -> BaseGeometry | None:
     if "intersects" in given:
         try:
             area = shape(given["intersects"])
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError, shapely.GEOSException) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError, ShapelyError) as error:
             raise BadRequest(f"intersects is not a GeoJSON geometry: {error}") from error
         if area.is_empty or not area.is_valid:
             raise BadRequest("intersects is empty or crosses itself")

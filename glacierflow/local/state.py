@@ -85,8 +85,9 @@ class Saver:
         moto_state = _pickled(
             {"s3": dict(_region_backends(moto_s3)), "logs": dict(_region_backends(moto_logs))}
         )
-        _replace(self._directory / "batch.json", batch.encode())
+        # Jobs last: a job that is remembered finds its objects and its log.
         _replace(self._directory / "moto.pickle", moto_state)
+        _replace(self._directory / "batch.json", batch.encode())
 
 
 def _region_backends(module: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - a moto models module

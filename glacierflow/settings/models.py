@@ -41,7 +41,8 @@ __all__ = ["Section", "Settings", "iter_fields", "section_attribute"]
 _STEP = StepSettings()
 
 _CLUSTER = Ignored("they steer a SLURM job, and there is none here")
-_LOGS = Ignored("logs go to the terminal and to the log group of [MONITORING]")
+_LOGS = Ignored("logs go to the terminal and to the log group of the job definition")
+_JOB_LOGS = Ignored("the log group of the job definition is used")
 _MAIL = Ignored("glacierflow sends no mail")
 _ALWAYS = Ignored("each image is clipped as it is read, and nothing is downloaded whole")
 _UNUSED = Ignored("no command of this version uses them")
@@ -173,7 +174,7 @@ class CostOptimization(Section):
 class Monitoring(Section):
     """Logs."""
 
-    log_group: Text = "/aws/glacier-processing"
+    log_group: Annotated[Text, _JOB_LOGS] = "/aws/glacier-processing"
     log_retention_days: Annotated[Whole, _UNUSED] = 30
     enable_detailed_monitoring: Annotated[Flag, _UNUSED] = False
 

@@ -96,15 +96,21 @@ def _fetch(
         status = getattr(error, "status_code", None)  # set only where the API answered
         if status is not None and status < 500 and status not in _RETRIED:
             raise DataError(f"the STAC API {url} refused the search ({status}): {error}") from error
-        raise UnavailableError(f"the STAC API {url} does not answer: {error}") from error
+        raise UnavailableError(f"the STAC API {url} does not answer: {_reason(error)}") from error
     except (requests.RequestException, OSError) as error:
         raise UnavailableError(
-            f"the STAC API {url} does not answer: {error}", next_step="try again later, or check the URL"
+            f"the STAC API {url} does not answer: {_reason(error)}",
+            next_step="try again later, or check the URL and the network",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError(f"{url} does not answer as a STAC API: {error}") from error
     # Items may move between pages while paging; the same one twice is one.
     return list({item["id"]: item for item in found}.values())
+
+
+def _reason(error: Exception) -> str:
+    """The end of what urllib3 and requests say: the cause, without the pool and the retries."""
+    return str(error).rpartition("Caused by ")[2].strip("()")
 
 
 def _stac_io(settings: StepSettings) -> StacApiIO:

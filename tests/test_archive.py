@@ -96,6 +96,7 @@ def test_other_json_is_passed_over_and_broken_items_are_told(tmp_path: Path) -> 
     write_item(tmp_path, "good", {})
     write_item(tmp_path, "homeless", {}, collection=None)
     (tmp_path / "list.json").write_text("[1, 2]")
+    write_item(tmp_path, ".part-good", {})
     (tmp_path / "plain.json").write_text('{"type": "Feature", "geometry": null}')
     (tmp_path / "broken.json").write_text("{")
     write_item(tmp_path, "no_href", {"nir": {}})

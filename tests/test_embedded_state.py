@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from embedded import BatchBench, wait_for
 
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.local import control
+from glacierflow.local.archives import Archives
 
 pytestmark = pytest.mark.embedded
 
@@ -76,8 +76,13 @@ def test_objects_jobs_and_logs_survive_down_and_up(home: Path) -> None:
     assert bench.wait(bench.submit(["true"]))["status"] == "SUCCEEDED"
 
 
-def test_a_killed_server_loses_little_and_its_children_end(home: Path) -> None:
-    endpoint = control.up(home)
+def test_a_killed_server_loses_little_and_its_children_end(home: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "scene.tif").write_bytes(b"pixels")
+    (archive / "scene.json").write_text(json.dumps(item("scene")))
+    endpoint = control.up(home, archive=archive)
+    assert endpoint.archive == str(archive)
     bench = BatchBench(endpoint.url)
     bench.s3.put_object(Bucket=BUCKET, Key="kept", Body=b"ice")
     job_id = bench.shell("echo $$; exec sleep 300")
@@ -91,29 +96,15 @@ def test_a_killed_server_loses_little_and_its_children_end(home: Path) -> None:
     wait_for(lambda: not alive(endpoint.pid))
     assert control.status(home) is None
     assert alive(child)
-    control.up(home)
+    assert control.up(home).archive == str(archive)
     wait_for(lambda: not alive(child))
     job = bench.describe(job_id)
     assert job["status"] == "FAILED"
     assert job["statusReason"] == "The embedded cloud was stopped while the job was RUNNING"
     assert job["attempts"][0]["statusReason"] == job["statusReason"]
     assert bench.s3.get_object(Bucket=BUCKET, Key="kept")["Body"].read() == b"ice"
-
-
-def test_an_archive_is_served_again_while_it_is_there(home: Path, tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    archive.mkdir()
-    (archive / "scene.tif").write_bytes(b"pixels")
-    (archive / "scene.json").write_text(json.dumps(item("scene")))
-    assert control.up(home, archive=archive).archive == str(archive)
-    control.down(home)
-    endpoint = control.up(home)
-    assert endpoint.archive == str(archive)
-    where = {"Bucket": "usgs-landsat", "Key": "scene.tif", "RequestPayer": "requester"}
-    assert BatchBench(endpoint.url).s3.get_object(**where)["Body"].read() == b"pixels"
-    control.down(home)
-    shutil.rmtree(archive)
-    assert control.up(home).archive is None
+    mounted = bench.s3.get_object(Bucket="usgs-landsat", Key="scene.tif", RequestPayer="requester")
+    assert mounted["Body"].read() == b"pixels"
 
 
 def item(name: str) -> dict[str, object]:
@@ -133,6 +124,14 @@ def item(name: str) -> dict[str, object]:
             }
         },
     }
+
+
+def test_an_archive_that_is_gone_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:
+    record = tmp_path / "archives.json"
+    record.write_text(json.dumps([str(tmp_path / "gone")]))
+    archives = Archives("http://127.0.0.1:5", record)
+    archives.restore()
+    assert archives.directories == []
 
 
 def test_up_finds_what_runs_and_reset_forgets(home: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import hashlib
 import json
@@ -20,8 +19,8 @@ from glacierflow.errors import RegionError, StoreError, UsageError
 from glacierflow.local import sample_ice
 from glacierflow.local.archive import load_archive
 from glacierflow.local.sample import SampleSummary, sample_bundle, write_sample
-from glacierflow.local.sample_grid import landsat_grid, mgrs_corner, project, sentinel2_grid
-from glacierflow.local.sample_passes import make_pass, pass_days
+from glacierflow.local.sample_grid import project
+from glacierflow.local.sample_passes import make_pass
 from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Scene
 from glacierflow.sensors import parse_item
 
@@ -71,80 +70,6 @@ def digests(directory: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def arsuk(tmp_path_factory: pytest.TempPathFactory) -> SampleSummary:
     return write_sample(tmp_path_factory.mktemp("arsuk"), [ARSUK], FIRST, LAST)
-
-
-# --- grids --------------------------------------------------------------------------------
-
-
-def test_corners_of_all_recorded_sentinel2_tiles() -> None:
-    checked = 0
-    for item in [*recorded("stac_items/earth-search-v1"), *recorded("real/sentinel-2-l2a")]:
-        asset = item["assets"].get("nir")
-        if asset is None:
-            continue
-        properties = item["properties"]
-        zone, band = properties["mgrs:utm_zone"], properties["mgrs:latitude_band"]
-        tile = f"{zone:02d}{band}{properties['mgrs:grid_square']}"
-        left, top = asset["proj:transform"][2], asset["proj:transform"][5]
-        assert mgrs_corner(tile) == (properties["proj:epsg"], left, top), tile
-        checked += 1
-    assert checked >= 39
-
-
-def test_tiles_of_all_192_regions_cover_them() -> None:
-    with (DATA.parent / "facts" / "glacier_regions.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 192
-    for row in rows:
-        tiles = [sentinel2_grid(tile).outline() for tile in row["mgrs_tiles"].split()]
-        extent = box(float(row["xmin"]), float(row["ymin"]), float(row["xmax"]), float(row["ymax"]))
-        # four regions reach up to 2.3 % beyond the tiles that the catalogue gives them
-        assert extent.intersection(shapely.union_all(tiles)).area > 0.975 * extent.area, row["region"]
-        for tile in tiles:
-            assert extent.intersects(tile), row["region"]
-
-
-@pytest.mark.parametrize("tile", ["22VIP", "22IFP", "22VFZ", "VFP", "", "XXVFP"])
-def test_what_is_no_tile_is_refused(tile: str) -> None:
-    with pytest.raises(RegionError, match="is not the name of a Sentinel-2 tile"):
-        mgrs_corner(tile)
-
-
-def test_landsat_grid_is_like_the_real_ones_and_holds_the_region() -> None:
-    real = [item for item in recorded("stac_items/landsatlook/landsat-c2l1") if "pan" in item["assets"]]
-    grid = landsat_grid(ARSUK)
-    for item in real:
-        pan, whole = item["assets"]["pan"], item["properties"]
-        assert pan["proj:transform"][2] - whole["proj:transform"][2] == 7.5
-        assert pan["proj:shape"][0] == 2 * whole["proj:shape"][0] - 1
-        assert (pan["proj:transform"][2] - grid.left) % 15 == 0
-        assert (pan["proj:transform"][5] - grid.top) % 15 == 0
-    assert shapely.within(box(*ARSUK.bounds), grid.outline())
-
-
-# --- passes --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("satellite", ["sentinel2", "landsat"])
-def test_three_weeks_have_three_passes_and_a_day_has_one(satellite: Satellite) -> None:
-    for shift in range(40):
-        day = dt.date(2024, 6, 1) + dt.timedelta(shift)
-        assert len(pass_days(satellite, day, day + dt.timedelta(20))) == 3
-        assert pass_days(satellite, day, day) == [day]
-    kinds = [
-        make_pass(satellite, day) for day in pass_days(satellite, dt.date(2024, 6, 1), dt.date(2024, 6, 28))
-    ]
-    assert sum(one.is_cut for one in kinds) == sum(one.is_cloudy for one in kinds) == 1
-    assert sum(one.is_reprocessed for one in kinds) == (satellite == "sentinel2")
-
-
-def test_no_pass_before_the_satellites_flew() -> None:
-    assert pass_days("sentinel2", dt.date(2014, 6, 1), dt.date(2015, 6, 30)) == []
-    assert make_pass("landsat", dt.date(2005, 7, 1)).platform == "LE07"
-    assert {make_pass("sentinel2", dt.date(2016, 7, day)).platform for day in range(1, 31)} == {"S2A"}
-
-
-# --- items --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -221,9 +146,6 @@ def test_images_are_full_size_sparse_and_lie_where_the_item_says(arsuk: SampleSu
                 assert image.block_shapes == [(block, block)]
                 assert image.profile["compress"] == "deflate"
                 assert image.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "2"
-
-
-# --- pixels --------------------------------------------------------------------------------
 
 
 def on_region(path: Path, where: Region, pixel: int) -> npt.NDArray[np.float64]:
@@ -361,9 +283,6 @@ def test_tiles_of_two_zones_share_a_datatake_and_see_the_same_ground(tmp_path: P
     assert float(np.sqrt((difference**2).mean())) < 60
 
 
-# --- the archive as a whole -----------------------------------------------------------------------
-
-
 def test_second_call_writes_nothing_and_another_directory_gets_the_same_bytes(
     arsuk: SampleSummary, tmp_path: Path
 ) -> None:
@@ -429,9 +348,3 @@ def test_bad_requests_write_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot be written"):
         write_sample(tmp_path / "file", [ARSUK], FIRST, LAST)
-
-
-def test_season_starts_in_july() -> None:
-    assert sample_ice.season_day(dt.date(2024, 7, 1)) == 0
-    assert sample_ice.season_day(dt.date(2024, 6, 29)) == -2
-    assert sample_ice.season_day(dt.datetime(2024, 7, 2, 12, tzinfo=dt.UTC)) == 1.5

@@ -151,5 +151,5 @@ def _process(manifest: Manifest, cloud: Cloud, *, as_json: bool, quiet: bool) ->
         for product in (product for receipt in receipts for product in receipt.products):
             typer.echo(store.uri(product.key))
         typer.echo(f"records    {store.uri(run.prefix)}")
-        typer.echo(f"quicklooks {store.uri(run.report_prefix)}quicklooks/")
+        typer.echo(f"quicklooks {store.uri(f'{run.report_prefix}quicklooks')}")
     return EXIT_WRONG if any(receipt.exit_code for receipt in receipts) else 0

@@ -63,7 +63,8 @@ def load_archive(directory: Path, base_url: str, *, prefix: str = "") -> Archive
         )
     reading = _Reading(directory.resolve(), f"{base_url.rstrip('/')}/archive/", prefix)
     for path in sorted(reading.root.rglob("*.json")):
-        reading.add(path)
+        if not path.name.startswith("."):  # hidden files are being written, or are another program's
+            reading.add(path)
     if not reading.items and not reading.problems:
         raise UsageError(
             f"the archive {directory} holds no STAC item",

@@ -348,3 +348,12 @@ def test_bad_requests_write_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot be written"):
         write_sample(tmp_path / "file", [ARSUK], FIRST, LAST)
+
+
+def test_region_that_only_touches_the_end_of_a_chunk_is_drawn_whole(tmp_path: Path) -> None:
+    """049_jakobshavn reaches just the last lattice nodes of one chunk."""
+    jakobshavn = region("049_jakobshavn", "22WEB", -207110, -2298950, -145010, -2256350)
+    day = dt.date(2024, 7, 2)
+    write_sample(tmp_path, [jakobshavn], day, day, satellites=("sentinel2",))
+    item = items_of(tmp_path, "sentinel-2-l2a")[0]
+    assert (on_region(image_of(tmp_path, item), jakobshavn, 10) > 0).mean() > 0.99

@@ -191,6 +191,9 @@ def _locate(grid: Grid, chunk: tuple[int, int, int, int], rectangles: list[Recta
         (int(hits[0]), min(int(hits[-1]) + 1, size - 1))
         for hits, size in ((np.flatnonzero(near.any(axis)), near.shape[1 - axis]) for axis in (1, 0))
     )
+    if top == bottom or left == right:
+        # only the last nodes are near: they are the first of the next chunk, and so are the pixels
+        return None
     return _Part(
         row + top * _LATTICE,
         column + left * _LATTICE,

@@ -9,7 +9,7 @@ from typer.exceptions import TyperException
 
 from glacierflow import __version__
 from glacierflow.cli import batch, config, local, regions
-from glacierflow.cli.context import DryRunCommand
+from glacierflow.cli.options import DryRunCommand
 from glacierflow.cli.run import run_command
 from glacierflow.cli.task import task_command
 from glacierflow.errors import GlacierflowError

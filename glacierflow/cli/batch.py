@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.context import (
+    Choice,
+    CommandLine,
+    choose_regions,
+    cloud_for,
+    load_line,
+    say,
+    step_settings,
+)
+from glacierflow.cli.options import (
     AllOption,
     ArchiveOption,
     AwsConfigOption,
     AwsRegionOption,
     BucketOption,
-    Choice,
-    CommandLine,
     ConfigOption,
     Date1Option,
     Date2Option,
@@ -32,11 +39,6 @@ from glacierflow.cli.context import (
     RegionsOption,
     ReprocessOption,
     SatelliteOption,
-    choose_regions,
-    cloud_for,
-    load_line,
-    say,
-    step_settings,
 )
 from glacierflow.cli.places import fetched, submission_json, where_it_is, where_to_look
 from glacierflow.errors import StoreError, UsageError

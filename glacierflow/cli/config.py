@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from glacierflow.cli.options import AwsConfigOption, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from glacierflow.settings import LoadedSettings
@@ -14,15 +15,12 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="File instead of ./config.ini.")]
-AwsConfig = Annotated[Path | None, typer.Option("--aws-config", help="File instead of ./aws_config.ini.")]
-
 
 @app.command("show")
 def show_command(
-    config: Config = None,
-    aws_config: AwsConfig = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Print every setting, its value, and where the value came from."""
     from glacierflow.settings import load_settings
@@ -45,7 +43,7 @@ def show_command(
 
 
 @app.command("check")
-def check_command(config: Config = None, aws_config: AwsConfig = None) -> None:
+def check_command(config: ConfigOption = None, aws_config: AwsConfigOption = None) -> None:
     """Check both files and the environment; name everything that is refused, ignored or unknown."""
     from glacierflow.errors import SettingsError
     from glacierflow.settings import examine_settings

@@ -16,10 +16,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
-from typer.core import TyperCommand
 
 from glacierflow.errors import UsageError
 
@@ -30,125 +29,14 @@ if TYPE_CHECKING:
     from glacierflow.settings import LoadedSettings
 
 __all__ = [
-    "AllOption",
-    "ArchiveOption",
-    "AwsConfigOption",
-    "AwsRegionOption",
-    "BucketOption",
     "Choice",
     "CommandLine",
-    "ConfigOption",
-    "Date1Option",
-    "Date2Option",
-    "DryRunCommand",
-    "DryRunOption",
-    "IndexRangeOption",
-    "JsonOption",
-    "LiveImageryOption",
-    "LocalOption",
-    "ProfileOption",
-    "QuietOption",
-    "RegionsFileOption",
-    "RegionsOption",
-    "ReprocessOption",
-    "SatelliteOption",
     "choose_regions",
     "cloud_for",
     "load_line",
     "say",
     "step_settings",
 ]
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of config.ini.")
-]
-AwsConfigOption = Annotated[
-    Path | None, typer.Option("--aws-config", metavar="FILE", help="Settings file instead of aws_config.ini.")
-]
-ProfileOption = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="AWS profile.")]
-AwsRegionOption = Annotated[str | None, typer.Option("--aws-region", metavar="NAME", help="AWS region.")]
-BucketOption = Annotated[
-    str | None, typer.Option("--s3-bucket", metavar="NAME", help="Bucket for all outputs.")
-]
-LocalOption = Annotated[
-    bool, typer.Option("--local", help="Use the embedded cloud on this machine instead of AWS.")
-]
-ArchiveOption = Annotated[
-    Path | None,
-    typer.Option("--archive", metavar="DIR", help="With --local: images to serve; default a made-up sample."),
-]
-LiveImageryOption = Annotated[
-    bool, typer.Option("--live-imagery", help="With --local: keep the real STAC endpoints and images.")
-]
-RegionsOption = Annotated[
-    str | None, typer.Option("--regions", metavar="A,B", help="Names of regions, separated by commas.")
-]
-IndexRangeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--start-end-index",
-        "--start_end_index",
-        metavar="A:B",
-        help="Slice of the regions sorted by name, e.g. 0:23, 65: or :10.",
-    ),
-]
-RegionsFileOption = Annotated[
-    Path | None,
-    typer.Option("--regions-file", metavar="FILE", help="Another catalogue: CSV, GeoPackage or GeoJSON."),
-]
-SatelliteOption = Annotated[
-    str | None, typer.Option("--satellite", metavar="NAME", help="sentinel2 or landsat.")
-]
-Date1Option = Annotated[
-    str | None, typer.Option("--date1", metavar="YYYY-MM-DD", help="First day, included.")
-]
-Date2Option = Annotated[str | None, typer.Option("--date2", metavar="YYYY-MM-DD", help="Last day, included.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")]
-AllOption = Annotated[
-    bool,
-    typer.Option("--all", "--yes", "-y", help="Process all regions without asking, where none is named."),
-]
-DryRunOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--dry-run/--no-dry-run",
-        help="Show what would be done; needs neither network nor credentials. Also takes true or false.",
-        show_default=False,
-    ),
-]
-ReprocessOption = Annotated[
-    bool, typer.Option("--reprocess", help="Replace products made from other sources or settings.")
-]
-
-_DRY_RUN_WORDS = {
-    **dict.fromkeys(("true", "1", "yes"), "--dry-run"),
-    **dict.fromkeys(("false", "0", "no"), "--no-dry-run"),
-}
-
-
-class DryRunCommand(TyperCommand):
-    """A command whose ``--dry-run`` is a flag that also takes ``true`` or ``false``, as users type it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
-        """Turn ``--dry-run false`` and ``--dry-run=false`` into ``--no-dry-run``, then parse."""
-        return super().parse_args(ctx, _plain_dry_run(args))
-
-
-def _plain_dry_run(args: list[str]) -> list[str]:
-    plain: list[str] = []
-    for word in args:
-        name, equals, value = word.partition("=")
-        if plain and plain[-1] == "--dry-run" and word.lower() in _DRY_RUN_WORDS:
-            plain[-1] = _DRY_RUN_WORDS[word.lower()]
-        elif equals and name == "--dry-run" and value.lower() in _DRY_RUN_WORDS:
-            plain.append(_DRY_RUN_WORDS[value.lower()])
-        elif equals and name == "--dry-run":
-            msg = f"--dry-run = {value} is not accepted"
-            raise UsageError(msg, next_step="write --dry-run, --dry-run true or --dry-run false")
-        else:
-            plain.append(word)
-    return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

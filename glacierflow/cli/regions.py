@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glacierflow.cli.options import IndexRangeOption, JsonOption, RegionsFileOption, RegionsOption
 from glacierflow.errors import RegionError
 
 if TYPE_CHECKING:
@@ -18,25 +19,13 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, show and map the glacier regions.", no_args_is_help=True)
 
-Names = Annotated[str | None, typer.Option("--regions", help="Names, comma-separated.")]
-IndexRange = Annotated[
-    str | None,
-    typer.Option(
-        "--start-end-index", "--start_end_index", help="Slice of the regions by name, e.g. 0:23 or 65:."
-    ),
-]
-RegionsFile = Annotated[
-    Path | None, typer.Option("--regions-file", help="Another catalogue: CSV, GeoPackage or GeoJSON.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command("list")
 def list_command(
-    regions: Names = None,
-    start_end_index: IndexRange = None,
-    regions_file: RegionsFile = None,
-    json: Json = False,
+    regions: RegionsOption = None,
+    start_end_index: IndexRangeOption = None,
+    regions_file: RegionsFileOption = None,
+    json: JsonOption = False,
 ) -> None:
     """List regions: index, name, area, UTM zones, Sentinel-2 tiles in merge order."""
     chosen = _choose(_load(regions_file), regions, start_end_index)
@@ -54,8 +43,8 @@ def list_command(
 @app.command("show")
 def show_command(
     name: Annotated[str, typer.Argument(help="Name of a region, e.g. 049_jakobshavn.")],
-    regions_file: RegionsFile = None,
-    json: Json = False,
+    regions_file: RegionsFileOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show one region: extent, size in pixels, tiles and outline."""
     from glacierflow.model import CRS, PIXEL_SIZE_M
@@ -84,10 +73,10 @@ def show_command(
 @app.command("map")
 def map_command(
     out: Annotated[Path, typer.Option("--out", help="PNG file to write.")],
-    regions: Names = None,
-    start_end_index: IndexRange = None,
-    regions_file: RegionsFile = None,
-    json: Json = False,
+    regions: RegionsOption = None,
+    start_end_index: IndexRangeOption = None,
+    regions_file: RegionsFileOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Draw all regions as a PNG; --regions or --start-end-index makes some stand out."""
     from glacierflow.regions.picture import draw_map

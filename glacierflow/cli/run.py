@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import context as c
+from glacierflow.cli import options as o
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,26 +30,26 @@ StacUrlOption = Annotated[
 
 
 def run_command(
-    satellite: c.SatelliteOption = None,
-    regions: c.RegionsOption = None,
-    start_end_index: c.IndexRangeOption = None,
-    date1: c.Date1Option = None,
-    date2: c.Date2Option = None,
+    satellite: o.SatelliteOption = None,
+    regions: o.RegionsOption = None,
+    start_end_index: o.IndexRangeOption = None,
+    date1: o.Date1Option = None,
+    date2: o.Date2Option = None,
     base_dir: BaseDirOption = None,
     stac_url: StacUrlOption = None,
-    regions_file: c.RegionsFileOption = None,
-    reprocess: c.ReprocessOption = False,
-    local: c.LocalOption = False,
-    archive: c.ArchiveOption = None,
-    live_imagery: c.LiveImageryOption = False,
-    dry_run: c.DryRunOption = None,
-    accept_all: c.AllOption = False,
-    config: c.ConfigOption = None,
-    aws_config: c.AwsConfigOption = None,
-    profile: c.ProfileOption = None,
-    aws_region: c.AwsRegionOption = None,
-    as_json: c.JsonOption = False,
-    quiet: c.QuietOption = False,
+    regions_file: o.RegionsFileOption = None,
+    reprocess: o.ReprocessOption = False,
+    local: o.LocalOption = False,
+    archive: o.ArchiveOption = None,
+    live_imagery: o.LiveImageryOption = False,
+    dry_run: o.DryRunOption = None,
+    accept_all: o.AllOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
 ) -> int:
     """Process regions in this process, into a directory; no AWS Batch needed."""
     more = {

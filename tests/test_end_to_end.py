@@ -261,6 +261,26 @@ def test_killed_terminated_and_bad_children_end_as_aws_would_end_them(user: User
     assert redone.counts.skipped == second.counts.kept
 
 
+def test_ctrl_c_saves_what_is_finished_and_the_same_command_goes_on(user: User) -> None:
+    arguments = ("run", "--local", *REAL_ARGUMENTS, *BERLIN, "--base-dir", str(user.folder / "interrupted"))
+    process = user.start(*arguments)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "1/2" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in said
+    # the second acquisition may have been in hand already, and then it was finished
+    receipts = [
+        path for path in (user.folder / "interrupted").rglob("0/1.*.json") if "started" not in path.name
+    ]
+    (receipt,) = receipts
+    assert Receipt.model_validate_json(receipt.read_text()).counts.written >= 1
+    assert "there already" in user.types(*arguments)
+
+
 def test_stopped_and_started_again_the_cloud_remembers(user: User) -> None:
     before = user.json("batch", "status", "latest", "--local")
     user.types("local", "down")

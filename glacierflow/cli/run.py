@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_command"]
 
-EXIT_WRONG = 1
+EXIT_WRONG, EXIT_INTERRUPTED = 1, 130
 
 BaseDirOption = Annotated[
     str | None, typer.Option("--base-dir", metavar="DIR", help="Directory for products and records.")
@@ -136,12 +139,12 @@ def _process(manifest: Manifest, cloud: Cloud, *, as_json: bool, quiet: bool) ->
     store = open_store(manifest.store, cloud)
     run = RunLayout(manifest.run_id)
     store.put(run.manifest, manifest.model_dump_json(indent=1).encode(), if_absent=True)
-    stop = threading.Event()
-    with UnitProgress(quiet=quiet or as_json) as tell:
-        receipts = [
-            process_slot(manifest, slot, store, cloud, stop=stop, tell=tell)
-            for slot in range(len(manifest.slots))
-        ]
+    receipts = []
+    with _stoppable() as stop, UnitProgress(quiet=quiet or as_json) as tell:
+        for slot in range(len(manifest.slots)):
+            if stop.is_set():
+                break
+            receipts.append(process_slot(manifest, slot, store, cloud, stop=stop, tell=tell))
     if as_json:
         answer = {"run_id": manifest.run_id, "store": manifest.store}
         typer.echo(
@@ -153,4 +156,24 @@ def _process(manifest: Manifest, cloud: Cloud, *, as_json: bool, quiet: bool) ->
             typer.echo(store.uri(product.key))
         typer.echo(f"records    {store.uri(run.prefix)}")
         typer.echo(f"quicklooks {store.uri(f'{run.report_prefix}quicklooks')}")
+    if stop.is_set():
+        return EXIT_INTERRUPTED
     return EXIT_WRONG if any(receipt.exit_code for receipt in receipts) else 0
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """The first Ctrl-C lets the acquisition in hand and the receipt be finished; the second does not."""
+    stop = threading.Event()
+
+    def ask(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        c.say("glacierflow: stopping after the acquisition in hand; run the same command again to go on")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

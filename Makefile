@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-DEMO := GLACIERFLOW_HOME=$(CURDIR)/demo-output/home $(BIN)/glacierflow
+DEMO := GLACIERFLOW_HOME="$(CURDIR)/demo-output/home" $(BIN)/glacierflow
 
 .PHONY: demo test lint bench clean
 
@@ -15,8 +15,8 @@ $(INSTALLED): pyproject.toml
 # Three glaciers on the embedded cloud: no AWS account, no network
 demo: $(INSTALLED)
 	$(DEMO) batch submit --local --satellite sentinel2 --start-end-index 0:3 \
-		--date1 2024-07-01 --date2 2024-07-21 --wait --fetch demo-output
-	$(DEMO) local down
+		--date1 2024-07-01 --date2 2024-07-21 --wait --fetch demo-output; \
+		code=$$?; $(DEMO) local down; exit $$code
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

@@ -105,8 +105,17 @@ class Cloud:
         Raises:
             CredentialsError: there are no AWS credentials.
         """
-        credentials = self.imagery_session(s3_endpoint).get_credentials()
-        if credentials is None or (s3_endpoint is None and credentials.access_key == EMBEDDED_ACCESS_KEY):
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            credentials = self.imagery_session(s3_endpoint).get_credentials()
+            key = credentials.access_key if credentials is not None else None
+        except BotoCoreError as error:
+            raise CredentialsError(
+                f"the AWS credentials for Landsat's requester-pays pixels cannot be used: {error}",
+                next_step="run `aws configure list-profiles`, or log in again",
+            ) from error
+        if key is None or (s3_endpoint is None and key == EMBEDDED_ACCESS_KEY):
             raise CredentialsError(
                 "Landsat pixels are requester-pays and no AWS credentials were found",
                 next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",

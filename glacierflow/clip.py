@@ -13,10 +13,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glacierflow import cog, lineage
-from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError
+from glacierflow.errors import (
+    CredentialsError,
+    DataError,
+    GlacierflowError,
+    InterruptedAttempt,
+    StoreError,
+    UnavailableError,
+)
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, RunLayout
 from glacierflow.model import Acquisition, LeftOut, Region, Scene, StepSettings, Unit
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     from glacierflow.store import Store
 
 __all__ = ["Progress", "StepContext", "UnitResult", "process_unit"]
+
+_T = TypeVar("_T")
 
 _GRACE_S = 20.0
 """Seconds the acquisition in hand may take after SIGTERM; AWS kills 30 s after it."""
@@ -106,7 +115,9 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     if unit.satellite == "landsat":
         context.cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
     start = time.perf_counter()
-    found = search_unit(unit, region, settings)
+    found = _unless_stopped(
+        lambda: search_unit(unit, region, settings), context.stop, 0.0, "the search was dropped"
+    )
     result.seconds["search"] = time.perf_counter() - start
     result.found = found.items
     result.left_out += found.left_out
@@ -148,7 +159,7 @@ class _UnitWork:
         try:
             image = self._compute(acquisition)
         except GlacierflowError as error:
-            if isinstance(error, InterruptedAttempt):
+            if not _is_of_the_scene(error):
                 raise
             self.result.failures.append(error)
             self._leave_out(acquisition, "unreadable", error.message)
@@ -189,18 +200,8 @@ class _UnitWork:
             )
             return mosaic
 
-        pool = ThreadPoolExecutor(1, thread_name_prefix="acquisition")
-        try:
-            future = pool.submit(compute)
-            deadline = None
-            while not wait([future], timeout=0.2).done:
-                if self.context.stop.is_set():
-                    deadline = deadline or time.monotonic() + _GRACE_S
-                    if time.monotonic() > deadline:
-                        raise InterruptedAttempt(f"asked to stop; {acquisition.stem} was dropped unfinished")
-            return future.result()
-        finally:
-            pool.shutdown(wait=False)
+        dropped = f"{acquisition.stem} was dropped unfinished"
+        return _unless_stopped(compute, self.context.stop, _GRACE_S, dropped)
 
     def _write(self, key: str, acquisition: Acquisition, image: NDArray[np.uint16], coverage: float) -> None:
         """Sidecars first, the product last: where a product is, everything of it is."""
@@ -292,3 +293,28 @@ def _scratch() -> Iterator[Path]:
             yield Path(folder)
     except (OSError, RasterioError) as error:
         raise StoreError(f"an image could not be written to scratch space: {error}") from error
+
+
+def _is_of_the_scene(error: GlacierflowError) -> bool:
+    """Whether a failure while reading is the source's; else it is the store's, or the end of the attempt."""
+    return isinstance(error, DataError | UnavailableError | CredentialsError)
+
+
+def _unless_stopped(work: Callable[[], _T], stop: threading.Event, grace_s: float, dropped: str) -> _T:
+    """Do some work; once asked to stop, wait for it no longer than the grace period.
+
+    Raises:
+        InterruptedAttempt: it was not finished by then. Its thread is left behind.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="step")
+    try:
+        future = pool.submit(work)
+        deadline = None
+        while not wait([future], timeout=0.2).done:
+            if stop.is_set():
+                deadline = deadline if deadline is not None else time.monotonic() + grace_s
+                if time.monotonic() >= deadline:
+                    raise InterruptedAttempt(f"asked to stop; {dropped}")
+        return future.result()
+    finally:
+        pool.shutdown(wait=False)

@@ -121,6 +121,7 @@ def _sensing_time(row: list[str]) -> tuple[str, str]:
 
 def query_results(scenes: Iterable[Scene], region: Region) -> str:
     """Landsat items of one unit as CSV rows with the predecessor's columns."""
+    from shapely import make_valid
     from shapely.geometry import Polygon, shape
 
     rectangle = Polygon(region.outline)
@@ -129,7 +130,7 @@ def query_results(scenes: Iterable[Scene], region: Region) -> str:
     writer.writeheader()
     ordered = sorted(scenes, key=lambda scene: (scene.datetime, scene.item_id))
     for number, scene in enumerate(ordered):
-        footprint = shape(scene.footprint)
+        footprint = make_valid(shape(scene.footprint))
         shared = footprint.intersection(rectangle)
         known = {name: scene.properties.get(name) for name in _QUERY_COLUMNS}
         writer.writerow(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -283,9 +284,11 @@ def _zero_nodata(data: NDArray[Any], nodata: float | None) -> NDArray[Any]:
     return np.where(data == nodata, NODATA, data).astype(data.dtype)
 
 
-_BUSY = ("429", "500", "502", "503", "504", "timed out", "timeout", "could not resolve", "could not connect",
-         "connection", "slowdown", "empty reply")  # fmt: skip
-_REFUSED = ("403", "401", "accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch")
+_HTTP_STATUS = re.compile(r"(?:http[^\d]{0,25}|response_code\s*=\s*)([45]\d\d)\b")
+_BUSY_STATUS = {"408", "429", "500", "502", "503", "504"}
+_REFUSED_STATUS = {"401", "403"}
+_BUSY = ("timed out", "timeout", "could not resolve", "could not connect", "connection", "slowdown")
+_REFUSED = ("accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch")
 
 
 def _explain(scene: Scene, error: Exception) -> GlacierflowError:
@@ -297,13 +300,15 @@ def _explain(scene: Scene, error: Exception) -> GlacierflowError:
         cause = cause.__cause__ or cause.__context__
     said = "; ".join(dict.fromkeys(text for text in chain if text))
     lowered = said.lower()
-    # GDAL repeats the URL in its messages, and a URL may hold any of the words looked for
-    lowered = lowered.replace(scene.href.lower(), "").replace(_gdal_path(scene.href).lower(), "")
-    if any(word in lowered for word in _REFUSED):
+    # GDAL repeats URL and file name in its messages, and a name may hold any of the words looked for
+    for name in (_gdal_path(scene.href), scene.href, scene.href.rpartition("/")[2]):
+        lowered = lowered.replace(name.lower(), "")
+    status = set(_HTTP_STATUS.findall(lowered))
+    if status & _REFUSED_STATUS or any(word in lowered for word in _REFUSED):
         return CredentialsError(
             f"{scene.href} was refused: {said}",
             next_step="check that the credentials may read it (Landsat is requester-pays)",
         )
-    if any(word in lowered for word in _BUSY):
+    if status & _BUSY_STATUS or any(word in lowered for word in _BUSY):
         return UnavailableError(f"{scene.href} could not be read: {said}")
     return DataError(f"{scene.href} could not be read: {said}")

@@ -193,10 +193,12 @@ def _tier(scene: Scene) -> str:
 
 def _overlap(scene: Scene, region: Region) -> float:
     """Share of the region's rectangle inside the footprint, both in longitude and latitude."""
+    from shapely import make_valid
     from shapely.geometry import Polygon, shape
 
     rectangle = Polygon(region.outline)
-    return float(shape(scene.footprint).intersection(rectangle).area / rectangle.area)
+    footprint = make_valid(shape(scene.footprint))  # recorded footprints may cross themselves
+    return float(footprint.intersection(rectangle).area / rectangle.area)
 
 
 def _by(scenes: list[Scene], key: Any) -> Iterable[tuple[Any, list[Scene]]]:  # noqa: ANN401 - sort keys

@@ -157,6 +157,13 @@ class LocalStore:
             target.hardlink_to(aside)
         except FileExistsError:
             return False
+        except OSError:
+            # a file system without hard links: not in one step, but still never over another's file
+            try:
+                with target.open("xb") as stream:
+                    stream.write(aside.read_bytes())
+            except FileExistsError:
+                return False
         return True
 
 

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -28,7 +29,7 @@ from glacierflow.manifest import Manifest
 from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
 from glacierflow.store import Store, open_store, split_s3_uri
 
-__all__ = ["cloud_of_child", "main", "process_slot", "read_manifest", "slot_of_child"]
+__all__ = ["cloud_of_child", "leave", "main", "process_slot", "read_manifest", "slot_of_child"]
 
 log = logging.getLogger("glacierflow")
 
@@ -52,6 +53,9 @@ def main() -> int:
         if error.next_step:
             log.error("next: %s", error.next_step)
         return error.exit_code
+    except Exception:
+        log.exception("this is a bug in glacierflow")
+        return EXIT_BUG
     return receipt.exit_code
 
 
@@ -237,9 +241,12 @@ def _json(record: Started) -> bytes:
     return record.model_dump_json(indent=1).encode()
 
 
-if __name__ == "__main__":
-    code = main()
+def leave(code: int) -> NoReturn:
+    """End the process now: an acquisition dropped after SIGTERM may still hold a thread."""
     logging.shutdown()
     sys.stdout.flush()
-    # An acquisition dropped after SIGTERM may still hold a thread; nothing waits for it.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -258,6 +258,7 @@ def _log(manifest: Manifest, line: CommandLine) -> None:
 
 
 def _open(run: str, line: CommandLine) -> RunLook:
+    from glacierflow.layout import RunLayout
     from glacierflow.local.control import default_home
     from glacierflow.runs.log import latest_submission
     from glacierflow.runs.records import latest_run
@@ -270,7 +271,9 @@ def _open(run: str, line: CommandLine) -> RunLook:
     where = f"s3://{settings.storage.s3_bucket}"
     store = open_store(where, cloud)
     if run == "latest":
-        run = latest_submission(default_home().parent, where, local=line.local) or latest_run(store)
+        logged = latest_submission(default_home().parent, where, local=line.local)
+        # a run of an embedded cloud that was reset is still in the log
+        run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
     return RunLook.open(run, store, cloud, job_queue=settings.submit_queue)
 
 

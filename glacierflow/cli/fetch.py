@@ -62,7 +62,10 @@ def _keys(manifest: Manifest, store: Store) -> Iterator[str]:
 def _is_within(key: str, unit: Unit) -> bool:
     """Whether the sensing time in a file's name lies between the unit's dates; a region has many runs."""
     found = _SENSED.search(key.rpartition("/")[2])
-    if found is None:
+    try:
+        day = dt.date.fromisoformat(found[1]) if found else None
+    except ValueError:
+        day = None
+    if day is None:
         return False
-    day = dt.datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=dt.UTC).date()
     return unit.date1 <= day <= unit.date2

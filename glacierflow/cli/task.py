@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-
 __all__ = ["task_command"]
 
 
 def task_command() -> None:
     """Process one slot of a run, as a child of an array job does (reads GLACIERFLOW_MANIFEST)."""
-    from glacierflow.task import main
+    from glacierflow.task import leave, main
 
-    raise typer.Exit(main())
+    leave(main())

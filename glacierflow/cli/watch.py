@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from glacierflow.cli.render import progress_line, progress_view
-from glacierflow.errors import UnavailableError
+from glacierflow.errors import StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,7 @@ def follow(
         while True:
             try:
                 status = look()
-            except UnavailableError:
+            except (UnavailableError, StoreError):
                 if time.monotonic() - last_answer > _PATIENCE_S:
                     raise
             else:

@@ -25,6 +25,9 @@ _NEW = dt.timedelta(minutes=2)
 
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+_ENDED = {"SUCCEEDED", "FAILED"}
+_TOO_MANY = 429
+_THROTTLED = {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"}
 _BAD_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -231,9 +234,14 @@ def _states_of_children(client: Any, record: JobRecord, parent: dict[str, Any]) 
     summary = parent.get("arrayProperties", {}).get("statusSummary", {})
     counts = {state: summary[state] for state in STATES if summary.get(state)}
     # Before its children exist, and after cancelling them at once, a parent counts nothing.
-    commonest = max(counts, key=lambda state: counts[state]) if counts else parent["status"]
+    over = parent["status"] in _ENDED
+    # The commonest state need not be listed. While the parent lives it may not be one of the end: a child on
+    # its way from one state to another, back for a retry perhaps, is in no list, and has not ended.
+    usual = counts if over else {state: count for state, count in counts.items() if state not in _ENDED}
+    fallback = parent["status"] if over or not counts else "RUNNABLE"
+    commonest = max(usual, key=lambda state: usual[state]) if usual else fallback
     states = dict.fromkeys(range(record.size), commonest)
-    # A child that moves on between two lists is in both; it cannot move back, so the later state holds.
+    # A child that moves on between two lists is in both; the later state holds.
     for state in STATES:
         if state in counts and state != commonest:
             states.update(dict.fromkeys(_list_children(client, record.job_id, state), state))
@@ -294,7 +302,8 @@ def _plain_errors(action: str) -> Iterator[None]:
                 f"you are not allowed to {action}: {message}",
                 next_step="ask for the permission, or name another --profile",
             ) from error
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 500:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        if status < 500 and status != _TOO_MANY and code not in _THROTTLED:
             raise UsageError(f"AWS Batch would not {action}: {message or code}") from error
         raise UnavailableError(
             f"AWS Batch could not {action}: {message or code}", next_step="try again in a minute"

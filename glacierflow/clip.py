@@ -25,7 +25,7 @@ from glacierflow.errors import (
     UnavailableError,
 )
 from glacierflow.grid import geobox_of
-from glacierflow.layout import Layout, RunLayout
+from glacierflow.layout import Layout, RunLayout, acquisition_of
 from glacierflow.model import Acquisition, LeftOut, Region, Scene, StepSettings, Unit
 from glacierflow.mosaic import first_valid, valid_share
 from glacierflow.quicklook import quicklook_png
@@ -149,6 +149,7 @@ class _UnitWork:
         self.geobox: GeoBox = geobox_of(region, unit.satellite)
         keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
         self.imagery = Imagery(context.cloud, self.settings, on_window=keep)
+        self._baselines: dict[str | None, str] | None = None
 
     def acquire(self, acquisition: Acquisition) -> str:
         """Make one product, or record why not; returns what happened in words."""
@@ -176,11 +177,12 @@ class _UnitWork:
         return f"{acquisition.stem}: written, {coverage:.1%} covered"
 
     def _what_is_there(self, key: str, acquisition: Acquisition) -> str | None:
-        """Words if the product is there and stays; None if it is to be made."""
+        """Words if a product of the acquisition is there and stays; None if it is to be made."""
         head = self.store.get_head(key, cog.HEAD_BYTES)
         if head is None:
-            return None
-        made_by = cog.read_tags(head).get(lineage.PRODUCTION_TAG)
+            return self._other_baseline(key, acquisition)
+        header = cog.read_header(head)
+        made_by = header.tags.get(lineage.PRODUCTION_TAG) if header else None
         if made_by == lineage.production_hash(acquisition, self.region, self.settings):
             self.result.skipped += 1
             return f"{acquisition.stem}: already there"
@@ -189,6 +191,24 @@ class _UnitWork:
         reason = f"{key} is there, made from other sources or with other settings; --reprocess replaces it"
         self._leave_out(acquisition, "made_differently", reason)
         return f"{acquisition.stem}: left as it is, made differently"
+
+    def _other_baseline(self, key: str, acquisition: Acquisition) -> str | None:
+        """The same for a product of another processing baseline, which has another name."""
+        if self.unit.satellite == "landsat":
+            return None
+        if self._baselines is None:
+            prefix = self.layout.products_prefix(self.unit.satellite, self.region.name)
+            self._baselines = {acquisition_of(entry.key): entry.key for entry in self.store.list(prefix)}
+        other = self._baselines.get(acquisition.key)
+        if other is None:
+            return None
+        if self.settings.reprocess:
+            reason = f"superseded by {key}, of another processing baseline"
+            self.result.left_out.append(LeftOut(item_id=other, code="superseded", reason=reason))
+            return None
+        reason = f"{other} is there, of another processing baseline; --reprocess makes {acquisition.stem} too"
+        self._leave_out(acquisition, "made_differently", reason)
+        return f"{acquisition.stem}: left out, another processing baseline is there"
 
     def _compute(self, acquisition: Acquisition) -> NDArray[np.uint16]:
         """The mosaic in memory; after SIGTERM it has a grace period, then it is dropped."""
@@ -244,10 +264,16 @@ class _UnitWork:
         import numpy as np
 
         key = self.layout.template(self.unit.satellite, self.region.name)
-        if not self.store.exists(key):
-            self._put_image(
-                key, np.ones(self.geobox.shape, np.uint8), {"GLACIERFLOW_REGION": self.region.name}
-            )
+        head = self.store.get_head(key, cog.HEAD_BYTES)
+        if head is not None:
+            header = cog.read_header(head)
+            if header and (header.bounds, header.shape) == (self.region.bounds, tuple(self.geobox.shape)):
+                return
+            if not self.settings.reprocess:
+                reason = f"{key} is on another grid than the region's; --reprocess replaces it"
+                self.result.left_out.append(LeftOut(item_id=key, code="template_differs", reason=reason))
+                return
+        self._put_image(key, np.ones(self.geobox.shape, np.uint8), {"GLACIERFLOW_REGION": self.region.name})
 
     def write_tables(self, found: Found) -> None:
         """Rebuild the files that many units share from the parts that each wrote alone."""

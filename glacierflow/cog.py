@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["HEAD_BYTES", "file_sha256", "read_tags", "write_cog", "write_native_window"]
+__all__ = ["HEAD_BYTES", "Header", "file_sha256", "read_header", "write_cog", "write_native_window"]
 
 HEAD_BYTES = 65_536
 """Bytes from the start of a product that hold its header and tags."""
@@ -86,20 +87,31 @@ def write_native_window(path: Path, data: NDArray[Any], transform: Any, epsg: in
         target.write(data, 1)
 
 
-def read_tags(head: bytes) -> dict[str, str]:
-    """Tags of a GeoTIFF from its first bytes; empty where they are not those of a GeoTIFF."""
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the start of a GeoTIFF tells."""
+
+    tags: dict[str, str]
+    bounds: tuple[float, float, float, float]
+    """(xmin, ymin, xmax, ymax) in the file's own CRS."""
+    shape: tuple[int, int]
+    """(rows, columns)."""
+
+
+def read_header(head: bytes) -> Header | None:
+    """The header of a GeoTIFF from its first bytes; None where they are not those of a GeoTIFF."""
     import rasterio
     from rasterio.errors import RasterioIOError
     from rasterio.io import MemoryFile
 
     if not head:
-        return {}
+        return None
     try:
         # The file is cut short on purpose: only its header is looked at.
         with rasterio.Env(CPL_LOG="OFF"), MemoryFile(head) as memory, memory.open() as source:
-            return dict(source.tags())
+            return Header(dict(source.tags()), tuple(source.bounds), source.shape)
     except RasterioIOError:
-        return {}
+        return None
 
 
 def file_sha256(path: Path) -> str:

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from glacierflow.model import FolderStructure, Satellite
 from glacierflow.receipt import OUTCOMES
 
-__all__ = ["AttemptFile", "Layout", "RunLayout", "runs_prefix"]
+__all__ = ["AttemptFile", "Layout", "RunLayout", "acquisition_of", "runs_prefix"]
 
 
 def runs_prefix() -> str:
     """Prefix below which every run has its folder."""
     return "runs/"
+
+
+_SENTINEL2_STEM = re.compile(r"(S2[A-Z])_MSIL2A_(\d{8}T\d{6})_N\d{4}_(R\d{3})\.tif$")
+
+
+def acquisition_of(key: str) -> str | None:
+    """The acquisition of a Sentinel-2 product's key, whatever its baseline; None for any other key."""
+    found = _SENTINEL2_STEM.search(key)
+    return "_".join(found.groups()) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,19 @@ def test_merge_keeps_prefixed_directories_apart_and_refuses_a_clash(tmp_path: Pa
         merge([first, load_archive(tmp_path / "b", BASE)])
 
 
+def test_a_scene_that_two_archives_mount_is_served_from_the_first(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        s3 = {"href": "s3://usgs-landsat/scene.TIF"}
+        write_item(tmp_path / name, "scene", {"pan": {"href": "scene.TIF", "alternate": {"s3": s3}}})
+        (tmp_path / name / "scene.TIF").write_text(name)
+    archives = [load_archive(tmp_path / "b", BASE, prefix="1/"), load_archive(tmp_path / "a", BASE)]
+    both = merge(archives)
+    assert [(bucket, key, file.read_text()) for bucket, key, file in both.mounts] == [
+        ("usgs-landsat", "scene.TIF", "b")
+    ]
+    assert "s3://usgs-landsat/scene.TIF is there more than once; the first is served" in both.problems
+
+
 CONTENT = bytes(range(256)) * 4000
 
 

@@ -10,7 +10,7 @@ from rasterio.io import MemoryFile
 from rio_cogeo.cogeo import cog_info, cog_validate
 from samples import make_region
 
-from glacierflow.cog import HEAD_BYTES, file_sha256, read_tags, write_cog
+from glacierflow.cog import HEAD_BYTES, file_sha256, read_header, write_cog
 from glacierflow.grid import geobox_of
 from glacierflow.mosaic import valid_share
 from glacierflow.quicklook import quicklook_png
@@ -44,12 +44,16 @@ def test_tags_are_read_from_the_head_alone(tmp_path: Path) -> None:
     write(tmp_path / "a.tif")
     data = (tmp_path / "a.tif").read_bytes()
     assert len(data) > HEAD_BYTES
-    assert read_tags(data[:HEAD_BYTES])["A"] == "b"
+    header = read_header(data[:HEAD_BYTES])
+    assert header is not None
+    assert header.tags["A"] == "b"
+    assert header.bounds == make_region().bounds
+    assert header.shape == (900, 900)
 
 
 def test_what_is_no_geotiff_has_no_tags() -> None:
-    assert read_tags(b"<html></html>") == {}
-    assert read_tags(b"") == {}
+    assert read_header(b"<html></html>") is None
+    assert read_header(b"") is None
 
 
 def test_the_same_image_gives_the_same_bytes(tmp_path: Path) -> None:

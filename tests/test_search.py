@@ -135,6 +135,16 @@ def test_landsat_tiers_corrections_overlap_and_versions(api: Api) -> None:
     assert "0.0%" in next(e.reason for e in found.left_out if e.item_id == "far")
 
 
+def test_a_footprint_that_crosses_itself_is_measured_all_the_same(api: Api) -> None:
+    item = yahtse()
+    # the corners of a footprint in the wrong order, as an archive may have it
+    ring = item["geometry"]["coordinates"][0]
+    ring[1], ring[2] = ring[2], ring[1]
+    api.items = [item]
+    found = search(api, make_unit("901_Yahtse", "landsat"))
+    assert found.items == len(found.acquisitions) + len(found.left_out) == 1
+
+
 def test_a_busy_api_is_asked_again(api: Api) -> None:
     api.items = [berlin()]
     api.faults = [503, 429]

@@ -233,6 +233,22 @@ def test_only_the_rarer_states_are_listed(batch: FakeBatch) -> None:
     assert batch.calls == ["describe 1", "list RUNNING", "list SUCCEEDED"]
 
 
+def test_a_child_on_its_way_back_for_a_retry_has_not_ended(
+    batch: FakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch.add_array("job-0", ["SUCCEEDED"] * 3 + ["RUNNING"])
+    describe = batch.describe_jobs
+
+    def then_reclaimed(jobs: list[str]) -> Any:
+        answer = describe(jobs)
+        batch.jobs["job-0:3"]["status"] = "RUNNABLE"
+        return answer
+
+    monkeypatch.setattr(batch, "describe_jobs", then_reclaimed)
+    assert states_of(describe_run([some_job(0, 4)], CLOUD))[:3] == ["SUCCEEDED"] * 3
+    assert states_of(describe_run([some_job(0, 4)], CLOUD))[3] not in {"SUCCEEDED", "FAILED"}
+
+
 def test_failed_children_are_described_in_hundreds_and_only_once(batch: FakeBatch) -> None:
     batch.add_array("job-0", ["FAILED"] * 250 + ["SUCCEEDED"] * 260)
     for index in range(250):

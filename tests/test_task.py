@@ -21,9 +21,9 @@ from http_servers import Api
 from samples import REAL, make_unit, read_item, real_region
 from test_read import real_scenes, truth
 
-from glacierflow import clip
+from glacierflow import clip, cog
 from glacierflow.aws import Cloud
-from glacierflow.errors import UsageError
+from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
 from glacierflow.model import StepSettings
@@ -158,6 +158,34 @@ def test_a_product_made_differently_stays_until_reprocess(api: Api, tmp_path: Pa
     third = process(make_manifest(api, tmp_path, reprocess=True))
     assert third.counts.written == 2
     assert path.read_bytes() != before
+
+
+def test_a_product_of_another_baseline_is_seen_and_reported(api: Api, tmp_path: Path) -> None:
+    process(make_manifest(api, tmp_path))
+    for item in api.items:
+        uri = item["properties"]["s2:product_uri"]
+        item["properties"]["s2:product_uri"] = uri.replace("_N0202_", "_N0500_")
+    second = process(make_manifest(api, tmp_path))
+    assert set(reasons(second).values()) == {"made_differently"}
+    assert second.counts.written == 0
+    third = process(make_manifest(api, tmp_path, reprocess=True))
+    assert third.counts.written == 2
+    assert sorted(entry.code for entry in third.left_out) == ["superseded", "superseded"]
+    assert "_N0202_" in third.left_out[0].item_id
+
+
+def test_a_template_on_another_grid_is_reported_and_replaced_only_on_request(
+    api: Api, tmp_path: Path
+) -> None:
+    manifest = make_manifest(api, tmp_path)
+    template = tmp_path / "1_download_merge_and_clip/sentinel2/template/902_Berlin.tif"
+    template.parent.mkdir(parents=True)
+    template.write_bytes(b"the predecessor's")
+    assert "template_differs" in reasons(process(manifest)).values()
+    assert template.read_bytes() == b"the predecessor's"
+    process(make_manifest(api, tmp_path, reprocess=True))
+    with rasterio.open(template) as replaced:
+        assert tuple(replaced.bounds) == real_region("902_Berlin").bounds
 
 
 def test_download_flag_keeps_the_native_window(api: Api, tmp_path: Path) -> None:
@@ -303,6 +331,39 @@ def test_sigterm_saves_what_is_finished_and_exits_75(api: Api, tmp_path: Path) -
         (tmp_path / "out" / RunLayout(manifest.run_id).receipt(0, 1, "interrupted")).read_text()
     )
     assert receipt.counts.written == 1
+
+
+def test_sigterm_during_the_search_does_not_wait_for_the_api(api: Api, tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        manifest = make_manifest(api, tmp_path / "out")
+        dumb = manifest.settings.model_copy(
+            update={"sentinel2_stac_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        )
+        manifest = manifest.model_copy(update={"settings": dumb})
+        process = child(manifest, tmp_path)
+        started = tmp_path / "out" / RunLayout(manifest.run_id).started(0, 1)
+        deadline = time.monotonic() + 60
+        while not started.is_file():
+            assert time.monotonic() < deadline, "the child did not start"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 75, said
+    assert (tmp_path / "out" / RunLayout(manifest.run_id).receipt(0, 1, "interrupted")).is_file()
+
+
+def test_a_store_that_fails_while_reading_is_not_the_scenes_failure(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        msg = "no space left"
+        raise StoreError(msg)
+
+    monkeypatch.setattr(cog, "write_native_window", full)
+    receipt = process(make_manifest(api, tmp_path, keep_downloads=True))
+    assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ def load_archive(directory: Path, base_url: str, *, prefix: str = "") -> Archive
 
 
 def merge(archives: Sequence[Archive]) -> Archive:
-    """All archives as one; of an item that two of them hold the first wins, and that is a problem to tell.
+    """All archives as one; of an item or S3 key that two of them hold the first wins: a problem to tell.
 
     Raises:
-        UsageError: two files claim the same path or the same S3 key.
+        UsageError: two files claim the same path.
     """
     items: dict[tuple[str, str], dict[str, Any]] = {}
     files: dict[str, Path] = {}
@@ -93,7 +93,8 @@ def merge(archives: Sequence[Archive]) -> Archive:
         for path, file in archive.files.items():
             _claim(files, path, file, f"path {path}")
         for bucket, key_in_bucket, file in archive.mounts:
-            _claim(mounts, (bucket, key_in_bucket), file, f"key s3://{bucket}/{key_in_bucket}")
+            if mounts.setdefault((bucket, key_in_bucket), file) != file:
+                problems.append(f"s3://{bucket}/{key_in_bucket} is there more than once; the first is served")
     return Archive(
         tuple(items.values()),
         files,

@@ -61,13 +61,11 @@ class Archives:
         directory = directory.resolve()
         with self._lock:
             wanted = self.directories if directory in self.directories else [*self.directories, directory]
-            merged = merge(
-                [
-                    # the place in the list keeps the paths of several directories apart
-                    load_archive(one, self._base_url, prefix=f"{place}/" if place else "")
-                    for place, one in enumerate(wanted)
-                ]
-            )
+            # the place in the list keeps the paths of several directories apart, also when one has vanished
+            places = {one: f"{place}/" if place else "" for place, one in enumerate(wanted)}
+            # what was named last is served where two hold the same scene
+            order = [directory, *(one for one in reversed(wanted) if one != directory and one.is_dir())]
+            merged = merge([load_archive(one, self._base_url, prefix=places[one]) for one in order])
             for bucket, key, path in merged.mounts:
                 mount_object(bucket, key, path)
             self.stac.app, self.assets.app = create_app(merged), asset_app(merged)

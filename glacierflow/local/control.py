@@ -107,6 +107,12 @@ def up(
             if vcpus is not None:
                 arguments["vcpus"] = vcpus
             running = _start(home, _choose_port(home, port), arguments, wait_s)
+        elif (vcpus, clock, spot_reclaim, seed) != (None, 1.0, 0.0, 0):
+            raise UsageError(
+                "the embedded cloud already runs, and --vcpus, --clock, --spot-reclaim and --seed are set "
+                "when it starts",
+                next_step="run `glacierflow local down` first",
+            )
         elif port is not None and port != running.port:
             raise UsageError(
                 f"the embedded cloud already runs on port {running.port}, not on {port}",

@@ -234,11 +234,11 @@ def _states_of_children(client: Any, record: JobRecord, parent: dict[str, Any]) 
     summary = parent.get("arrayProperties", {}).get("statusSummary", {})
     counts = {state: summary[state] for state in STATES if summary.get(state)}
     # Before its children exist, and after cancelling them at once, a parent counts nothing.
-    over = parent["status"] in _ENDED
-    # The commonest state need not be listed. While the parent lives it may not be one of the end: a child on
+    settled = len(counts) == 1 or all(state in _ENDED for state in counts)
+    # The commonest state need not be listed. While children live it may not be one of the end: a child on
     # its way from one state to another, back for a retry perhaps, is in no list, and has not ended.
-    usual = counts if over else {state: count for state, count in counts.items() if state not in _ENDED}
-    fallback = parent["status"] if over or not counts else "RUNNABLE"
+    usual = counts if settled else {state: count for state, count in counts.items() if state not in _ENDED}
+    fallback = "RUNNABLE" if counts else parent["status"]
     commonest = max(usual, key=lambda state: usual[state]) if usual else fallback
     states = dict.fromkeys(range(record.size), commonest)
     # A child that moves on between two lists is in both; the later state holds.

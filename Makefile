@@ -13,7 +13,9 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 # Three glaciers on the embedded cloud: no AWS account, no network
+# (from nothing each time, so that every image is made and shown)
 demo: $(INSTALLED)
+	@$(DEMO) local reset
 	$(DEMO) batch submit --local --satellite sentinel2 --start-end-index 0:3 \
 		--date1 2024-07-01 --date2 2024-07-21 --wait --fetch demo-output; \
 		code=$$?; $(DEMO) local down; exit $$code

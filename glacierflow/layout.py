@@ -149,6 +149,20 @@ class RunLayout:
         """Written when an attempt ends."""
         return f"{self.slot_prefix(slot)}{attempt}.{outcome}.json"
 
+    def retry(self, run_id: str) -> str:
+        """In a first run's folder: the mark that another run repeats some of its units."""
+        return f"{self.retries_prefix}{run_id}.json"
+
+    @property
+    def retries_prefix(self) -> str:
+        """Prefix of the marks of a run's retries."""
+        return f"{self.prefix}retries/"
+
+    @property
+    def ledger(self) -> str:
+        """The compacted record of every attempt."""
+        return f"{self.prefix}ledger.parquet"
+
     def quicklook(self, region: str, stem: str) -> str:
         """The small PNG of a product."""
         return f"{self.prefix}report/quicklooks/{region}/{stem}.png"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from typing import Literal
 
 from glacierflow.errors import UsageError
 from glacierflow.model import Record, Region, StepSettings, Unit
 
-__all__ = ["ArrayRange", "Manifest", "fingerprint", "make_run_id"]
+__all__ = ["SERVICES", "ArrayRange", "Manifest", "Service", "SettingsSource", "fingerprint", "make_run_id"]
+
+Service = Literal["batch", "lambda", "ecs", "fargate", "stepfunctions", "local"]
+SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions", "local")
 
 
 class ArrayRange(Record):
@@ -17,6 +21,20 @@ class ArrayRange(Record):
 
     first_slot: int
     size: int
+    memory_mib: int | None = None
+    """Memory class of its job definition; None: the one job definition that is configured."""
+    on_demand: bool = False
+    """Whether it goes to the on-demand queue from the start."""
+    timeout_s: int | None = None
+    """Seconds an attempt may take; None: as the job definition says."""
+
+
+class SettingsSource(Record):
+    """A config.ini in S3 that a run took its settings from, so that stale settings cannot pass unseen."""
+
+    uri: str
+    sha256: str
+    version_id: str | None = None
 
 
 class Manifest(Record):
@@ -37,6 +55,15 @@ class Manifest(Record):
     arrays: tuple[ArrayRange, ...]
     store: str
     """``s3://bucket`` or a directory: below it lie products and ``runs/``."""
+    service: Service = "batch"
+    """What runs the slots."""
+    image: str | None = None
+    """Container image as the job definition names it, where it is known."""
+    settings_source: SettingsSource | None = None
+    root_run_id: str | None = None
+    """The first run this one retries units of; None for a first run. A retry of a retry names the first."""
+    origin_slots: tuple[int, ...] = ()
+    """For each slot of a retry, the slot of the first run whose units it repeats."""
 
     def units_of(self, slot: int) -> tuple[Unit, ...]:
         """Units of a slot.

@@ -44,6 +44,9 @@ class JobRecord(Record):
     submitted_at: dt.datetime
     log_group: str | None = None
     """CloudWatch log group the children write to."""
+    memory_mib: int | None = None
+    """Memory class of its job definition."""
+    on_demand: bool = False
 
     @property
     def is_array(self) -> bool:

@@ -12,9 +12,9 @@ import pytest
 from runs_samples import put_attempt, some_job, some_manifest
 
 from glacierflow.aws import Cloud
-from glacierflow.cli import batch as batch_cli
 from glacierflow.cli import watch as watch_cli
 from glacierflow.cli.app import run
+from glacierflow.cli.batch import looking
 from glacierflow.cli.context import CommandLine
 from glacierflow.cli.fetch import fetch_run
 from glacierflow.errors import UnavailableError
@@ -193,7 +193,7 @@ class Script:
         monkeypatch.setattr(look_module, "describe_run", self._describe)
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         look = RunLook(self.manifest, [some_job(0, 3)], self.store, Cloud())
-        monkeypatch.setattr(batch_cli, "_open", lambda _run, _line: look)
+        monkeypatch.setattr(looking, "open_run", lambda _run, _line: look)
 
     def _describe(self, *_: Any, **__: Any) -> BatchView:
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]

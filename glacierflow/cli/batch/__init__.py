@@ -1,0 +1,19 @@
+"""``glacierflow batch``: submit array jobs, look at them, and put right what went wrong; one file a verb."""
+
+from __future__ import annotations
+
+import typer
+
+from glacierflow.cli.batch.status import status_command
+from glacierflow.cli.batch.submit import submit_command
+from glacierflow.cli.batch.watch import watch_command
+from glacierflow.cli.options import DryRunCommand
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Run on AWS Batch: submit, status, watch.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("submit", cls=DryRunCommand)(submit_command)
+app.command("status")(status_command)
+app.command("watch")(watch_command)

@@ -1,0 +1,114 @@
+"""What the verbs that look at a run share: finding it, showing it, following it to its end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.places import fetched, where_it_is
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.runs.status import RunStatus
+    from glacierflow.services.look import RunLook
+
+__all__ = [
+    "FetchOption",
+    "RunArgument",
+    "WaitOption",
+    "check_fetch",
+    "open_run",
+    "show_status",
+    "watch_run",
+]
+
+_EXIT_INTERRUPTED = 130
+_LOCAL_INTERVAL_S, _AWS_INTERVAL_S = 1.0, 10.0
+"""Seconds between two looks: the embedded cloud has nobody else to serve."""
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Stay and show progress until the run has ended.")]
+FetchOption = Annotated[
+    Path | None,
+    typer.Option("--fetch", metavar="DIR", help="Copy products, quicklooks and records there at the end."),
+]
+
+
+def check_fetch(fetch: Path | None) -> None:
+    """Know that the folder can be written before hours are spent, without making it yet."""
+    if fetch is None:
+        return
+    nearest = next(place for place in (fetch, *fetch.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(
+            f"--fetch = {fetch} cannot be written: {nearest} is no directory you may write to",
+            next_step="name another directory with --fetch",
+        )
+
+
+def open_run(run: str, line: CommandLine) -> RunLook:
+    """The run named, or the latest, ready to be looked at.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    from glacierflow.layout import RunLayout
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.log import latest_submission
+    from glacierflow.runs.records import latest_run
+    from glacierflow.services.look import RunLook
+    from glacierflow.store import open_store
+
+    loaded = load_line(line)
+    settings = loaded.settings
+    cloud, _ = cloud_for(loaded, line)
+    where = f"s3://{settings.storage.s3_bucket}"
+    store = open_store(where, cloud)
+    if run == "latest":
+        logged = latest_submission(default_home().parent, where, local=line.local)
+        # a run of an embedded cloud that was reset is still in the log
+        run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
+    return RunLook.open(run, store, cloud, job_queue=settings.submit_queue)
+
+
+def show_status(status: RunStatus, *, as_json: bool) -> int:
+    """Print a run as it is; return the exit code."""
+    from glacierflow.cli import render
+    from glacierflow.cli.watch import make_console
+
+    if as_json:
+        typer.echo(render.to_json(render.status_json(status)))
+    else:
+        typer.echo(f"run {status.run_id}")
+        render.summary(status, make_console())
+    return status.exit_code
+
+
+def watch_run(look: RunLook, line: CommandLine, *, fetch: Path | None, as_json: bool) -> int:
+    """Follow a run to its end, then show it and copy it where asked; return the exit code."""
+    from glacierflow.cli.fetch import fetch_run
+    from glacierflow.cli.watch import follow, make_console
+
+    interval_s = _LOCAL_INTERVAL_S if line.local else _AWS_INTERVAL_S
+    run_id = look.manifest.run_id
+    try:
+        ended = follow(
+            look.now, console=make_console(stderr=as_json), interval_s=interval_s, quiet=line.quiet
+        )
+    except KeyboardInterrupt:
+        say(
+            f"\nglacierflow: stopped watching; the run goes on. Look again with:\n"
+            f"  glacierflow batch watch {run_id}{line.again()}"
+        )
+        return _EXIT_INTERRUPTED
+    code = show_status(ended, as_json=as_json)
+    for text in where_it_is(look.manifest, look.store):
+        typer.echo(text, err=as_json)
+    if fetch is not None:
+        for text in fetched(fetch_run(look.manifest, look.store, fetch), fetch):
+            typer.echo(text, err=as_json)
+    return code

@@ -1,0 +1,45 @@
+"""``glacierflow batch watch``: a run, live, until it has ended."""
+
+from __future__ import annotations
+
+from glacierflow.cli.batch import looking
+from glacierflow.cli.batch.looking import FetchOption, RunArgument
+from glacierflow.cli.context import CommandLine
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+)
+
+__all__ = ["watch_command"]
+
+
+def watch_command(
+    run: RunArgument = "latest",
+    fetch: FetchOption = None,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Show live progress of a run until it has ended."""
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+    looking.check_fetch(fetch)
+    return looking.watch_run(looking.open_run(run, line), line, fetch=fetch, as_json=as_json)

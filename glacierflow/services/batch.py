@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import CredentialsError, UnavailableError, UsageError
+from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.plan import job_name, submit_requests
 from glacierflow.runs.records import JobRecord, write_job
 from glacierflow.runs.status import STATES, BatchView, SlotState
+from glacierflow.services.failures import plain_errors
 from glacierflow.store import Store
 
 __all__ = ["describe_run", "find_lost_jobs", "submit_run"]
@@ -24,18 +24,7 @@ _NEW = dt.timedelta(minutes=2)
 """A job this young that Batch does not describe is not forgotten: it is not shown yet."""
 
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 _ENDED = {"SUCCEEDED", "FAILED"}
-_TOO_MANY = 429
-_THROTTLED = {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"}
-_BAD_CREDENTIALS = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "UnrecognizedClientException",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,7 @@ def submit_run(
         )
     records = []
     for number, (array, request) in enumerate(zip(manifest.arrays, requests, strict=True)):
-        with _plain_errors(f"submit job {number} of {manifest.run_id}"):
+        with plain_errors(f"submit job {number} of {manifest.run_id}"):
             answer = client.submit_job(**request)
         record = JobRecord(
             number=number,
@@ -104,7 +93,7 @@ def submit_run(
 
 
 def _find_target(client: Any, job_queue: str, job_definition: str) -> _Target:  # noqa: ANN401
-    with _plain_errors(f"look up the job queue {job_queue}"):
+    with plain_errors(f"look up the job queue {job_queue}"):
         queues = client.describe_job_queues(jobQueues=[job_queue])["jobQueues"]
     if not queues:
         raise UsageError(
@@ -131,7 +120,7 @@ def _find_target(client: Any, job_queue: str, job_definition: str) -> _Target:  
 def _definitions(client: Any, wanted: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """Active revisions that a name, ``name:revision`` or ARN can mean."""
     name, _, revision = wanted.rpartition("/")[2].partition(":")
-    with _plain_errors(f"look up the job definition {wanted}"):
+    with plain_errors(f"look up the job definition {wanted}"):
         pages = client.get_paginator("describe_job_definitions").paginate(
             jobDefinitionName=name, status="ACTIVE"
         )
@@ -152,7 +141,7 @@ def find_lost_jobs(
         if number in known:
             continue
         name = job_name(manifest.run_id, number)
-        with _plain_errors(f"look for the job {name}"):
+        with plain_errors(f"look for the job {name}"):
             pages = client.get_paginator("list_jobs").paginate(
                 jobQueue=job_queue, filters=[{"name": "JOB_NAME", "values": [name]}]
             )
@@ -202,7 +191,7 @@ def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView
 
 def _describe(client: Any, job_ids: Sequence[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     for first in range(0, len(job_ids), _DESCRIBE_LIMIT):
-        with _plain_errors("describe jobs"):
+        with plain_errors("describe jobs"):
             chunk = list(job_ids[first : first + _DESCRIBE_LIMIT])
             yield from client.describe_jobs(jobs=chunk)["jobs"]
 
@@ -249,7 +238,7 @@ def _states_of_children(client: Any, record: JobRecord, parent: dict[str, Any]) 
 
 
 def _list_children(client: Any, parent_id: str, state: str) -> Iterable[int]:  # noqa: ANN401
-    with _plain_errors(f"list the children of {parent_id}"):
+    with plain_errors(f"list the children of {parent_id}"):
         pages = client.get_paginator("list_jobs").paginate(arrayJobId=parent_id, jobStatus=state)
         return [_index_of(child) for page in pages for child in page["jobSummaryList"]]
 
@@ -277,39 +266,3 @@ def _slot_state(job: dict[str, Any]) -> SlotState:
         exit_code=exit_code,
         attempts=len(attempts) or None,
     )
-
-
-@contextlib.contextmanager
-def _plain_errors(action: str) -> Iterator[None]:
-    """Turn what boto3 raises into sentences."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise CredentialsError(
-            f"there are no AWS credentials to {action}",
-            next_step="run `aws configure`, name a profile with --profile, or add --local",
-        ) from error
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        if code in _BAD_CREDENTIALS:
-            raise CredentialsError(
-                f"AWS refuses your credentials ({code})", next_step="log in again, or name another --profile"
-            ) from error
-        if code in _DENIED:
-            raise UsageError(
-                f"you are not allowed to {action}: {message}",
-                next_step="ask for the permission, or name another --profile",
-            ) from error
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if status < 500 and status != _TOO_MANY and code not in _THROTTLED:
-            raise UsageError(f"AWS Batch would not {action}: {message or code}") from error
-        raise UnavailableError(
-            f"AWS Batch could not {action}: {message or code}", next_step="try again in a minute"
-        ) from error
-    except BotoCoreError as error:
-        raise UnavailableError(
-            f"AWS Batch could not be reached to {action}: {error}",
-            next_step="check the network and aws_region, or add --local",
-        ) from error

@@ -144,6 +144,7 @@ class Storage(Section):
 class Batch(Section):
     """Where jobs are sent."""
 
+    stack: Text = "glacierflow"
     job_queue: Text = "glacierflow-spot"
     ondemand_job_queue: Text = "glacierflow-ondemand"
     job_definition: Text = "glacierflow"

@@ -313,5 +313,5 @@ def test_fetch_copies_what_the_run_made_and_nothing_else(tmp_path: Path) -> None
 
 
 def test_a_later_look_is_told_with_the_options_it_needs() -> None:
-    line = CommandLine(local=True, config=Path("my config.ini"), s3_bucket="b", date1="2024-07-01")
+    line = CommandLine(local=True, config="my config.ini", s3_bucket="b", date1="2024-07-01")
     assert line.again() == " --local --config 'my config.ini' --s3-bucket b"

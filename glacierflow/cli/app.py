@@ -8,7 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from glacierflow import __version__
-from glacierflow.cli import batch, config, local, regions
+from glacierflow.cli import batch, config, local, regions, sync
 from glacierflow.cli.options import DryRunCommand
 from glacierflow.cli.run import run_command
 from glacierflow.cli.task import task_command
@@ -31,6 +31,7 @@ app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")
 app.add_typer(config.app, name="config")
+app.add_typer(sync.app, name="sync")
 app.add_typer(local.app, name="local")
 
 

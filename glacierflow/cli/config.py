@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from glacierflow.cli.context import CommandLine, load_line, settings_file
 from glacierflow.cli.options import AwsConfigOption, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -23,11 +24,7 @@ def show_command(
     json: JsonOption = False,
 ) -> None:
     """Print every setting, its value, and where the value came from."""
-    from glacierflow.settings import load_settings
-
-    loaded = load_settings(config=config, aws_config=aws_config)
-    for notice in loaded.notices:
-        typer.echo(f"glacierflow: {notice}", err=True)
+    loaded = load_line(CommandLine(config=config, aws_config=aws_config))
     if json:
         _print_json(loaded)
         return
@@ -48,7 +45,8 @@ def check_command(config: ConfigOption = None, aws_config: AwsConfigOption = Non
     from glacierflow.errors import SettingsError
     from glacierflow.settings import examine_settings
 
-    found = examine_settings(config=config, aws_config=aws_config)
+    content, _ = settings_file(CommandLine(config=config, aws_config=aws_config))
+    found = examine_settings(config=content, aws_config=aws_config)
     for notice in found.notices:
         typer.echo(f"notice: {notice}")
     for problem in found.problems:

@@ -25,8 +25,9 @@ from glacierflow.errors import UsageError
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.local.control import Endpoint
+    from glacierflow.manifest import SettingsSource
     from glacierflow.model import Region, StepSettings
-    from glacierflow.settings import LoadedSettings
+    from glacierflow.settings import IniFile, LoadedSettings
 
 __all__ = [
     "Choice",
@@ -35,6 +36,7 @@ __all__ = [
     "cloud_for",
     "load_line",
     "say",
+    "settings_file",
     "step_settings",
 ]
 
@@ -43,7 +45,7 @@ __all__ = [
 class CommandLine:
     """What was typed, as far as the verbs share it; None is "not said"."""
 
-    config: Path | None = None
+    config: str | None = None
     aws_config: Path | None = None
     profile: str | None = None
     aws_region: str | None = None
@@ -117,12 +119,49 @@ def load_line(line: CommandLine) -> LoadedSettings:
     from glacierflow.settings import load_settings
 
     _check_local(line)
+    config, source = settings_file(line)
     loaded = load_settings(
-        config=line.config, aws_config=line.aws_config, overrides=line.overrides(), environ=os.environ
+        config=config, aws_config=line.aws_config, overrides=line.overrides(), environ=os.environ
     )
+    loaded = replace(loaded, source=source)
     for notice in loaded.notices:
         say(f"glacierflow: {notice}", quiet=line.quiet)
     return loaded
+
+
+def settings_file(line: CommandLine) -> tuple[Path | IniFile | None, SettingsSource | None]:
+    """What ``--config`` names: a path, or the content of an object in S3 and which version of it that is.
+
+    Raises:
+        UsageError: there is no such object, or the embedded cloud that should have it is not running.
+    """
+    if line.config is None or not line.config.startswith("s3://"):
+        return None if line.config is None else Path(line.config), None
+    from glacierflow.aws import Cloud
+    from glacierflow.services.sync.settings import read_settings_object
+    from glacierflow.settings import IniFile, load_settings
+
+    # profile and region to ask with come from everywhere but the file that is asked for
+    elsewhere = load_settings(
+        config=IniFile(line.config, {}), aws_config=line.aws_config, overrides=line.overrides()
+    )
+    account = elsewhere.settings.aws_account
+    cloud = Cloud(region=account.aws_region, profile=account.aws_profile)
+    if line.local:
+        cloud = replace(cloud, endpoint_url=_running_endpoint().url, embedded=True)
+    return read_settings_object(line.config, cloud)
+
+
+def _running_endpoint() -> Endpoint:
+    from glacierflow.local import control
+
+    running = control.status(control.default_home())
+    if running is None:
+        raise UsageError(
+            "the embedded cloud is not running, so it has no settings file",
+            next_step="start it with `glacierflow local up`, then `glacierflow sync push --local`",
+        )
+    return running
 
 
 def _check_local(line: CommandLine) -> None:

@@ -34,7 +34,10 @@ __all__ = [
 ]
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings file instead of config.ini.")
+    str | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings file instead of config.ini; also s3://bucket/key."
+    ),
 ]
 AwsConfigOption = Annotated[
     Path | None, typer.Option("--aws-config", metavar="FILE", help="Settings file instead of aws_config.ini.")

@@ -15,7 +15,7 @@ from typing import Any
 from glacierflow import __version__
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
-from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
+from glacierflow.manifest import ArrayRange, Manifest, SettingsSource, fingerprint, make_run_id
 from glacierflow.model import Region, Satellite, StepSettings, Unit
 
 __all__ = ["MAX_ARRAY_SIZE", "build_manifest", "cut_arrays", "job_name", "plan_slots", "submit_requests"]
@@ -56,6 +56,7 @@ def build_manifest(
     catalogue_sha256: str,
     store: str,
     image_digest: str | None = None,
+    settings_source: SettingsSource | None = None,
     now: dt.datetime | None = None,
 ) -> Manifest:
     """The immutable description of a run.
@@ -67,6 +68,7 @@ def build_manifest(
         catalogue_sha256: hash of the catalogue the regions are from.
         store: ``s3://bucket`` or a directory.
         image_digest: the container image, where it is known.
+        settings_source: the config.ini in S3 that the settings are from, where they are.
         now: time of the submission, UTC; None is the present.
 
     Raises:
@@ -84,6 +86,7 @@ def build_manifest(
         fingerprint=print_of_run,
         code_version=__version__,
         image_digest=image_digest,
+        settings_source=settings_source,
         catalogue_sha256=catalogue_sha256,
         regions=records,
         settings=settings,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glacierflow.errors import SettingsError
 
-__all__ = ["IniFile", "read_ini"]
+__all__ = ["IniFile", "parse_ini", "read_ini"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,17 @@ def read_ini(path: Path) -> IniFile:
     Raises:
         SettingsError: the file is missing, unreadable, not text, or not INI.
     """
+    return parse_ini(_read_text(path), str(path))
+
+
+def parse_ini(text: str, name: str) -> IniFile:
+    """The same from text that came from elsewhere, under the name it has there.
+
+    Raises:
+        SettingsError: it is not INI.
+    """
+    if "\0" in text:
+        raise SettingsError(f"{name} is not a text file", next_step="name an INI file")
     # The default section would copy its keys into every other; here [DEFAULT] is a section like any.
     parser = configparser.ConfigParser(
         interpolation=None,
@@ -33,21 +44,22 @@ def read_ini(path: Path) -> IniFile:
         default_section="\0",
     )
     try:
-        parser.read_string(_read_text(path), source=str(path))
+        parser.read_string(text, source=name)
     except configparser.Error as error:
         raise SettingsError(
-            f"{path} is not an INI file: {_where(error)}",
+            f"{name} is not an INI file: {_where(error)}",
             next_step="write [SECTION] lines and `key = value` lines, each section and key once",
         ) from error
     sections = {
-        name: {key: value for key, value in parser[name].items() if value} for name in parser.sections()
+        section: {key: value for key, value in parser[section].items() if value}
+        for section in parser.sections()
     }
-    return IniFile(str(path), sections)
+    return IniFile(name, sections)
 
 
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise SettingsError(
             f"there is no file {path}", next_step="check the path given with --config or --aws-config"
@@ -64,9 +76,6 @@ def _read_text(path: Path) -> str:
         ) from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    if "\0" in text:
-        raise SettingsError(f"{path} is not a text file", next_step="name an INI file")
-    return text
 
 
 def _where(error: configparser.Error) -> str:

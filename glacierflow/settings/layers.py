@@ -48,11 +48,12 @@ class Given:
 Layer = dict[Key, Given]
 
 
-def files(config: Path | None, aws_config: Path | None, notices: list[str]) -> Layer:
+def files(config: Path | IniFile | None, aws_config: Path | None, notices: list[str]) -> Layer:
     """Both files as one layer. A section counts in either file; the file where it belongs wins.
 
     Args:
-        config: path of config.ini; None takes the one in the working directory, if there is one.
+        config: path of config.ini, or its content where it came from elsewhere; None takes the one in the
+            working directory, if there is one.
         aws_config: the same for aws_config.ini.
         notices: what the user should be told is appended here.
 
@@ -109,7 +110,9 @@ def command_line(overrides: Mapping[str, str | bool | int | None]) -> Layer:
     return layer
 
 
-def _read(path: Path | None, usual: str, notices: list[str]) -> IniFile | None:
+def _read(path: Path | IniFile | None, usual: str, notices: list[str]) -> IniFile | None:
+    if isinstance(path, IniFile):
+        return path
     if path is None:
         if not Path(usual).exists():
             notices.append(f"there is no {usual} in this directory; its keys have their defaults")

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from glacierflow.errors import SettingsError
+from glacierflow.manifest import SettingsSource
 from glacierflow.settings.fields import Ignored, MappedValues
+from glacierflow.settings.files import IniFile
 from glacierflow.settings.layers import Given, Key, Layer, Source, command_line, environment, files
 from glacierflow.settings.models import Section, Settings, iter_fields, section_attribute
 
@@ -38,6 +40,8 @@ class LoadedSettings:
     """``SECTION.key`` -> ``default``, a file's name, ``environment NAME`` or ``command line``."""
     notices: tuple[str, ...]
     """Sentences for the user: what was ignored, mapped or unknown."""
+    source: SettingsSource | None = None
+    """The config.ini in S3 they were taken from, where they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Examination:
 
 def load_settings(
     *,
-    config: Path | None = None,
+    config: Path | IniFile | None = None,
     aws_config: Path | None = None,
     overrides: Mapping[str, str | bool | int | None] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -60,7 +64,8 @@ def load_settings(
     """Settings by precedence: overrides, environment, files, defaults.
 
     Args:
-        config: path of config.ini; None takes ``./config.ini`` where it exists, else the defaults.
+        config: path of config.ini, or its content where it came from elsewhere; None takes ``./config.ini``
+            where it exists, else the defaults.
         aws_config: path of aws_config.ini; None as for ``config``.
         overrides: command-line options by ``SECTION.key``; None means not given.
         environ: the environment; None takes the process's own.
@@ -81,7 +86,7 @@ def load_settings(
 
 def examine_settings(
     *,
-    config: Path | None = None,
+    config: Path | IniFile | None = None,
     aws_config: Path | None = None,
     overrides: Mapping[str, str | bool | int | None] | None = None,
     environ: Mapping[str, str] | None = None,

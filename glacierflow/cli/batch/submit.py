@@ -98,7 +98,7 @@ def submit_command(
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     if loaded.settings.settings.dry_run:
-        _show_plan(_manifest(loaded.settings, choice, step_settings(loaded, line)), loaded.settings, as_json)
+        _show_plan(_manifest(loaded, choice, step_settings(loaded, line)), loaded.settings, as_json)
         return 0
     look = _submit(loaded, line, choice)
     if not as_json:
@@ -111,13 +111,21 @@ def submit_command(
     return 0
 
 
-def _manifest(settings: Settings, choice: Choice, step: StepSettings) -> Manifest:
+def _manifest(loaded: LoadedSettings, choice: Choice, step: StepSettings) -> Manifest:
     from glacierflow.runs.plan import build_manifest, plan_slots
 
+    settings = loaded.settings
     dates = settings.dates
     slots = plan_slots(settings.settings.satellite, choice.regions, dates.date1, dates.date2)
     store = f"s3://{settings.storage.s3_bucket}"
-    return build_manifest(slots, choice.regions, step, catalogue_sha256=choice.catalogue_sha256, store=store)
+    return build_manifest(
+        slots,
+        choice.regions,
+        step,
+        catalogue_sha256=choice.catalogue_sha256,
+        store=store,
+        settings_source=loaded.source,
+    )
 
 
 def _show_plan(manifest: Manifest, settings: Settings, as_json: bool) -> None:
@@ -148,7 +156,7 @@ def _submit(loaded: LoadedSettings, line: CommandLine, choice: Choice) -> RunLoo
 
     settings = loaded.settings
     cloud, step = cloud_for(loaded, line, choice.regions)
-    manifest = _manifest(settings, choice, step)
+    manifest = _manifest(loaded, choice, step)
     store = open_store(manifest.store, cloud)
     jobs = submit_run(
         manifest,

@@ -1,0 +1,265 @@
+"""``glacierflow sync``: settings and sources up to the bucket, results down from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli import options as o
+from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+    from glacierflow.model import Satellite
+    from glacierflow.services.sync.checklist import CheckedItem
+    from glacierflow.services.sync.project import ProjectFile
+    from glacierflow.services.sync.pull import PullPlan
+    from glacierflow.services.sync.remote import Bucket, RemoteFile
+    from glacierflow.settings import LoadedSettings
+
+__all__ = ["app"]
+
+EXIT_DIFFERS, EXIT_NOT_CHECKED = 1, 2
+_MARKS = {"ok": "ok      ", "problem": "PROBLEM ", "unknown": "unknown "}
+
+ProjectOption = Annotated[
+    Path | None, typer.Option("--project", metavar="DIR", help="Checkout to push; default this directory.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+
+app = typer.Typer(
+    help="Keep the bucket and this machine in step: push settings and sources, pull results.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command(epilog="Example: glacierflow sync push --dry-run")
+def push(
+    project: ProjectOption = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Also remove objects that are no files here (any more).")
+    ] = False,
+    dry_run: DryRunOption = False,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Upload config.ini, aws_config.ini, catalogue and sources: only what changed, by checksum."""
+    from glacierflow.services.sync.project import PREFIX
+    from glacierflow.services.sync.push import plan_push
+    from glacierflow.services.sync.push import push as upload
+
+    line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
+    files = _project(project, line)
+    _, _, bucket = _bucket(line)
+    plan = plan_push(files, bucket)
+    if dry_run:
+        for file in plan.changed:
+            typer.echo(f"would upload {file.key}")
+        for key in plan.strangers if delete else ():
+            typer.echo(f"would remove {key}")
+    else:
+        upload(plan, bucket, delete=delete, tell=lambda text: say(text, quiet=quiet))
+    done = "to upload" if dry_run else "uploaded"
+    typer.echo(f"s3://{bucket.name}/{PREFIX}: {len(plan.changed)} {done}, {plan.unchanged} unchanged")
+    if plan.strangers and not delete:
+        typer.echo(f"{len(plan.strangers)} objects there are no files here; --delete removes them")
+    return 0
+
+
+@app.command(epilog="Example: glacierflow sync verify --json")
+def verify(
+    project: ProjectOption = None,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
+    from dataclasses import asdict
+
+    from glacierflow.services.sync.checklist import check_copy
+
+    line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
+    files = _project(project, line)
+    loaded, cloud, bucket = _bucket(line)
+    items = check_copy(files, bucket, cloud, function_name=loaded.settings.lambda_.function_name)
+    if as_json:
+        typer.echo(json.dumps([asdict(item) for item in items], indent=2))
+    else:
+        _show_items(items)
+    return _exit_code(items)
+
+
+@app.command(epilog="Example: glacierflow sync pull --satellite landsat --regions 134_Arsuk")
+def pull(
+    satellite: o.SatelliteOption = None,
+    regions: o.RegionsOption = None,
+    start_end_index: o.IndexRangeOption = None,
+    regions_file: o.RegionsFileOption = None,
+    exclude_downloads: Annotated[
+        bool, typer.Option("--exclude-downloads", help="Without the kept native-grid windows.")
+    ] = False,
+    force_overwrite: Annotated[
+        bool, typer.Option("--force-overwrite", help="Replace files here that differ from the bucket's.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Copy results to local_base_dir (else base_dir), under the keys they have in the bucket.
+
+    Without --satellite both satellites, without regions all of them. What is here and the same is not
+    fetched again, so an interrupted pull goes on where it stopped.
+    """
+    line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
+    loaded, _, bucket = _bucket(line)
+    folder = loaded.settings.output_dir
+    names = _names(regions, start_end_index, regions_file, quiet=quiet)
+    plan = _plan(loaded, bucket, folder, satellite, names, downloads=not exclude_downloads)
+    files = plan.to_fetch(overwrite=force_overwrite)
+    size_mb = sum(file.size for file in files) / 1e6
+    if dry_run:
+        for file in files:
+            typer.echo(f"would fetch {file.key} ({file.size} bytes)")
+        typer.echo(f"{len(files)} to fetch ({size_mb:.1f} MB), {plan.complete} complete in {folder}")
+        return _differing(plan, overwrite=force_overwrite)
+    failed = _fetch(files, bucket, folder, quiet=quiet)
+    for file, problem in failed:
+        typer.echo(f"glacierflow: {file.key}: {problem}", err=True)
+    typer.echo(f"{len(files) - len(failed)} fetched, {plan.complete} were complete in {folder}")
+    return max(_differing(plan, overwrite=force_overwrite), EXIT_DIFFERS if failed else 0)
+
+
+def _line(
+    config: str | None,
+    aws_config: Path | None,
+    profile: str | None,
+    aws_region: str | None,
+    s3_bucket: str | None,
+    *,
+    local: bool,
+    quiet: bool,
+) -> CommandLine:
+    return CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+
+
+def _project(project: Path | None, line: CommandLine) -> list[ProjectFile]:
+    from glacierflow.services.sync.project import project_files
+
+    if line.config is not None and line.config.startswith("s3://"):
+        raise UsageError(
+            f"--config = {line.config} is in S3 already", next_step="name a file here to push it there"
+        )
+    root = project or Path()
+    return project_files(
+        root,
+        config=Path(line.config) if line.config else root / "config.ini",
+        aws_config=line.aws_config or root / "aws_config.ini",
+    )
+
+
+def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Bucket]:
+    from glacierflow.services.sync.remote import Bucket
+
+    loaded = load_line(line)
+    cloud, _ = cloud_for(loaded, line)
+    return loaded, cloud, Bucket(loaded.settings.storage.s3_bucket, cloud)
+
+
+def _show_items(items: list[CheckedItem]) -> None:
+    for item in items:
+        typer.echo(f"{_MARKS[item.verdict]} {item.name}: {item.text}")
+        if item.next_step:
+            typer.echo(f"         next: {item.next_step}")
+
+
+def _exit_code(items: list[CheckedItem]) -> int:
+    verdicts = {item.verdict for item in items}
+    return EXIT_DIFFERS if "problem" in verdicts else EXIT_NOT_CHECKED if "unknown" in verdicts else 0
+
+
+def _names(
+    regions: str | None, index_range: str | None, regions_file: Path | None, *, quiet: bool
+) -> list[str] | None:
+    if regions is None and index_range is None:
+        return None
+    from glacierflow.regions import load_catalogue
+
+    words = [name.strip() for name in regions.split(",") if name.strip()] if regions else None
+    selection = load_catalogue(regions_file).select(words, index_range)
+    for warning in selection.warnings:
+        say(f"glacierflow: {warning}", quiet=quiet)
+    return [region.name for region in selection.regions]
+
+
+def _plan(
+    loaded: LoadedSettings,
+    bucket: Bucket,
+    folder: Path,
+    satellite: str | None,
+    names: list[str] | None,
+    *,
+    downloads: bool,
+) -> PullPlan:
+    from glacierflow.layout import Layout
+    from glacierflow.model import SATELLITES
+    from glacierflow.services.sync.pull import plan_pull
+
+    if satellite is not None and satellite not in SATELLITES:
+        raise UsageError(
+            f"--satellite = {satellite} is not accepted", next_step=f"accepted: {', '.join(SATELLITES)}"
+        )
+    chosen: list[Satellite] = [known for known in SATELLITES if satellite in {None, known}]
+    layout = Layout(loaded.settings.storage.s3_base_path, loaded.settings.imagery.folder_structure)
+    return plan_pull(bucket, layout, folder, satellites=chosen, regions=names, downloads=downloads)
+
+
+def _fetch(
+    files: tuple[RemoteFile, ...], bucket: Bucket, folder: Path, *, quiet: bool
+) -> list[tuple[RemoteFile, str]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    from glacierflow.services.sync.pull import pull as download
+
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=sum(file.size for file in files))
+        return download(files, bucket, folder, lambda file: bar.advance(task, file.size))
+
+
+def _differing(plan: PullPlan, *, overwrite: bool) -> int:
+    if not plan.differing or overwrite:
+        return 0
+    for file in plan.differing:
+        typer.echo(f"differs: {file.key}", err=True)
+    say(f"{len(plan.differing)} files here differ from the bucket's and were left")
+    say("  next: --force-overwrite replaces them")
+    return EXIT_DIFFERS

@@ -1,0 +1,131 @@
+"""Whether the bucket's copy of the project is what a job needs: the predecessor's checklist, by item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from glacierflow.services.sync.project import AWS_CONFIG, CONFIG, PREFIX, ProjectFile, is_excluded
+from glacierflow.services.sync.push import PushPlan, plan_push
+from glacierflow.services.sync.remote import Bucket
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+
+__all__ = ["CheckedItem", "check_copy"]
+
+_SOURCES = ("glacierflow/", "batch/", "container/", "pyproject.toml")
+
+Verdict = Literal["ok", "problem", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedItem:
+    """One item of the checklist."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    next_step: str | None = None
+
+
+def check_copy(
+    files: Sequence[ProjectFile], bucket: Bucket, cloud: Cloud, *, function_name: str
+) -> list[CheckedItem]:
+    """Compare the copy in the bucket with the project here.
+
+    Args:
+        files: the project.
+        bucket: where its copy lies.
+        cloud: whose Lambda and IAM are asked whether the function may read the copy.
+        function_name: that function.
+    """
+    plan = plan_push(files, bucket)
+    keys = {remote.key for remote in bucket.list(PREFIX)}
+    return [
+        _group("settings in force", [CONFIG, AWS_CONFIG], files, plan, keys),
+        _group("project sources", _SOURCES, files, plan, keys),
+        _group("ancillary data", ["ancillary/"], files, plan, keys),
+        _excluded(keys),
+        _strangers(plan),
+        _readable(bucket, cloud, function_name),
+    ]
+
+
+def _group(
+    title: str, names: Sequence[str], files: Sequence[ProjectFile], plan: PushPlan, keys: set[str]
+) -> CheckedItem:
+    mine = [file for file in files if file.name.startswith(tuple(names))]
+    missing = [file.name for file in mine if file.key not in keys]
+    stale = [file.name for file in mine if file in plan.changed and file.key in keys]
+    problems = [*_few("missing", missing), *_few("different from here", stale)]
+    if problems:
+        return CheckedItem(title, "problem", "; ".join(problems), "run `glacierflow sync push`")
+    return CheckedItem(title, "ok", f"{len(mine)} files, the same as here")
+
+
+def _few(what: str, names: Sequence[str], most: int = 3) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        yield f"{what}: {', '.join(names[:most])}{more}"
+
+
+def _excluded(keys: set[str]) -> CheckedItem:
+    found = sorted(key for key in keys if is_excluded(key.removeprefix(PREFIX)))
+    if found:
+        return CheckedItem(
+            "no excluded files",
+            "problem",
+            "; ".join(_few("should not be there", found)),
+            "run `glacierflow sync push --delete`",
+        )
+    return CheckedItem("no excluded files", "ok", "none of them is in the bucket")
+
+
+def _strangers(plan: PushPlan) -> CheckedItem:
+    found = [key for key in plan.strangers if not is_excluded(key.removeprefix(PREFIX))]
+    if found:
+        return CheckedItem(
+            "nothing left over",
+            "problem",
+            "; ".join(_few("not among the files here", found)),
+            "run `glacierflow sync push --delete`, or update this checkout",
+        )
+    return CheckedItem("nothing left over", "ok", "every object there is a file here")
+
+
+def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> CheckedItem:
+    """Whether the function's role may read the copy, by IAM's own simulation."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    title = "readable by Lambda"
+    try:
+        function = cloud.client("lambda").get_function(FunctionName=function_name)
+        role = function["Configuration"]["Role"]
+        answer = cloud.client("iam").simulate_principal_policy(
+            PolicySourceArn=role,
+            ActionNames=["s3:GetObject"],
+            ResourceArns=[f"arn:aws:s3:::{bucket.name}/{PREFIX}{name}" for name in (CONFIG, AWS_CONFIG)],
+        )
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ResourceNotFoundException":
+            text = f"there is no function {function_name}"
+            return CheckedItem(title, "unknown", text, "if you want it: `glacierflow lambda deploy`")
+        return CheckedItem(title, "unknown", f"AWS answers {code}", "ask an administrator to look")
+    except (BotoCoreError, KeyError) as error:
+        return CheckedItem(title, "unknown", f"could not be asked: {error}")
+    denied = [
+        result["EvalResourceName"]
+        for result in answer["EvaluationResults"]
+        if result["EvalDecision"] != "allowed"
+    ]
+    if denied:
+        return CheckedItem(
+            title,
+            "problem",
+            f"{role} may not read {denied[0]}",
+            "give it s3:GetObject there (`glacierflow stack policies DIR` writes the policy)",
+        )
+    return CheckedItem(title, "ok", f"{role} may read it")

@@ -1,0 +1,372 @@
+"""Pushing settings and sources, checking the copy, pulling results: against moto's S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.cli.context import CommandLine, load_line
+from glacierflow.errors import SettingsError, StoreError, UsageError
+from glacierflow.layout import Layout
+from glacierflow.services.sync.checklist import CheckedItem, check_copy
+from glacierflow.services.sync.project import PREFIX, ProjectFile, is_excluded, project_files
+from glacierflow.services.sync.pull import PullPlan, plan_pull, pull
+from glacierflow.services.sync.push import plan_push, push
+from glacierflow.services.sync.remote import Bucket, RemoteFile
+from glacierflow.services.sync.settings import read_settings_object
+
+CLOUD = Cloud(embedded=True)
+BASE = "1_download_merge_and_clip"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A versioned bucket."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+    with mock_aws():
+        client = CLOUD.client("s3")
+        client.create_bucket(Bucket="made-up", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        client.put_bucket_versioning(Bucket="made-up", VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+@pytest.fixture
+def bucket(s3: Any) -> Bucket:
+    return Bucket("made-up", CLOUD)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "checkout"
+    contents = {
+        "config.ini": "[SETTINGS]\nsatellite = landsat\n",
+        "aws_config.ini": "[STORAGE]\ns3_bucket = made-up\n",
+        "pyproject.toml": "x",
+        "README.md": "x",
+        "glacierflow/task.py": "one",
+        "glacierflow/__pycache__/task.cpython-311.pyc": "no",
+        "batch/template.yaml": "x",
+        "container/Dockerfile": "x",
+        "ancillary/glacier_regions.gpkg": "x",
+        "ancillary/Archive/old.gpkg": "no",
+        "output/big.tif": "no source at all",
+        ".git/HEAD": "no",
+    }
+    for name, text in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(root)
+    return root
+
+
+def files_of(root: Path) -> list[ProjectFile]:
+    return project_files(root, config=root / "config.ini", aws_config=root / "aws_config.ini")
+
+
+def keys(s3: Any) -> set[str]:
+    return {item["Key"] for item in s3.list_objects_v2(Bucket="made-up").get("Contents", [])}
+
+
+def test_only_sources_are_of_the_project_and_none_that_is_excluded(project: Path) -> None:
+    assert [file.name for file in files_of(project)] == [
+        "README.md",
+        "ancillary/glacier_regions.gpkg",
+        "aws/config/aws_config.ini",
+        "batch/template.yaml",
+        "config.ini",
+        "container/Dockerfile",
+        "glacierflow/task.py",
+        "pyproject.toml",
+    ]
+    for name in (
+        ".git/HEAD",
+        "a/.git/objects/1",
+        "a/b/__pycache__/x",
+        "a/b.pyc",
+        "aws/logs/x",
+        "a/Archive/b/c",
+    ):
+        assert is_excluded(name), name
+    assert not is_excluded("docs/Archives.md")
+
+
+def test_a_push_uploads_only_what_changed(project: Path, s3: Any, bucket: Bucket) -> None:
+    told: list[str] = []
+    push(plan_push(files_of(project), bucket), bucket, delete=False, tell=told.append)
+    assert keys(s3) == {file.key for file in files_of(project)}
+    assert told[-1].endswith("config.ini"), "settings come last"
+    assert plan_push(files_of(project), bucket).changed == ()
+    (project / "glacierflow/task.py").write_text("two")  # as long as before
+    plan = plan_push(files_of(project), bucket)
+    assert [file.name for file in plan.changed] == ["glacierflow/task.py"]
+    assert plan.unchanged == len(files_of(project)) - 1
+
+
+def test_content_is_told_by_the_checksum_kept_with_it_where_the_etag_is_no_md5(
+    s3: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    here = tmp_path / "file"
+    here.write_bytes(b"content")
+    bucket.put("ours", b"content")
+    s3.put_object(Bucket="made-up", Key="amazons", Body=b"content", ChecksumAlgorithm="SHA256")
+    s3.put_object(Bucket="made-up", Key="others", Body=b"content")
+    for key, known in (("ours", True), ("amazons", True), ("others", False)):
+        assert bucket.holds(RemoteFile(key, 7, "0" * 32), here) is known, key
+    here.write_bytes(b"contenT")
+    assert not bucket.holds(RemoteFile("ours", 7, "0" * 32), here)
+
+
+def test_push_on_the_command_line(project: Path, s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sync", "push", "--dry-run"]) == 0
+    assert "8 to upload, 0 unchanged" in capsys.readouterr().out
+    assert keys(s3) == set()
+    assert run(["sync", "push"]) == 0
+    assert "8 uploaded" in capsys.readouterr().out
+    s3.put_object(Bucket="made-up", Key=f"{PREFIX}glacierflow/old.py", Body=b"")
+    assert run(["sync", "push"]) == 0
+    assert "1 objects there are no files here" in capsys.readouterr().out
+    assert run(["sync", "push", "--delete"]) == 0
+    assert f"{PREFIX}glacierflow/old.py" not in keys(s3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--project", ".."], "there is no ../config.ini to push"),
+        (["--config", "s3://made-up/config.ini"], "is in S3 already"),
+        (["--s3-bucket", "other"], "NoSuchBucket"),
+    ],
+)
+def test_a_push_that_cannot_be_says_why(
+    project: Path, s3: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run(["sync", "push", *arguments]) == 64
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_checkout_is_refused(project: Path) -> None:
+    (project / "pyproject.toml").unlink()
+    with pytest.raises(UsageError, match="is no checkout"):
+        files_of(project)
+
+
+class FakeFunction:
+    """Lambda and IAM of a function whose role may, or may not, read the copy."""
+
+    def __init__(self, cloud: Cloud, decision: str) -> None:
+        self._cloud, self._decision = cloud, decision
+
+    def client(self, service: str) -> Any:
+        return self if service in {"lambda", "iam"} else self._cloud.client(service)
+
+    def get_function(self, **_: Any) -> Any:
+        if self._decision == "missing":
+            error: Any = {"Error": {"Code": "ResourceNotFoundException", "Message": "no such function"}}
+            raise ClientError(error, "GetFunction")
+        return {"Configuration": {"Role": "arn:aws:iam::123456789012:role/f"}}
+
+    def simulate_principal_policy(self, **asked: Any) -> Any:
+        results = [{"EvalResourceName": arn, "EvalDecision": self._decision} for arn in asked["ResourceArns"]]
+        return {"EvaluationResults": results}
+
+
+def check(project: Path, bucket: Bucket, decision: str = "allowed") -> dict[str, CheckedItem]:
+    cloud: Any = FakeFunction(CLOUD, decision)
+    return {item.name: item for item in check_copy(files_of(project), bucket, cloud, function_name="f")}
+
+
+def test_the_checklist_finds_each_fault_and_nothing_in_a_good_copy(
+    project: Path, s3: Any, bucket: Bucket
+) -> None:
+    push(plan_push(files_of(project), bucket), bucket, delete=False, tell=lambda _: None)
+    assert {item.verdict for item in check(project, bucket).values()} == {"ok"}
+    faults = {
+        "settings in force": ("config.ini", b"stale"),
+        "project sources": ("glacierflow/task.py", b"stale"),
+        "ancillary data": ("ancillary/glacier_regions.gpkg", None),
+        "no excluded files": ("glacierflow/__pycache__/x.pyc", b""),
+        "nothing left over": ("glacierflow/gone.py", b""),
+    }
+    for name, (path, content) in faults.items():
+        before = s3.list_object_versions(Bucket="made-up", Prefix=f"{PREFIX}{path}").get("Versions")
+        if content is None:
+            s3.delete_object(Bucket="made-up", Key=f"{PREFIX}{path}")
+        else:
+            s3.put_object(Bucket="made-up", Key=f"{PREFIX}{path}", Body=content)
+        found = check(project, bucket)
+        assert [item.name for item in found.values() if item.verdict == "problem"] == [name]
+        assert path in found[name].text
+        assert found[name].next_step
+        push(plan_push(files_of(project), bucket), bucket, delete=True, tell=lambda _: None)
+        assert before is None or f"{PREFIX}{path}" in keys(s3)
+
+
+def test_what_lambda_may_read_is_asked_of_iam(project: Path, bucket: Bucket) -> None:
+    push(plan_push(files_of(project), bucket), bucket, delete=False, tell=lambda _: None)
+    denied = check(project, bucket, "implicitDeny")["readable by Lambda"]
+    assert denied.verdict == "problem"
+    assert "role/f may not read" in denied.text
+    assert check(project, bucket, "missing")["readable by Lambda"].verdict == "unknown"
+
+
+def test_verify_leaves_with_0_1_or_2(
+    project: Path, s3: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["sync", "verify"]) == 1
+    assert "run `glacierflow sync push`" in capsys.readouterr().out
+    assert run(["sync", "push"]) == 0
+    assert run(["sync", "verify"]) == 2, "there is no function to ask"
+    capsys.readouterr()
+    monkeypatch.setattr(
+        "glacierflow.services.sync.checklist._readable", lambda *_: CheckedItem("r", "ok", "fine")
+    )
+    assert run(["sync", "verify", "--json"]) == 0
+    assert {item["verdict"] for item in json.loads(capsys.readouterr().out)} == {"ok"}
+
+
+RESULTS = {
+    f"{BASE}/sentinel2/clipped/134_Arsuk/a.tif": b"one",
+    f"{BASE}/sentinel2/download/2024/134_Arsuk/a_B08.tif": b"window",
+    f"{BASE}/sentinel2/metadata/combined_csv/134_Arsuk.csv": b"0,1",
+    f"{BASE}/sentinel2/clipped/002_other/a.tif": b"other",
+    f"{BASE}/landsat/134_Arsuk/b_ortho.tif": b"two",
+    f"{BASE}/landsat/_reference/134_Arsuk_stac_query_results.csv": b"id",
+    "runs/x/manifest.json": b"{}",
+}
+
+
+@pytest.fixture
+def results(s3: Any) -> Any:
+    for key, content in RESULTS.items():
+        s3.put_object(Bucket="made-up", Key=key, Body=content)
+    return s3
+
+
+def planned(bucket: Bucket, folder: Path, **more: Any) -> PullPlan:
+    choice: dict[str, Any] = {
+        "satellites": ("sentinel2", "landsat"),
+        "regions": ["134_Arsuk"],
+        "downloads": True,
+    } | more
+    return plan_pull(bucket, Layout(BASE), folder, **choice)
+
+
+def test_a_pull_takes_a_regions_files_and_goes_on_where_it_stopped(
+    results: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    plan = planned(bucket, tmp_path)
+    wanted = sorted(key for key in RESULTS if "134_Arsuk" in key)
+    assert sorted(file.key for file in plan.missing) == wanted
+    assert pull(plan.missing[:2], bucket, tmp_path, lambda _: None) == []
+    again = planned(bucket, tmp_path)
+    assert again.complete == 2
+    assert pull(again.missing, bucket, tmp_path, lambda _: None) == []
+    assert {key: (tmp_path / key).read_bytes() for key in wanted} == {key: RESULTS[key] for key in wanted}
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_a_pull_can_be_of_one_satellite_and_without_downloads(
+    results: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    narrow = planned(bucket, tmp_path, satellites=("sentinel2",), downloads=False)
+    assert [file.key.split("/")[2] for file in narrow.missing] == ["clipped", "metadata"]
+    everything = planned(bucket, tmp_path, regions=None)
+    assert len(everything.missing) == len(RESULTS) - 1
+
+
+def test_a_file_that_differs_is_left_unless_told(
+    results: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GLACIERFLOW_LOCAL_BASE_DIR", "here")
+    arguments = ["sync", "pull", "--regions", "134_Arsuk", "--satellite", "landsat"]
+    assert run([*arguments, "--dry-run"]) == 0
+    assert "2 to fetch" in capsys.readouterr().out
+    assert not Path("here").exists()
+    assert run(arguments) == 0
+    mine = Path("here") / f"{BASE}/landsat/134_Arsuk/b_ortho.tif"
+    mine.write_bytes(b"TWO")
+    assert run(arguments) == 1
+    assert "--force-overwrite" in capsys.readouterr().err
+    assert mine.read_bytes() == b"TWO"
+    assert run([*arguments, "--force-overwrite"]) == 0
+    assert mine.read_bytes() == b"two"
+
+
+def test_a_download_that_fails_leaves_nothing_and_is_named(
+    results: Any, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(bucket, tmp_path)
+    honest = bucket.download
+
+    def breaks(remote: RemoteFile, aside: Path) -> None:
+        honest(remote, aside)
+        if remote.key.endswith("b_ortho.tif"):
+            raise StoreError("the line went dead")
+
+    monkeypatch.setattr(bucket, "download", breaks)
+    failed = pull(plan.missing, bucket, tmp_path, lambda _: None)
+    assert [(file.key.rpartition("/")[2], why) for file, why in failed] == [
+        ("b_ortho.tif", "the line went dead")
+    ]
+    assert [file.key for file in planned(bucket, tmp_path).missing] == [failed[0][0].key]
+
+
+def test_an_object_shorter_than_promised_is_an_error(results: Any, bucket: Bucket, tmp_path: Path) -> None:
+    promised = RemoteFile(f"{BASE}/landsat/134_Arsuk/b_ortho.tif", 4, "")
+    with pytest.raises(StoreError, match="3 bytes arrived, 4 were expected"):
+        bucket.download(promised, tmp_path / "aside")
+
+
+def test_settings_in_s3_are_known_by_hash_and_version(project: Path, s3: Any) -> None:
+    content = b"[SETTINGS]\nsatellite = landsat\n"
+    version = s3.put_object(Bucket="made-up", Key="c/config.ini", Body=content)["VersionId"]
+    loaded = load_line(CommandLine(config="s3://made-up/c/config.ini", quiet=True))
+    assert loaded.settings.settings.satellite == "landsat"
+    assert loaded.origins["SETTINGS.satellite"] == "s3://made-up/c/config.ini"
+    assert loaded.source is not None
+    assert loaded.source.sha256 == hashlib.sha256(content).hexdigest()
+    assert loaded.source.version_id == version
+
+
+@pytest.mark.parametrize(
+    ("uri", "content", "error", "said"),
+    [
+        ("s3://made-up/gone.ini", None, UsageError, "there is no s3://made-up/gone.ini"),
+        ("s3://made-up", None, UsageError, "names a bucket"),
+        (
+            "s3://made-up/page.ini",
+            b"<html></html>",
+            SettingsError,
+            "s3://made-up/page.ini is not an INI file",
+        ),
+        ("s3://made-up/bytes.ini", b"\xff\xfe\x00", SettingsError, "is not a text file"),
+    ],
+)
+def test_settings_in_s3_that_cannot_be_used_are_refused(
+    s3: Any, uri: str, content: bytes | None, error: type[Exception], said: str
+) -> None:
+    if content is not None:
+        s3.put_object(Bucket="made-up", Key=uri.removeprefix("s3://made-up/"), Body=content)
+    with pytest.raises(error, match=said):
+        read_settings_object(uri, CLOUD)
+
+
+def test_the_manifest_says_which_settings_a_run_used(
+    project: Path, s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3.put_object(Bucket="made-up", Key="config.ini", Body=b"[REGIONS]\nregions = 134_Arsuk\n")
+    assert run(["batch", "submit", "--dry-run", "--json", "--config", "s3://made-up/config.ini"]) == 0
+    source = json.loads(capsys.readouterr().out)["manifest"]["settings_source"]
+    assert source["uri"] == "s3://made-up/config.ini"
+    assert source["version_id"]

@@ -26,7 +26,7 @@ from glacierflow.errors import (
 )
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, RunLayout, acquisition_of
-from glacierflow.model import Acquisition, LeftOut, Region, Scene, StepSettings, Unit
+from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
 from glacierflow.mosaic import first_valid, valid_share
 from glacierflow.quicklook import quicklook_png
 from glacierflow.read import Imagery, Pixels, scene_array
@@ -84,6 +84,7 @@ class UnitResult:
     written: int = 0
     skipped: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     products: list[ProductRecord] = field(default_factory=list)
     failures: list[GlacierflowError] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -121,6 +122,7 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     result.seconds["search"] = time.perf_counter() - start
     result.found = found.items
     result.left_out += found.left_out
+    result.notes += found.notes
     context.tell(Progress(unit, 0, len(found.acquisitions), f"{found.items} STAC items found"))
     work = _UnitWork(unit, region, context, result)
     if found.acquisitions:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "Acquisition",
     "LeftOut",
+    "Note",
     "Region",
     "Satellite",
     "Scene",
@@ -144,6 +145,15 @@ class LeftOut(Record):
     """One sentence with the numbers in it."""
 
 
+class Note(Record):
+    """Something about a unit as a whole that its receipt should tell."""
+
+    code: str
+    """Short and stable, for counting: e.g. ``polar_night``."""
+    text: str
+    """One sentence with the numbers in it."""
+
+
 class StepSettings(Record):
     """Every setting that decides what the step produces; travels in the manifest."""
 
@@ -171,3 +181,5 @@ class StepSettings(Record):
     memory_mb: int | None = None
     request_timeout_s: float = 60.0
     request_attempts: int = 5
+    search_timeout_s: float = 600.0
+    """Seconds a whole STAC search may take, retries and waits included."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from glacierflow.model import LeftOut, Record, Unit
+from glacierflow.model import LeftOut, Note, Record, Unit
 
 __all__ = ["BatchPlace", "Counts", "Outcome", "ProductRecord", "Receipt", "Started", "OUTCOMES"]
 
@@ -85,6 +85,8 @@ class Receipt(Started):
     exit_code: int
     counts: Counts
     left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[Note, ...] = ()
+    """Why a unit has no images, and whatever else concerns it as a whole."""
     products: tuple[ProductRecord, ...] = ()
     error: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from glacierflow.errors import DataError, UnavailableError
-from glacierflow.model import Acquisition, LeftOut, Region, Satellite, Scene, StepSettings, Unit
+from glacierflow.model import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
 from glacierflow.sensors import parse_item
-
-if TYPE_CHECKING:
-    from pystac_client.stac_api_io import StacApiIO
+from glacierflow.stac import Catalogue, Query, search_items
 
 __all__ = ["Found", "group_scenes", "search_unit"]
-
-_PAGE_SIZE = 100
-_RETRIED = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +24,8 @@ class Found:
     left_out: tuple[LeftOut, ...]
     items: int
     """STAC items the API returned."""
+    notes: tuple[Note, ...] = ()
+    """What was odd about the search itself."""
 
 
 @dataclass(slots=True)
@@ -59,8 +54,8 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
         dt.datetime.combine(unit.date1, dt.time.min, dt.UTC),
         dt.datetime.combine(unit.date2, dt.time(23, 59, 59, 999999), dt.UTC),
     )
-    items = _fetch(url, collection, region.geometry, interval, settings)
-    parsed = [parse_item(item, unit.satellite) for item in items]
+    answer = search_items(Catalogue.of(url, collection, settings), Query(region.geometry, interval))
+    parsed = [parse_item(item, unit.satellite) for item in answer.items]
     sorting = _Sorting(left_out=[entry for entry in parsed if isinstance(entry, LeftOut)])
     scenes = [entry for entry in parsed if isinstance(entry, Scene)]
     if unit.satellite == "sentinel2":
@@ -68,64 +63,11 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
     else:
         _keep_landsat(scenes, region, settings, sorting)
     return Found(
-        group_scenes(sorting.kept, unit.satellite, region.mgrs_tiles), tuple(sorting.left_out), len(items)
+        group_scenes(sorting.kept, unit.satellite, region.mgrs_tiles),
+        tuple(sorting.left_out),
+        len(answer.items),
+        tuple(Note(code="odd_answer", text=text) for text in answer.notes),
     )
-
-
-def _fetch(
-    url: str,
-    collection: str,
-    geometry: dict[str, Any],
-    interval: tuple[dt.datetime, dt.datetime],
-    settings: StepSettings,
-) -> list[dict[str, Any]]:
-    import requests
-    from pystac_client import Client
-    from pystac_client.exceptions import APIError
-
-    try:
-        with warnings.catch_warnings():
-            # An API that does not list its conformance classes still searches; a person cannot act on it.
-            warnings.simplefilter("ignore")
-            client = Client.open(url, stac_io=_stac_io(settings))
-            search = client.search(
-                collections=[collection], intersects=geometry, datetime=interval, limit=_PAGE_SIZE
-            )
-            found = list(search.items_as_dicts())
-    except APIError as error:
-        status = getattr(error, "status_code", None)  # set only where the API answered
-        if status is not None and status < 500 and status not in _RETRIED:
-            raise DataError(f"the STAC API {url} refused the search ({status}): {error}") from error
-        raise UnavailableError(f"the STAC API {url} does not answer: {_reason(error)}") from error
-    except (requests.RequestException, OSError) as error:
-        raise UnavailableError(
-            f"the STAC API {url} does not answer: {_reason(error)}",
-            next_step="try again later, or check the URL and the network",
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(f"{url} does not answer as a STAC API: {error}") from error
-    # Items may move between pages while paging; the same one twice is one.
-    return list({item["id"]: item for item in found}.values())
-
-
-def _reason(error: Exception) -> str:
-    """The end of what urllib3 and requests say: the cause, without the pool and the retries."""
-    return str(error).rpartition("Caused by ")[2].strip("()")
-
-
-def _stac_io(settings: StepSettings) -> StacApiIO:
-    from pystac_client.stac_api_io import StacApiIO
-    from urllib3 import Retry
-
-    retries = Retry(
-        total=settings.request_attempts - 1,
-        backoff_factor=0.5,
-        backoff_jitter=0.5,
-        status_forcelist=_RETRIED,
-        allowed_methods=None,
-        respect_retry_after_header=True,
-    )
-    return StacApiIO(max_retries=retries, timeout=settings.request_timeout_s)
 
 
 def _keep_tiles(scenes: list[Scene], region: Region, sorting: _Sorting) -> None:

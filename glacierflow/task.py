@@ -191,6 +191,7 @@ def _receipt(started: Started, results: Sequence[UnitResult], error: Exception |
         exit_code=exit_code,
         counts=counts,
         left_out=tuple(entry for result in results for entry in result.left_out),
+        notes=tuple(note for result in results for note in result.notes),
         products=tuple(product for result in results for product in result.products),
         error=sentence,
         seconds=seconds,

@@ -1,0 +1,324 @@
+"""Asking a STAC API that may misbehave: every page is fetched, or the search says that it was not.
+
+pystac-client opens the API and words the search; requests and paging are ours, because its own stop at an
+empty page that has a successor, follow a link in circles, and give up when a connection breaks inside a body.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import random
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from glacierflow.errors import DataError, UnavailableError
+
+if TYPE_CHECKING:
+    from pystac_client.item_search import ItemSearch
+    from pystac_client.stac_api_io import StacApiIO
+
+    from glacierflow.model import StepSettings
+
+__all__ = ["Answer", "Catalogue", "Query", "collection_interval", "search_items"]
+
+log = logging.getLogger("glacierflow")
+
+_PAGE_SIZE = 100
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_PIECE_BYTES = 65_536
+
+Interval = tuple[dt.datetime, dt.datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Which API and collection to ask, and how patiently."""
+
+    url: str
+    collection: str
+    attempts: int
+    request_s: float
+    """Seconds one request may take, its whole body included."""
+    total_s: float
+    """Seconds a whole search may take, waits included."""
+
+    @classmethod
+    def of(cls, url: str, collection: str, settings: StepSettings) -> Catalogue:
+        """With the patience of the settings."""
+        return cls(
+            url, collection, settings.request_attempts, settings.request_timeout_s, settings.search_timeout_s
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Where and when."""
+
+    geometry: dict[str, Any]
+    interval: Interval
+    """First and last moment, both included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Items of a search, each once, and what was odd about the answer."""
+
+    items: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+
+class _Unanswered(Exception):  # noqa: N818 - one attempt, never leaves this module
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """The API understood and said no."""
+
+
+@dataclass
+class _Line:
+    """One conversation with an API: its deadline, its attempts."""
+
+    catalogue: Catalogue
+    ends: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = time.monotonic() + self.catalogue.total_s
+
+    def ask(self, io: StacApiIO, method: str, href: str, parameters: dict[str, Any] | None) -> str:
+        """The text of one answer that is a JSON object, after as many attempts as it takes and may take.
+
+        Raises:
+            UnavailableError: none of the attempts was answered, or the time is up.
+            _Refused: the API refused the request.
+        """
+        wait_s = _FIRST_WAIT_S
+        for attempt in range(1, self.catalogue.attempts + 1):
+            try:
+                return _ask_once(io, method, href, parameters, min(self.catalogue.request_s, self._left()))
+            except _Unanswered as error:
+                # Jitter, so that a thousand children do not come back at the same moment.
+                pause = max(error.wait_s or 0.0, random.uniform(0.5, 1.0) * wait_s)  # noqa: S311
+                if attempt == self.catalogue.attempts or pause > self._left():
+                    raise self._unavailable(error, attempt) from error
+                log.info("%s: %s; asked again in %.1f s", href, error, pause)
+            time.sleep(pause)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        msg = "request_attempts is below 1"
+        raise DataError(msg)
+
+    def _left(self) -> float:
+        return max(0.0, self.ends - time.monotonic())
+
+    def _unavailable(self, error: _Unanswered, attempts: int) -> UnavailableError:
+        often = "once" if attempts == 1 else f"{attempts} times"
+        asking = f"the last wait it asks for is {error.wait_s:.0f} s; " if error.wait_s else ""
+        return UnavailableError(
+            f"the STAC API {self.catalogue.url} does not answer: {error} ({asking}asked {often})",
+            next_step="try again later, or check the URL and the network",
+        )
+
+
+def search_items(catalogue: Catalogue, query: Query) -> Answer:
+    """All items of a collection in a place and time.
+
+    Raises:
+        UnavailableError: the API did not give every page, after retries.
+        DataError: the API refused the search.
+    """
+    line = _Line(catalogue)
+    items, said, more = _all_pages(line, query)
+    notes = []
+    if more > len(items):
+        # Items may have moved between pages while they were turned; a second look settles it.
+        again, said_again, more = _all_pages(line, query)
+        items, said = items | again, max(said, said_again)
+        if more > len(items):
+            notes.append(
+                f"the STAC API counts {more} items and gave {len(items)}, twice; some may be missing"
+            )
+    if said > len(items):
+        notes.append(f"the STAC API gave {said - len(items)} items more than once; each counts once")
+    return Answer(tuple(items.values()), tuple(notes))
+
+
+def collection_interval(catalogue: Catalogue) -> tuple[dt.datetime | None, dt.datetime | None] | None:
+    """First and last moment the collection claims to hold, open ends None; None where it claims nothing.
+
+    Raises:
+        UnavailableError: the API did not answer.
+    """
+    line = _Line(catalogue)
+    href = f"{catalogue.url.rstrip('/')}/collections/{catalogue.collection}"
+    try:
+        first, last = json.loads(line.ask(_make_io(line), "GET", href, None))["extent"]["temporal"][
+            "interval"
+        ][0]
+        return _moment(first), _moment(last)
+    except (_Refused, KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _moment(text: str | None) -> dt.datetime | None:
+    if not text:
+        return None
+    moment = dt.datetime.fromisoformat(text)
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def _all_pages(line: _Line, query: Query) -> tuple[dict[str, dict[str, Any]], int, int]:
+    """Items by id, how many the pages held, and how many the API says there are (0 where it does not say)."""
+    from pystac import STACTypeError
+
+    items: dict[str, dict[str, Any]] = {}
+    said = matched = 0
+    try:
+        for page in _pages(line, _open_search(line, query)):
+            features = page["features"]
+            said += len(features)
+            matched = max(matched, _matched(page))
+            items |= {str(item["id"]): item for item in features}
+    except _Refused as error:
+        raise DataError(f"the STAC API {line.catalogue.url} refused the search {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, STACTypeError) as error:
+        raise UnavailableError(f"{line.catalogue.url} does not answer as a STAC API: {error}") from error
+    return items, said, matched
+
+
+def _matched(page: dict[str, Any]) -> int:
+    count = page.get("numberMatched", (page.get("context") or {}).get("matched"))
+    return count if isinstance(count, int) else 0
+
+
+def _open_search(line: _Line, query: Query) -> ItemSearch:
+    from pystac_client import Client
+
+    with warnings.catch_warnings():
+        # An API that does not list its conformance classes still searches; a person cannot act on it.
+        warnings.simplefilter("ignore")
+        client = Client.open(line.catalogue.url, stac_io=_make_io(line))
+        return client.search(
+            collections=[line.catalogue.collection],
+            intersects=query.geometry,
+            datetime=query.interval,
+            limit=_PAGE_SIZE,
+        )
+
+
+def _pages(line: _Line, search: ItemSearch) -> Iterator[dict[str, Any]]:
+    """Every page, also behind an empty one.
+
+    Raises:
+        UnavailableError: a page's successor is a page that was there before.
+    """
+    io = _make_io(line)
+    method, href, parameters = search.method or "POST", search.url, search.get_parameters()
+    turned: set[str] = set()
+    while True:
+        request = json.dumps([method, href, parameters], sort_keys=True)
+        if request in turned:
+            raise UnavailableError(
+                f"the STAC API {line.catalogue.url} turns its pages in a circle after {len(turned)}; "
+                "the search is not complete",
+                next_step="try again later, or shorten the date range",
+            )
+        turned.add(request)
+        page = json.loads(line.ask(io, method, href, parameters))
+        yield page
+        link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
+        if link is None:
+            return
+        method = str(link.get("method", "GET")).upper()
+        # a GET carries its parameters in the address, a POST in a body that may only name what changes
+        body = link.get("body") or {}
+        parameters = ({**parameters, **body} if link.get("merge") else body) if method == "POST" else {}
+        href = str(link["href"])
+
+
+def _make_io(line: _Line) -> StacApiIO:
+    """pystac-client's connection, its requests made by ``line``."""
+    from pystac_client.stac_api_io import StacApiIO
+
+    class PatientIO(StacApiIO):
+        def request(
+            self,
+            href: str,
+            method: str | None = None,
+            headers: dict[str, str] | None = None,  # noqa: ARG002 - the signature is pystac-client's
+            parameters: dict[str, Any] | None = None,
+        ) -> str:
+            return line.ask(self, method or "GET", href, parameters)
+
+    return PatientIO(max_retries=None)
+
+
+def _ask_once(
+    io: StacApiIO, method: str, href: str, parameters: dict[str, Any] | None, seconds: float
+) -> str:
+    """One request, its body included, within some seconds.
+
+    Raises:
+        _Unanswered: worth another attempt.
+        _Refused: not worth one.
+    """
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    ends = time.monotonic() + seconds
+    body, params = (parameters, None) if method == "POST" else (None, parameters)
+    try:
+        with io.session.request(
+            method, href, json=body, params=params, timeout=max(seconds, 0.001), stream=True
+        ) as answer:
+            content = bytearray()
+            # read1 takes what is there: an answer that drips would keep a longer read busy for ever
+            while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
+                content += piece
+                if time.monotonic() > ends:
+                    raise _Unanswered(f"an answer took longer than {seconds:.0f} s")
+            status, said = answer.status_code, bytes(content)
+            wait_s = _retry_after(answer.headers.get("Retry-After"))
+    except (requests.RequestException, HTTPError, OSError) as error:
+        raise _Unanswered(_reason(error)) from error
+    if status in _RETRIED or status >= 500:
+        raise _Unanswered(f"it answers {status}", wait_s)
+    if status >= 400:
+        raise _Refused(f"({status}): {said[:300].decode(errors='replace')}")
+    return _checked(method, href, said)
+
+
+def _checked(method: str, href: str, said: bytes) -> str:
+    """The answer as text, if it is what was asked for: a page of items where a search was posted."""
+    try:
+        answer = json.loads(said)
+    except ValueError as error:
+        begin = said[:40].decode(errors="replace").strip()
+        raise _Unanswered(f"{href} does not answer as a STAC API, but with {begin!r}") from error
+    features = answer.get("features") if isinstance(answer, dict) else None
+    is_page = isinstance(features, list) and all(isinstance(item, dict) and "id" in item for item in features)
+    if not isinstance(answer, dict) or (method == "POST" and not is_page):
+        raise _Unanswered(f"{href} does not answer as a STAC API: no page of items")
+    return said.decode()
+
+
+def _retry_after(header: str | None) -> float | None:
+    from urllib3 import Retry
+    from urllib3.exceptions import InvalidHeader
+
+    try:
+        return Retry().parse_retry_after(header) if header else None
+    except InvalidHeader:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """The end of what urllib3 and requests say: the cause, without the pool and the retries."""
+    return str(error).rpartition("Caused by ")[2].strip("()")

@@ -30,7 +30,7 @@ from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSet
 from glacierflow.mosaic import first_valid, valid_share
 from glacierflow.quicklook import quicklook_png
 from glacierflow.read import Imagery, Pixels, scene_array
-from glacierflow.receipt import Counts, ProductRecord
+from glacierflow.receipt import Counts, ProductRecord, ProductThere
 from glacierflow.search import Found, search_unit
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class StepContext:
     stop: threading.Event
     """Set when the process was asked to end."""
     tell: Callable[[Progress], None]
+    remake: frozenset[str] = frozenset()
+    """Keys of products to make again although they are there: they are damaged."""
 
 
 @dataclass
@@ -86,6 +88,7 @@ class UnitResult:
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     products: list[ProductRecord] = field(default_factory=list)
+    already_there: list[ProductThere] = field(default_factory=list)
     failures: list[GlacierflowError] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_read: int = 0
@@ -130,9 +133,7 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     try:
         for number, acquisition in enumerate(found.acquisitions, 1):
             if context.stop.is_set():
-                raise InterruptedAttempt(
-                    "asked to stop before the next acquisition; what is finished is saved"
-                )
+                raise InterruptedAttempt("asked to stop; the acquisitions that are finished are saved")
             text = work.acquire(acquisition)
             context.tell(Progress(unit, number, len(found.acquisitions), text))
     finally:
@@ -170,10 +171,8 @@ class _UnitWork:
         coverage = valid_share(image)
         minimum = self.settings.sentinel2_min_coverage if self.unit.satellite == "sentinel2" else 0.0
         if coverage < minimum or coverage == 0.0:
-            reason = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
-            self._leave_out(
-                acquisition, "low_coverage", reason if coverage else "no valid pixel in the region"
-            )
+            text = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
+            self._leave_out(acquisition, "low_coverage", text if coverage else "no valid pixel in the region")
             return f"{acquisition.stem}: left out, {coverage:.1%} covered"
         self._write(key, acquisition, image, coverage)
         return f"{acquisition.stem}: written, {coverage:.1%} covered"
@@ -183,10 +182,14 @@ class _UnitWork:
         head = self.store.get_head(key, cog.HEAD_BYTES)
         if head is None:
             return self._other_baseline(key, acquisition)
+        if key in self.context.remake:
+            return None
         header = cog.read_header(head)
         made_by = header.tags.get(lineage.PRODUCTION_TAG) if header else None
         if made_by == lineage.production_hash(acquisition, self.region, self.settings):
             self.result.skipped += 1
+            where = {"unit": self.result.number, "key": key, "acquisition": acquisition.key}
+            self.result.already_there.append(ProductThere(**where, datetime=acquisition.datetime))
             return f"{acquisition.stem}: already there"
         if self.settings.reprocess:
             return None
@@ -236,7 +239,7 @@ class _UnitWork:
             line = lineage.individual_line(acquisition).encode()
             self.store.put(self.layout.individual_csv(self.region.name, acquisition.stem), line)
         tags = lineage.product_tags(acquisition, self.region, self.settings, coverage=coverage)
-        size, sha256 = self._put_image(key, image, tags)
+        size, sha256, etag = self._put_image(key, image, tags)
         self.result.written += 1
         self.result.products.append(
             ProductRecord(
@@ -249,17 +252,18 @@ class _UnitWork:
                 coverage=round(coverage, 6),
                 sources=tuple(scene.source_name for scene in acquisition.scenes),
                 quicklook=quicklook,
+                etag=etag,
             )
         )
         seconds = self.result.seconds
         seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - start
 
-    def _put_image(self, key: str, image: NDArray[Any], tags: dict[str, str]) -> tuple[int, str]:
+    def _put_image(self, key: str, image: NDArray[Any], tags: dict[str, str]) -> tuple[int, str, str | None]:
         with _scratch() as folder:
             path = folder / "image.tif"
             cog.write_cog(path, image, self.geobox, tags)
-            self.store.put_file(key, path)
-            return path.stat().st_size, cog.file_sha256(path)
+            etag = self.store.put_file(key, path)
+            return path.stat().st_size, cog.file_sha256(path), etag
 
     def write_template(self) -> None:
         """An image of ones on the region's grid, for software that snaps to it."""

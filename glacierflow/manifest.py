@@ -64,6 +64,8 @@ class Manifest(Record):
     """The first run this one retries units of; None for a first run. A retry of a retry names the first."""
     origin_slots: tuple[int, ...] = ()
     """For each slot of a retry, the slot of the first run whose units it repeats."""
+    remake: tuple[str, ...] = ()
+    """Keys of products that a retry makes again although they are there, because they are damaged."""
 
     def units_of(self, slot: int) -> tuple[Unit, ...]:
         """Units of a slot.

@@ -9,7 +9,16 @@ from pydantic import Field
 
 from glacierflow.model import LeftOut, Note, Record, Unit
 
-__all__ = ["BatchPlace", "Counts", "Outcome", "ProductRecord", "Receipt", "Started", "OUTCOMES"]
+__all__ = [
+    "BatchPlace",
+    "Counts",
+    "Outcome",
+    "ProductRecord",
+    "ProductThere",
+    "Receipt",
+    "Started",
+    "OUTCOMES",
+]
 
 Outcome = Literal["done", "no_data", "partial", "failed", "interrupted", "unavailable"]
 OUTCOMES: tuple[Outcome, ...] = ("done", "no_data", "partial", "failed", "interrupted", "unavailable")
@@ -42,8 +51,8 @@ class Counts(Record):
     """Acquisitions whose source could not be read."""
 
 
-class ProductRecord(Record):
-    """One product: where it lies and what it holds."""
+class ProductThere(Record):
+    """A product in its place; as such, one that the attempt found there, made with the same settings."""
 
     unit: int
     """Place of its unit in the receipt's ``units``."""
@@ -51,6 +60,11 @@ class ProductRecord(Record):
     """Key below the bucket or base directory."""
     acquisition: str
     datetime: dt.datetime
+
+
+class ProductRecord(ProductThere):
+    """One product that was written: what it holds."""
+
     size: int
     """Bytes."""
     sha256: str
@@ -60,6 +74,8 @@ class ProductRecord(Record):
     """Source names in merge order."""
     quicklook: str | None = None
     """Key of the quicklook PNG."""
+    etag: str | None = None
+    """S3's entity tag of the object that was put; None in a directory."""
 
 
 class Started(Record):
@@ -88,6 +104,9 @@ class Receipt(Started):
     notes: tuple[Note, ...] = ()
     """Why a unit has no images, and whatever else concerns it as a whole."""
     products: tuple[ProductRecord, ...] = ()
+    """What this attempt wrote."""
+    already_there: tuple[ProductThere, ...] = ()
+    """What it should have written and found in place."""
     error: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds by phase: search, read, warp, write."""

@@ -5,7 +5,9 @@ Writes are whole or not at all: S3 puts are atomic, local files are written asid
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from glacierflow.errors import CredentialsError, StoreError, UsageError
+from glacierflow.errors import CredentialsError, DataError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
@@ -28,6 +30,8 @@ class Entry:
     key: str
     size: int
     """Bytes."""
+    etag: str | None = None
+    """S3's entity tag, another with every write of other bytes; a directory has none."""
 
 
 class Store(Protocol):
@@ -48,8 +52,14 @@ class Store(Protocol):
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write the object whole; with ``if_absent`` only where there is none. True if written."""
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Write the object whole from a file."""
+    def put_file(self, key: str, path: Path) -> str | None:
+        """Write the object whole from a file; returns its entity tag, where the store has such."""
+
+    def sha256(self, key: str) -> str | None:
+        """Hash of the object's bytes as read now, or None; DataError where S3 sees that they changed."""
+
+    def recorded_sha256(self, key: str) -> str | None:
+        """Hash that the store itself keeps with the object since it was written, or None."""
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All objects whose key starts with the prefix, in key order."""
@@ -106,6 +116,19 @@ class LocalStore:
         with self._aside(target) as aside:
             shutil.copyfile(path, aside)
             self._move(aside, target, if_absent=False)
+
+    def sha256(self, key: str) -> str | None:
+        """Hash of the file."""
+        if not self.exists(key):
+            return None
+        try:
+            with (self.root / key).open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise StoreError(f"{self.uri(key)} cannot be read: {error.strerror}") from error
+
+    def recorded_sha256(self, key: str) -> None:
+        """None: a directory keeps no hashes."""
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All files below, in key order."""
@@ -223,10 +246,38 @@ class S3Store:
                 raise
         return True
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Upload; a multipart upload shows only when complete."""
-        with self._errors(key):
-            self._client.upload_file(str(path), self.bucket, key)
+    def put_file(self, key: str, path: Path) -> str | None:
+        """One PutObject, whose SHA-256 S3 checks and keeps: products are far below its limit of 5 GB."""
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+            stream.seek(0)
+            checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(digest).decode()}
+            with self._errors(key):
+                answer = self._client.put_object(Bucket=self.bucket, Key=key, Body=stream, **checksum)
+        return str(answer["ETag"])
+
+    def sha256(self, key: str) -> str | None:
+        """Hash of the object, read in pieces; what S3 kept of it is compared on the way."""
+        from botocore.exceptions import FlexibleChecksumError
+
+        digest = hashlib.sha256()
+        with self._errors(key, absent_is_none=True):
+            try:
+                body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+                for piece in body.iter_chunks(1 << 20):
+                    digest.update(piece)
+            except FlexibleChecksumError as error:
+                raise DataError(f"{self.uri(key)} is not what was put: its bytes changed") from error
+            return digest.hexdigest()
+        return None
+
+    def recorded_sha256(self, key: str) -> str | None:
+        """The checksum S3 was given and verified at the put; one with a dash is of the parts of a whole."""
+        with self._errors(key, absent_is_none=True):
+            answer = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+            found = answer.get("ChecksumSHA256", "")
+            return None if not found or "-" in found else base64.b64decode(found).hex()
+        return None
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All objects with the prefix, page by page."""
@@ -234,7 +285,7 @@ class S3Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield Entry(item["Key"], item["Size"])
+                    yield Entry(item["Key"], item["Size"], item.get("ETag"))
 
     def check_writable(self) -> None:
         """HeadBucket: it exists and is ours to use."""
@@ -257,7 +308,6 @@ class S3Store:
 
     @contextlib.contextmanager
     def _errors(self, key: str, *, absent_is_none: bool = False) -> Iterator[None]:
-        from boto3.exceptions import S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         try:
@@ -277,7 +327,7 @@ class S3Store:
                     next_step="check that the bucket exists and that the role or profile may use it",
                 ) from error
             raise StoreError(f"{self.uri(key)}: S3 answers {code}") from error
-        except (BotoCoreError, S3UploadFailedError) as error:
+        except BotoCoreError as error:
             raise StoreError(f"{self.uri(key)}: {error}") from error
 
 

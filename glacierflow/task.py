@@ -129,7 +129,8 @@ def process_slot(
     run = RunLayout(manifest.run_id)
     started = _start(manifest, slot, store, run)
     log.info("run %s slot %d attempt %d", manifest.run_id, slot, started.attempt)
-    context = StepContext(manifest.settings, store, cloud, run, stop, tell or _log_progress)
+    remake = frozenset(manifest.remake)
+    context = StepContext(manifest.settings, store, cloud, run, stop, tell or _log_progress, remake)
     results = [UnitResult(number) for number in range(len(units))]
     error: Exception | None = None
     try:
@@ -193,6 +194,7 @@ def _receipt(started: Started, results: Sequence[UnitResult], error: Exception |
         left_out=tuple(entry for result in results for entry in result.left_out),
         notes=tuple(note for result in results for note in result.notes),
         products=tuple(product for result in results for product in result.products),
+        already_there=tuple(product for result in results for product in result.already_there),
         error=sentence,
         seconds=seconds,
         bytes_read=sum(result.bytes_read for result in results),

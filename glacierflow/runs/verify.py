@@ -1,0 +1,239 @@
+"""Whether a run's products are there, whole and unchanged: manifest x receipts x what lies in the store.
+
+AWS Batch is not asked: what it calls SUCCEEDED is not the proof. A unit is judged by its latest good attempt,
+in the run or in one of its retries.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glacierflow.errors import DataError, GlacierflowError
+from glacierflow.layout import Layout
+from glacierflow.model import Record, Unit
+from glacierflow.receipt import ProductRecord, ProductThere, Receipt
+from glacierflow.runs.family import Family
+from glacierflow.store import Entry, Store
+
+__all__ = ["GOOD_OUTCOMES", "STATES", "Depth", "Problem", "UnitCheck", "VerifyReport", "verify_run"]
+
+UnitState = Literal["complete", "no_data", "partial", "missing", "damaged", "unchecked"]
+STATES: tuple[UnitState, ...] = ("complete", "no_data", "partial", "missing", "damaged", "unchecked")
+GOOD_OUTCOMES = frozenset({"done", "no_data", "partial"})
+
+Depth = Literal["quick", "recorded", "read"]
+"""How products are compared: ``quick`` by existence and size; ``recorded`` also by the entity tag or the
+checksum that S3 keeps, and by reading where it keeps neither; ``read`` by reading every byte."""
+
+_WORST = ("damaged", "missing", "unchecked")
+_THREADS = 16
+
+
+class Problem(Record):
+    """One product that is not as it should be."""
+
+    key: str
+    kind: Literal["missing", "damaged", "unchecked"]
+    reason: str
+
+
+class UnitCheck(Record):
+    """What was found of one unit."""
+
+    slot: int
+    """In the first run."""
+    unit: Unit
+    state: UnitState
+    products: int
+    """Products that should be there."""
+    reason: str | None = None
+    """Why it is not complete."""
+    problems: tuple[Problem, ...] = ()
+
+
+class VerifyReport(Record):
+    """What was found of a run with its retries."""
+
+    run_id: str
+    retries: tuple[str, ...]
+    depth: Depth
+    checked_at: dt.datetime
+    units: tuple[UnitCheck, ...]
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Units by state."""
+        counts = Counter(unit.state for unit in self.units)
+        return {state: counts[state] for state in STATES if counts[state]}
+
+    @property
+    def products(self) -> int:
+        """Products that should be there."""
+        return sum(unit.products for unit in self.units)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all complete or without data, 1 something is wrong, 2 nothing wrong but not all was checked."""
+        if any(unit.state in {"partial", "missing", "damaged"} for unit in self.units):
+            return 1
+        return 2 if any(unit.state == "unchecked" for unit in self.units) else 0
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What the receipts say of one product; any of several writers may have been the last."""
+
+    sizes: set[int] = field(default_factory=set)
+    sha256: set[str] = field(default_factory=set)
+    etags: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Promise:
+    """All that the receipts of a run and its retries say should be there."""
+
+    receipts: dict[int, list[Receipt]]
+    products: defaultdict[str, _Expected] = field(default_factory=lambda: defaultdict(_Expected))
+    """By key."""
+    keys: defaultdict[tuple[int, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By slot of the first run and number of the unit in it."""
+
+    def __post_init__(self) -> None:
+        for slot, of_slot in self.receipts.items():
+            for receipt in of_slot:
+                listed: tuple[ProductThere, ...] = (*receipt.already_there, *receipt.products)
+                for there in listed:
+                    self.keys[slot, there.unit].add(there.key)
+                    self._note(there)
+
+    def _note(self, there: ProductThere) -> None:
+        known = self.products[there.key]
+        if isinstance(there, ProductRecord):
+            known.sizes.add(there.size)
+            known.sha256.add(there.sha256)
+            if there.etag is not None:
+                known.etags.add(there.etag)
+
+
+def verify_run(
+    family: Family, store: Store, *, depth: Depth = "recorded", tell: Callable[[int, int], None] | None = None
+) -> VerifyReport:
+    """Compare what should be there with what is.
+
+    Args:
+        family: the run and its retries.
+        store: where its products lie.
+        depth: how closely.
+        tell: called with the number of products compared so far and in all.
+
+    Raises:
+        StoreError: receipts or listings cannot be read at all.
+    """
+    promise = _Promise(family.receipts())
+    there = _listing(family, store)
+    keys = sorted(promise.products)
+    problems: dict[str, Problem] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda key: _check(key, promise.products[key], there.get(key), store, depth), keys)
+        for number, (key, problem) in enumerate(zip(keys, found, strict=True), 1):
+            if problem is not None:
+                problems[key] = problem
+            if tell is not None:
+                tell(number, len(keys))
+    return VerifyReport(
+        run_id=family.root.run_id,
+        retries=tuple(member.manifest.run_id for member in family.members[1:]),
+        depth=depth,
+        checked_at=dt.datetime.now(dt.UTC),
+        units=tuple(
+            _judge(family, slot, number, promise, problems)
+            for slot, units in enumerate(family.root.slots)
+            for number in range(len(units))
+        ),
+    )
+
+
+def _listing(family: Family, store: Store) -> dict[str, Entry]:
+    """Everything below the product prefixes of the run's regions."""
+    settings = family.root.settings
+    layout = Layout(settings.base_path, settings.folder_structure)
+    units = {(unit.satellite, unit.region) for slot in family.root.slots for unit in slot}
+    prefixes = sorted(layout.products_prefix(satellite, region) for satellite, region in units)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        listings = pool.map(lambda prefix: list(store.list(prefix)), prefixes)
+        return {entry.key: entry for listing in listings for entry in listing}
+
+
+def _check(key: str, expected: _Expected, entry: Entry | None, store: Store, depth: Depth) -> Problem | None:
+    """What is wrong with one product, if anything."""
+    if entry is None:
+        return Problem(key=key, kind="missing", reason="it is not there")
+    if entry.size == 0 or (expected.sizes and entry.size not in expected.sizes):
+        sizes = " or ".join(str(size) for size in sorted(expected.sizes)) or "more than 0"
+        return Problem(key=key, kind="damaged", reason=f"it has {entry.size} bytes, not {sizes}")
+    if depth == "quick" or (depth == "recorded" and entry.etag in expected.etags):
+        return None
+    try:
+        return _compare_bytes(key, expected, store, depth)
+    except DataError as error:
+        return Problem(key=key, kind="damaged", reason=error.message)
+    except GlacierflowError as error:
+        return Problem(key=key, kind="unchecked", reason=error.message)
+
+
+def _compare_bytes(key: str, expected: _Expected, store: Store, depth: Depth) -> Problem | None:
+    recorded = store.recorded_sha256(key)
+    wanted = expected.sha256 or ({recorded} if recorded else set())
+    found = recorded if depth == "recorded" and recorded in wanted else store.sha256(key)
+    if found is None:
+        return Problem(key=key, kind="missing", reason="it went away while it was compared")
+    if wanted and found not in wanted:
+        what = "its receipt" if expected.sha256 else "what was put"
+        reason = f"its bytes are not those of {what}: sha256 {found[:12]}..., not {min(wanted)[:12]}..."
+        return Problem(key=key, kind="damaged", reason=reason)
+    return None
+
+
+def _judge(
+    family: Family, slot: int, number: int, promise: _Promise, problems: dict[str, Problem]
+) -> UnitCheck:
+    """State of one unit: what is wrong with its products comes before what its attempts say."""
+    keys, receipts = sorted(promise.keys[slot, number]), promise.receipts[slot]
+    own = [problems[key] for key in keys if key in problems]
+    good = [receipt for receipt in receipts if receipt.outcome in GOOD_OUTCOMES]
+    state: UnitState = "complete" if keys else "no_data"
+    reason = None if keys or not good else _why_no_data(good[-1], number)
+    if own:
+        worst = min(own, key=lambda problem: _WORST.index(problem.kind))
+        more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
+        state, reason = worst.kind, f"{worst.key}: {worst.reason}{more}"
+    if not good and state not in {"damaged", "missing"}:
+        state, reason = "missing", _why_nothing(family, slot, receipts)
+    elif good and good[-1].outcome == "partial" and not own:
+        state, reason = "partial", good[-1].error
+    unit = family.root.slots[slot][number]
+    return UnitCheck(
+        slot=slot, unit=unit, state=state, products=len(keys), reason=reason, problems=tuple(own)
+    )
+
+
+def _why_nothing(family: Family, slot: int, receipts: Sequence[Receipt]) -> str:
+    if receipts:
+        return f"no attempt finished; the last ended {receipts[-1].outcome}: {receipts[-1].error}"
+    begun = any(own in member.attempts for member, own in family.places(slot))
+    return "no attempt finished; one started and left no receipt" if begun else "no attempt has started"
+
+
+def _why_no_data(receipt: Receipt, number: int) -> str:
+    if len(receipt.units) > 1:
+        return f"unit {number} of its slot has no products"
+    if receipt.counts.found == 0:
+        return "the search found no scene"
+    codes = Counter(entry.code for entry in receipt.left_out)
+    listed = ", ".join(f"{count} {code}" for code, count in sorted(codes.items()))
+    return f"{receipt.counts.found} scenes found, none of use: {listed or 'no reason recorded'}"

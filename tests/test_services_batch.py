@@ -18,7 +18,8 @@ from glacierflow.errors import CredentialsError, GlacierflowError, UnavailableEr
 from glacierflow.layout import RunLayout
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.runs.status import BatchView
-from glacierflow.services.batch import describe_run, find_lost_jobs, submit_run
+from glacierflow.services.batch import submit_run
+from glacierflow.services.jobs import describe_run, find_lost_jobs
 from glacierflow.services.look import RunLook
 from glacierflow.store import S3Store
 
@@ -259,7 +260,7 @@ def test_failed_children_are_described_in_hundreds_and_only_once(batch: FakeBatc
     view = describe_run(records, CLOUD)
     assert batch.calls == ["describe 1", "list FAILED", "describe 100", "describe 100", "describe 50"]
     failed = view.slots[249]
-    assert (failed.state, failed.exit_code, failed.attempts) == ("FAILED", 137, 2)
+    assert (failed.state, failed.exit_code, len(failed.attempts)) == ("FAILED", 137, 2)
     assert failed.reason == "Host EC2 (instance i-1) terminated; OutOfMemoryError"
     batch.calls.clear()
     assert describe_run(records, CLOUD, known=view) == view

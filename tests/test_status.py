@@ -85,7 +85,7 @@ def test_a_partial_slot_is_named_and_not_wrong(store: CountingStore) -> None:
 
 def test_a_failed_slot_gives_the_receipts_reason_and_batchs(store: CountingStore) -> None:
     put_attempt(store, MANIFEST, 0, "failed", exit_code=65, error="band 8 of S2A_x is not a TIFF")
-    state = SlotState("FAILED", "job-0:0", "Essential container in task exited", 65, 1)
+    state = SlotState("FAILED", "job-0:0", "Essential container in task exited", exit_code=65)
     row = row_of(store, state)
     assert row.wrong
     assert row.reason == (
@@ -96,7 +96,7 @@ def test_a_failed_slot_gives_the_receipts_reason_and_batchs(store: CountingStore
 
 def test_a_start_without_an_end_is_said_to_be_killed(store: CountingStore) -> None:
     put_attempt(store, MANIFEST, 0)
-    row = row_of(store, SlotState("FAILED", "job-0:0", "OutOfMemoryError: Container killed", 137, 1))
+    row = row_of(store, SlotState("FAILED", "job-0:0", "OutOfMemoryError: Container killed", exit_code=137))
     assert row.outcome is None
     assert row.reason == (
         "attempt 1 started at 2024-08-01 12:00:05 UTC on ip-10-0-0-7 and left no receipt: it was killed; "

@@ -5,45 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
 from glacierflow.receipt import Receipt, Started
 from glacierflow.runs.records import Attempts, JobRecord
+from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, SlotState
 
 __all__ = ["STATES", "BatchView", "RunStatus", "SlotRow", "SlotState", "join_status", "unended_attempts"]
 
-STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
-"""States of a Batch job, in the order it goes through them."""
-
-FORGOTTEN = "FORGOTTEN"
-"""Batch no longer knows the job (it keeps finished ones for about a week); the receipts still do."""
-
-NOT_SUBMITTED = "NOT_SUBMITTED"
-"""The submission ended before this slot's job was sent."""
-
 _ENDED = {"SUCCEEDED", "FAILED", FORGOTTEN, NOT_SUBMITTED}
 _GOOD = {"done", "no_data", "partial"}
-
-
-@dataclass(frozen=True, slots=True)
-class SlotState:
-    """What AWS Batch says of one slot."""
-
-    state: str
-    job_id: str
-    reason: str | None = None
-    """Why it ended, in Batch's words."""
-    exit_code: int | None = None
-    attempts: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchView:
-    """What AWS Batch says of a run; slots it does not know are absent."""
-
-    slots: dict[int, SlotState]
 
 
 class SlotRow(Record):
@@ -173,7 +145,7 @@ def _row(
         date2=max(unit.date2 for unit in units),
         state=state.state,
         outcome=outcome,
-        attempts=max(len(attempts.outcomes) if attempts else 0, state.attempts or 0),
+        attempts=max(len(attempts.outcomes) if attempts else 0, len(state.attempts)),
         products=counts.written + counts.skipped if counts else 0,
         failed_scenes=counts.failed if counts else 0,
         left_out=len(receipt.left_out) if receipt else 0,

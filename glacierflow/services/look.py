@@ -14,7 +14,7 @@ from glacierflow.runs.records import (
     write_job,
 )
 from glacierflow.runs.status import BatchView, RunStatus, join_status, unended_attempts
-from glacierflow.services.batch import describe_run, find_lost_jobs
+from glacierflow.services.jobs import describe_run, find_lost_jobs
 from glacierflow.store import Store
 
 __all__ = ["RunLook"]

@@ -1,0 +1,66 @@
+"""What AWS Batch says of a job and of each of its attempts, as plain values."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from glacierflow.model import Record
+
+__all__ = ["FORGOTTEN", "NOT_SUBMITTED", "STATES", "WAITING", "AttemptState", "BatchView", "SlotState"]
+
+STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+"""States of a Batch job, in the order it goes through them."""
+
+WAITING = ("SUBMITTED", "PENDING", "RUNNABLE")
+"""States before anything has been started."""
+
+FORGOTTEN = "FORGOTTEN"
+"""Batch no longer knows the job (it keeps finished ones for about a week); the receipts still do."""
+
+NOT_SUBMITTED = "NOT_SUBMITTED"
+"""The submission ended before this slot's job was sent."""
+
+
+class AttemptState(Record):
+    """One attempt of a job, in Batch's words."""
+
+    exit_code: int | None = None
+    """None where the container never started, or was lost with its machine."""
+    reason: str | None = None
+    """Detail of the container, such as ``OutOfMemoryError: ...``."""
+    status_reason: str | None = None
+    log_stream: str | None = None
+    started_at: dt.datetime | None = None
+    stopped_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """What AWS Batch says of one slot."""
+
+    state: str
+    job_id: str
+    status_reason: str | None = None
+    """Why the job stopped, or why it waits."""
+    container_reason: str | None = None
+    """Detail of its last container."""
+    exit_code: int | None = None
+    attempts: tuple[AttemptState, ...] = ()
+    ended_by_request: bool = False
+    """Cancelled or terminated by somebody."""
+    explained: bool = False
+    """Whether the job itself was described; else only its state is known."""
+
+    @property
+    def reason(self) -> str | None:
+        """Both reasons in one line, without saying anything twice."""
+        texts = [text.strip().rstrip(".") for text in (self.status_reason, self.container_reason) if text]
+        return "; ".join(dict.fromkeys(texts)) or None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """What AWS Batch says of a run; slots it does not know are absent."""
+
+    slots: dict[int, SlotState]

@@ -21,7 +21,8 @@ EXITED = "Essential container in task exited"
 
 
 def judged(**fields: Any) -> Verdict:
-    verdict = classify(Evidence(**{"state": "FAILED", "started": 1} | fields))
+    state, started = fields.pop("state", "FAILED"), fields.pop("started", 1)
+    verdict = classify(Evidence(state=state, started=started, **fields))
     assert verdict is not None
     return verdict
 

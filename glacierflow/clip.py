@@ -24,6 +24,7 @@ from glacierflow.errors import (
     StoreError,
     UnavailableError,
 )
+from glacierflow.gaps import why_all_left_out
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, RunLayout, acquisition_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
@@ -140,6 +141,8 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
         result.bytes_read = work.imagery.bytes_read
         result.seconds.update(work.imagery.seconds)
     work.write_tables(found)
+    if found.items and not result.counts.kept:
+        result.notes.append(why_all_left_out(found.items, result.left_out))
 
 
 class _UnitWork:

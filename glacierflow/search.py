@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from glacierflow.gaps import why_no_items, worth_searching
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
 from glacierflow.sensors import parse_item
-from glacierflow.stac import Catalogue, Query, search_items
+from glacierflow.stac import Catalogue, Query, collection_interval, search_items
 
 __all__ = ["Found", "group_scenes", "search_unit"]
 
@@ -25,7 +26,7 @@ class Found:
     items: int
     """STAC items the API returned."""
     notes: tuple[Note, ...] = ()
-    """What was odd about the search itself."""
+    """What the search did not look for, why it found nothing, what was odd about its answer."""
 
 
 @dataclass(slots=True)
@@ -40,34 +41,45 @@ class _Sorting:
 def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
     """Ask the STAC API for a unit's items and group them into acquisitions.
 
-    Both dates are included, to the last moment of the second.
+    Both dates are included, to the last moment of the second. Days on which there can be no image are not
+    asked for, and an answer without items is explained; both in ``notes``.
 
     Raises:
         UnavailableError: the API did not answer after retries.
         DataError: the API refused the search.
     """
+    plan = worth_searching(unit, region)
+    if plan.days is None:
+        return Found((), (), 0, plan.notes)
     if unit.satellite == "sentinel2":
-        url, collection = settings.sentinel2_stac_url, settings.sentinel2_collection
+        catalogue = Catalogue.of(settings.sentinel2_stac_url, settings.sentinel2_collection, settings)
     else:
-        url, collection = settings.landsat_stac_url, settings.landsat_collection
+        catalogue = Catalogue.of(settings.landsat_stac_url, settings.landsat_collection, settings)
     interval = (
-        dt.datetime.combine(unit.date1, dt.time.min, dt.UTC),
-        dt.datetime.combine(unit.date2, dt.time(23, 59, 59, 999999), dt.UTC),
+        dt.datetime.combine(plan.days[0], dt.time.min, dt.UTC),
+        dt.datetime.combine(plan.days[1], dt.time(23, 59, 59, 999999), dt.UTC),
     )
-    answer = search_items(Catalogue.of(url, collection, settings), Query(region.geometry, interval))
-    parsed = [parse_item(item, unit.satellite) for item in answer.items]
-    sorting = _Sorting(left_out=[entry for entry in parsed if isinstance(entry, LeftOut)])
+    answer = search_items(catalogue, Query(region.geometry, interval))
+    notes = [*plan.notes, *(Note(code="odd_answer", text=text) for text in answer.notes)]
+    if not answer.items:
+        today = dt.datetime.now(dt.UTC).date()
+        notes.append(why_no_items(unit, plan.days, collection_interval(catalogue), today))
+    sorting = _Sorting()
+    _sort(answer.items, unit, region, settings, sorting)
+    acquisitions = group_scenes(sorting.kept, unit.satellite, region.mgrs_tiles)
+    return Found(acquisitions, tuple(sorting.left_out), len(answer.items), tuple(notes))
+
+
+def _sort(
+    items: Iterable[dict[str, Any]], unit: Unit, region: Region, settings: StepSettings, sorting: _Sorting
+) -> None:
+    parsed = [parse_item(item, unit.satellite) for item in items]
+    sorting.left_out += [entry for entry in parsed if isinstance(entry, LeftOut)]
     scenes = [entry for entry in parsed if isinstance(entry, Scene)]
     if unit.satellite == "sentinel2":
         _keep_tiles(scenes, region, sorting)
     else:
         _keep_landsat(scenes, region, settings, sorting)
-    return Found(
-        group_scenes(sorting.kept, unit.satellite, region.mgrs_tiles),
-        tuple(sorting.left_out),
-        len(answer.items),
-        tuple(Note(code="odd_answer", text=text) for text in answer.notes),
-    )
 
 
 def _keep_tiles(scenes: list[Scene], region: Region, sorting: _Sorting) -> None:

@@ -232,6 +232,8 @@ def test_nothing_found_is_done_with_no_data(api: Api, tmp_path: Path) -> None:
     api.items = []
     receipt = process(make_manifest(api, tmp_path))
     assert (receipt.outcome, receipt.exit_code) == ("no_data", 0)
+    # 2016, from which not every Sentinel-2 image exists as Level-2A
+    assert [note.code for note in receipt.notes] == ["archive_gap"]
 
 
 def test_too_little_coverage_is_left_out_with_the_numbers(api: Api, tmp_path: Path) -> None:
@@ -239,6 +241,11 @@ def test_too_little_coverage_is_left_out_with_the_numbers(api: Api, tmp_path: Pa
     assert receipt.outcome == "no_data"
     assert set(reasons(receipt).values()) == {"low_coverage"}
     assert "100.0%" in receipt.left_out[0].reason
+    (note,) = receipt.notes
+    assert (note.code, note.text) == (
+        "all_left_out",
+        "2 STAC items found, none became an image: 2 low_coverage",
+    )
     assert not list((tmp_path / "1_download_merge_and_clip/sentinel2").glob("clipped/**/*.tif"))
 
 

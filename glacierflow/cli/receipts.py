@@ -26,7 +26,7 @@ def unit_lines(manifest: Manifest) -> list[str]:
 
 
 def receipts_table(receipts: Sequence[Receipt], console: Console) -> None:
-    """One row a slot, with the reason where something went wrong; then why scenes were left out."""
+    """One row a slot, with the reason where something went wrong; then notes and scenes left out."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -45,5 +45,7 @@ def receipts_table(receipts: Sequence[Receipt], console: Console) -> None:
         )
     console.print(table)
     for receipt in receipts:
+        for note in receipt.notes:
+            console.print(f"{note.code}: {note.text}", markup=False, highlight=False)
         for entry in receipt.left_out:
             console.print(f"left out {entry.item_id}: {entry.reason}", markup=False, highlight=False)

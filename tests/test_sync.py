@@ -17,7 +17,8 @@ from glacierflow.cli.app import run
 from glacierflow.cli.context import CommandLine, load_line
 from glacierflow.errors import SettingsError, StoreError, UsageError
 from glacierflow.layout import Layout
-from glacierflow.services.sync.checklist import CheckedItem, check_copy
+from glacierflow.services.findings import Finding
+from glacierflow.services.sync.checklist import check_copy
 from glacierflow.services.sync.project import PREFIX, ProjectFile, is_excluded, project_files
 from glacierflow.services.sync.pull import PullPlan, plan_pull, pull
 from glacierflow.services.sync.push import plan_push, push
@@ -181,7 +182,7 @@ class FakeFunction:
         return {"EvaluationResults": results}
 
 
-def check(project: Path, bucket: Bucket, decision: str = "allowed") -> dict[str, CheckedItem]:
+def check(project: Path, bucket: Bucket, decision: str = "allowed") -> dict[str, Finding]:
     cloud: Any = FakeFunction(CLOUD, decision)
     return {item.name: item for item in check_copy(files_of(project), bucket, cloud, function_name="f")}
 
@@ -229,7 +230,7 @@ def test_verify_leaves_with_0_1_or_2(
     assert run(["sync", "verify"]) == 2, "there is no function to ask"
     capsys.readouterr()
     monkeypatch.setattr(
-        "glacierflow.services.sync.checklist._readable", lambda *_: CheckedItem("r", "ok", "fine")
+        "glacierflow.services.sync.checklist._readable", lambda *_: Finding("r", "ok", "fine")
     )
     assert run(["sync", "verify", "--json"]) == 0
     assert {item["verdict"] for item in json.loads(capsys.readouterr().out)} == {"ok"}

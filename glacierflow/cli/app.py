@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from glacierflow import __version__
 from glacierflow.cli import batch, config, local, regions, sync
+from glacierflow.cli.doctor import doctor_command
 from glacierflow.cli.options import DryRunCommand
 from glacierflow.cli.run import run_command
 from glacierflow.cli.task import task_command
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("run", cls=DryRunCommand)(run_command)
+app.command("doctor", epilog="Example: glacierflow doctor --profile science")(doctor_command)
 app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")

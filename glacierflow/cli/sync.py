@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,12 @@ import typer
 
 from glacierflow.cli import options as o
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.findings import show_findings
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.model import Satellite
-    from glacierflow.services.sync.checklist import CheckedItem
     from glacierflow.services.sync.project import ProjectFile
     from glacierflow.services.sync.pull import PullPlan
     from glacierflow.services.sync.remote import Bucket, RemoteFile
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-EXIT_DIFFERS, EXIT_NOT_CHECKED = 1, 2
-_MARKS = {"ok": "ok      ", "problem": "PROBLEM ", "unknown": "unknown "}
+EXIT_DIFFERS = 1
 
 ProjectOption = Annotated[
     Path | None, typer.Option("--project", metavar="DIR", help="Checkout to push; default this directory.")
@@ -89,19 +87,13 @@ def verify(
     quiet: o.QuietOption = False,
 ) -> int:
     """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
-    from dataclasses import asdict
-
     from glacierflow.services.sync.checklist import check_copy
 
     line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
     loaded, cloud, bucket = _bucket(line)
     items = check_copy(files, bucket, cloud, function_name=loaded.settings.lambda_.function_name)
-    if as_json:
-        typer.echo(json.dumps([asdict(item) for item in items], indent=2))
-    else:
-        _show_items(items)
-    return _exit_code(items)
+    return show_findings(items, as_json=as_json)
 
 
 @app.command(epilog="Example: glacierflow sync pull --satellite landsat --regions 134_Arsuk")
@@ -191,18 +183,6 @@ def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Bucket]:
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
     return loaded, cloud, Bucket(loaded.settings.storage.s3_bucket, cloud)
-
-
-def _show_items(items: list[CheckedItem]) -> None:
-    for item in items:
-        typer.echo(f"{_MARKS[item.verdict]} {item.name}: {item.text}")
-        if item.next_step:
-            typer.echo(f"         next: {item.next_step}")
-
-
-def _exit_code(items: list[CheckedItem]) -> int:
-    verdicts = {item.verdict for item in items}
-    return EXIT_DIFFERS if "problem" in verdicts else EXIT_NOT_CHECKED if "unknown" in verdicts else 0
 
 
 def _names(

@@ -40,7 +40,14 @@ def plain_errors(action: str, *, service: str = "AWS Batch") -> Iterator[None]:
         UsageError: the service refuses the request.
         UnavailableError: the service cannot be reached, or is too busy.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        SSOError,
+        TokenRetrievalError,
+    )
 
     try:
         yield
@@ -48,6 +55,11 @@ def plain_errors(action: str, *, service: str = "AWS Batch") -> Iterator[None]:
         raise CredentialsError(
             f"there are no AWS credentials to {action}",
             next_step="run `aws configure`, name a profile with --profile, or add --local",
+        ) from error
+    except (SSOError, TokenRetrievalError) as error:
+        raise CredentialsError(
+            "your AWS single sign-on session has expired or was never begun",
+            next_step="run `aws sso login`, with --profile and the name of yours",
         ) from error
     except ClientError as error:
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")

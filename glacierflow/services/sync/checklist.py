@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from glacierflow.services.findings import Finding
 from glacierflow.services.sync.project import AWS_CONFIG, CONFIG, PREFIX, ProjectFile, is_excluded
 from glacierflow.services.sync.push import PushPlan, plan_push
 from glacierflow.services.sync.remote import Bucket
@@ -13,26 +13,14 @@ from glacierflow.services.sync.remote import Bucket
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
 
-__all__ = ["CheckedItem", "check_copy"]
+__all__ = ["check_copy"]
 
 _SOURCES = ("glacierflow/", "batch/", "container/", "pyproject.toml")
-
-Verdict = Literal["ok", "problem", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedItem:
-    """One item of the checklist."""
-
-    name: str
-    verdict: Verdict
-    text: str
-    next_step: str | None = None
 
 
 def check_copy(
     files: Sequence[ProjectFile], bucket: Bucket, cloud: Cloud, *, function_name: str
-) -> list[CheckedItem]:
+) -> list[Finding]:
     """Compare the copy in the bucket with the project here.
 
     Args:
@@ -55,14 +43,14 @@ def check_copy(
 
 def _group(
     title: str, names: Sequence[str], files: Sequence[ProjectFile], plan: PushPlan, keys: set[str]
-) -> CheckedItem:
+) -> Finding:
     mine = [file for file in files if file.name.startswith(tuple(names))]
     missing = [file.name for file in mine if file.key not in keys]
     stale = [file.name for file in mine if file in plan.changed and file.key in keys]
     problems = [*_few("missing", missing), *_few("different from here", stale)]
     if problems:
-        return CheckedItem(title, "problem", "; ".join(problems), "run `glacierflow sync push`")
-    return CheckedItem(title, "ok", f"{len(mine)} files, the same as here")
+        return Finding(title, "problem", "; ".join(problems), "run `glacierflow sync push`")
+    return Finding(title, "ok", f"{len(mine)} files, the same as here")
 
 
 def _few(what: str, names: Sequence[str], most: int = 3) -> Iterator[str]:
@@ -71,31 +59,31 @@ def _few(what: str, names: Sequence[str], most: int = 3) -> Iterator[str]:
         yield f"{what}: {', '.join(names[:most])}{more}"
 
 
-def _excluded(keys: set[str]) -> CheckedItem:
+def _excluded(keys: set[str]) -> Finding:
     found = sorted(key for key in keys if is_excluded(key.removeprefix(PREFIX)))
     if found:
-        return CheckedItem(
+        return Finding(
             "no excluded files",
             "problem",
             "; ".join(_few("should not be there", found)),
             "run `glacierflow sync push --delete`",
         )
-    return CheckedItem("no excluded files", "ok", "none of them is in the bucket")
+    return Finding("no excluded files", "ok", "none of them is in the bucket")
 
 
-def _strangers(plan: PushPlan) -> CheckedItem:
+def _strangers(plan: PushPlan) -> Finding:
     found = [key for key in plan.strangers if not is_excluded(key.removeprefix(PREFIX))]
     if found:
-        return CheckedItem(
+        return Finding(
             "nothing left over",
             "problem",
             "; ".join(_few("not among the files here", found)),
             "run `glacierflow sync push --delete`, or update this checkout",
         )
-    return CheckedItem("nothing left over", "ok", "every object there is a file here")
+    return Finding("nothing left over", "ok", "every object there is a file here")
 
 
-def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> CheckedItem:
+def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
     """Whether the function's role may read the copy, by IAM's own simulation."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -112,20 +100,20 @@ def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> CheckedItem:
         code = error.response["Error"]["Code"]
         if code == "ResourceNotFoundException":
             text = f"there is no function {function_name}"
-            return CheckedItem(title, "unknown", text, "if you want it: `glacierflow lambda deploy`")
-        return CheckedItem(title, "unknown", f"AWS answers {code}", "ask an administrator to look")
+            return Finding(title, "unknown", text, "if you want it: `glacierflow lambda deploy`")
+        return Finding(title, "unknown", f"AWS answers {code}", "ask an administrator to look")
     except (BotoCoreError, KeyError) as error:
-        return CheckedItem(title, "unknown", f"could not be asked: {error}")
+        return Finding(title, "unknown", f"could not be asked: {error}")
     denied = [
         result["EvalResourceName"]
         for result in answer["EvaluationResults"]
         if result["EvalDecision"] != "allowed"
     ]
     if denied:
-        return CheckedItem(
+        return Finding(
             title,
             "problem",
             f"{role} may not read {denied[0]}",
             "give it s3:GetObject there (`glacierflow stack policies DIR` writes the policy)",
         )
-    return CheckedItem(title, "ok", f"{role} may read it")
+    return Finding(title, "ok", f"{role} may read it")

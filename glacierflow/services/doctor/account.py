@@ -1,0 +1,117 @@
+"""The account: who asks, whether the clocks agree, what must exist before the first job, how much may run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from glacierflow.errors import CredentialsError, GlacierflowError
+from glacierflow.services.doctor.patient import Patient
+from glacierflow.services.failures import plain_errors
+from glacierflow.services.findings import Finding
+
+__all__ = ["check_identity", "check_linked_roles", "check_quotas"]
+
+_SKEW = dt.timedelta(minutes=4)
+"""AWS refuses requests signed more than five minutes away from its own time."""
+
+_LINKED_ROLES = {
+    "AWSServiceRoleForBatch": "batch.amazonaws.com",
+    "AWSServiceRoleForEC2Spot": "spot.amazonaws.com",
+    "AWSServiceRoleForAutoScaling": "autoscaling.amazonaws.com",
+}
+"""Made by AWS at first use by somebody who may; a restricted user's first job hangs without them."""
+
+_QUOTAS = {"spot": "L-34B43A08", "on-demand": "L-1216C47A"}
+"""Service Quotas codes: vCPUs of standard spot and of standard on-demand instances."""
+
+
+def check_identity(patient: Patient) -> Iterator[Finding]:
+    """Credentials, account and clock, from one GetCallerIdentity."""
+    try:
+        with plain_errors("ask who you are", service="AWS"):
+            answer = patient.cloud.client("sts").get_caller_identity()
+    except CredentialsError as error:
+        yield Finding("credentials", "problem", error.message, error.next_step)
+        return
+    except GlacierflowError as error:
+        yield Finding("credentials", "unknown", error.message, error.next_step)
+        return
+    yield Finding("credentials", "ok", str(answer["Arn"]))
+    wanted = patient.loaded.settings.aws_account.account_id
+    if wanted is not None and wanted != answer["Account"] and not patient.cloud.embedded:
+        yield Finding(
+            "account",
+            "problem",
+            f"the credentials are of account {answer['Account']}, account_id says {wanted}",
+            "name another --profile, or correct account_id in aws_config.ini",
+        )
+    yield from _clock(answer)
+
+
+def _clock(answer: dict[str, Any]) -> Iterator[Finding]:
+    said = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    if said is None:
+        yield Finding("clock", "unknown", "AWS did not say its time")
+        return
+    skew = abs(dt.datetime.now(dt.UTC) - parsedate_to_datetime(said))
+    if skew > _SKEW:
+        text = f"this machine's clock is {skew.total_seconds():.0f} s away from AWS's"
+        yield Finding("clock", "problem", text, "set it, e.g. with `timedatectl set-ntp true`")
+    else:
+        yield Finding("clock", "ok", "agrees with AWS's")
+
+
+def check_linked_roles(patient: Patient) -> Iterator[Finding]:
+    """The service-linked roles Batch on spot needs."""
+    from botocore.exceptions import ClientError
+
+    iam, missing = patient.cloud.client("iam"), []
+    for role, service in _LINKED_ROLES.items():
+        try:
+            iam.get_role(RoleName=role)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"NoSuchEntity", "NoSuchEntityException"}:
+                raise
+            missing.append((role, service))
+    for role, service in missing:
+        command = f"aws iam create-service-linked-role --aws-service-name {service}"
+        yield Finding("service-linked role", "problem", f"there is no {role}", f"run `{command}` once")
+    if not missing:
+        yield Finding("service-linked roles", "ok", ", ".join(_LINKED_ROLES))
+
+
+def check_quotas(patient: Patient) -> Iterator[Finding]:
+    """VCPU quotas of the region against the smallest job and against what the environments may take."""
+    quotas = patient.cloud.client("service-quotas")
+    most = _most_vcpus(patient)
+    for lifecycle, code in _QUOTAS.items():
+        name = f"{lifecycle} vCPU quota"
+        value = float(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
+        region = patient.cloud.region
+        ask = f"ask for more: Service Quotas, EC2, {code}, in {region}"
+        smallest = min((_vcpus(one) for one in patient.definitions().values()), default=1.0)
+        if value < smallest:
+            yield Finding(name, "problem", f"{value:g} in {region}: no job fits", ask)
+        elif most.get(lifecycle, 0) > value:
+            yield Finding(
+                name, "ok", f"{value:g} in {region}; the compute environments would take {most[lifecycle]:g}"
+            )
+        else:
+            yield Finding(name, "ok", f"{value:g} in {region}")
+
+
+def _most_vcpus(patient: Patient) -> dict[str, float]:
+    most: dict[str, float] = {}
+    for environment in patient.environments():
+        resources = environment.get("computeResources") or {}
+        lifecycle = {"SPOT": "spot", "EC2": "on-demand"}.get(resources.get("type", ""), "other")
+        most[lifecycle] = most.get(lifecycle, 0) + float(resources.get("maxvCpus", 0))
+    return most
+
+
+def _vcpus(definition: dict[str, Any]) -> float:
+    needs = definition["containerProperties"].get("resourceRequirements", [])
+    return next((float(need["value"]) for need in needs if need["type"] == "VCPU"), 1.0)

@@ -1,0 +1,81 @@
+"""Whether hosts and tasks can reach what they start from: the registry, S3 and the logs.
+
+A task in a subnet without a way out ends with 403 from ECR before its first line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from glacierflow.services.doctor.patient import Patient
+from glacierflow.services.findings import Finding
+
+__all__ = ["check_network"]
+
+_ENDPOINTS = ("ecr.api", "ecr.dkr", "s3", "logs")
+"""VPC endpoints a subnet without a way to the internet needs to start a container."""
+
+
+def check_network(patient: Patient) -> Iterator[Finding]:
+    """Every subnet of the compute environments leads to an internet or NAT gateway, or has all endpoints."""
+    subnets = sorted(
+        {
+            subnet
+            for environment in patient.environments()
+            for subnet in (environment.get("computeResources") or {}).get("subnets", [])
+        }
+    )
+    if not subnets:
+        yield Finding("network", "unknown", "the compute environments name no subnet")
+        return
+    ec2 = patient.cloud.client("ec2")
+    facts = {one["SubnetId"]: one for one in ec2.describe_subnets(SubnetIds=subnets)["Subnets"]}
+    for subnet in subnets:
+        yield _judge(ec2, subnet, facts[subnet])
+
+
+def _judge(ec2: Any, subnet: str, facts: dict[str, Any]) -> Finding:  # noqa: ANN401 - a boto3 client
+    way_out = _way_out(ec2, subnet, facts["VpcId"])
+    if way_out is not None and way_out.startswith("igw-") and not facts.get("MapPublicIpOnLaunch"):
+        return Finding(
+            "network",
+            "problem",
+            f"{subnet} leads to {way_out}, and instances in it get no public address",
+            "turn on auto-assignment of public addresses, or use a NAT gateway or VPC endpoints",
+        )
+    if way_out is not None:
+        return Finding("network", "ok", f"{subnet} leads out by {way_out}")
+    there = _endpoints(ec2, facts["VpcId"])
+    missing = [name for name in _ENDPOINTS if name not in there]
+    if missing:
+        return Finding(
+            "network",
+            "problem",
+            f"{subnet} has no way out, and its VPC no endpoint for {', '.join(missing)}: images stay out",
+            "use a public subnet or a NAT gateway, or add the VPC endpoints",
+        )
+    return Finding("network", "ok", f"{subnet} has VPC endpoints for {', '.join(_ENDPOINTS)}")
+
+
+def _way_out(ec2: Any, subnet: str, vpc: str) -> str | None:  # noqa: ANN401
+    """The gateway of the subnet's default route: its own route table's, else the VPC's main one's."""
+    own = [{"Name": "association.subnet-id", "Values": [subnet]}]
+    main = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "association.main", "Values": ["true"]}]
+    tables = (
+        ec2.describe_route_tables(Filters=own)["RouteTables"]
+        or ec2.describe_route_tables(Filters=main)["RouteTables"]
+    )
+    for route in (route for table in tables for route in table["Routes"]):
+        if route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("State", "active") == "active":
+            gateway = route.get("NatGatewayId") or route.get("GatewayId") or route.get("TransitGatewayId")
+            return str(gateway) if gateway else None
+    return None
+
+
+def _endpoints(ec2: Any, vpc: str) -> set[str]:  # noqa: ANN401
+    pages = ec2.get_paginator("describe_vpc_endpoints").paginate(
+        Filters=[{"Name": "vpc-id", "Values": [vpc]}]
+    )
+    names = [one["ServiceName"] for page in pages for one in page["VpcEndpoints"]]
+    return {known for known in _ENDPOINTS for name in names if name.endswith(f".{known}")}

@@ -6,14 +6,16 @@ import typer
 
 from glacierflow.cli.batch.status import status_command
 from glacierflow.cli.batch.submit import submit_command
+from glacierflow.cli.batch.verify import verify_command
 from glacierflow.cli.batch.watch import watch_command
 from glacierflow.cli.options import DryRunCommand
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Run on AWS Batch: submit, status, watch.", no_args_is_help=True, rich_markup_mode=None
+    help="Run on AWS Batch: submit, look, verify, put right.", no_args_is_help=True, rich_markup_mode=None
 )
 app.command("submit", cls=DryRunCommand)(submit_command)
 app.command("status")(status_command)
 app.command("watch")(watch_command)
+app.command("verify", epilog="Example: glacierflow batch verify latest --png coverage.png")(verify_command)

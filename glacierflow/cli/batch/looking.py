@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +14,19 @@ from glacierflow.cli.places import fetched, where_it_is
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
     from glacierflow.runs.status import RunStatus
     from glacierflow.services.look import RunLook
+    from glacierflow.settings import LoadedSettings
+    from glacierflow.store import Store
 
 __all__ = [
     "FetchOption",
+    "Located",
     "RunArgument",
     "WaitOption",
     "check_fetch",
+    "locate_run",
     "open_run",
     "show_status",
     "watch_run",
@@ -50,29 +56,50 @@ def check_fetch(fetch: Path | None) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A run that was named, and where it lies."""
+
+    run_id: str
+    store: Store
+    cloud: Cloud
+    loaded: LoadedSettings
+
+
+def locate_run(run: str, line: CommandLine) -> Located:
+    """The run named, or the latest; nothing but the store is asked.
+
+    Raises:
+        UsageError: ``latest``, and there is no run at all.
+    """
+    from glacierflow.layout import RunLayout
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.log import latest_submission
+    from glacierflow.runs.records import latest_run
+    from glacierflow.store import open_store
+
+    loaded = load_line(line)
+    cloud, _ = cloud_for(loaded, line)
+    where = f"s3://{loaded.settings.storage.s3_bucket}"
+    store = open_store(where, cloud)
+    if run == "latest":
+        logged = latest_submission(default_home().parent, where, local=line.local)
+        # a run of an embedded cloud that was reset is still in the log
+        run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
+    return Located(run, store, cloud, loaded)
+
+
 def open_run(run: str, line: CommandLine) -> RunLook:
     """The run named, or the latest, ready to be looked at.
 
     Raises:
         UsageError: there is no such run.
     """
-    from glacierflow.layout import RunLayout
-    from glacierflow.local.control import default_home
-    from glacierflow.runs.log import latest_submission
-    from glacierflow.runs.records import latest_run
     from glacierflow.services.look import RunLook
-    from glacierflow.store import open_store
 
-    loaded = load_line(line)
-    settings = loaded.settings
-    cloud, _ = cloud_for(loaded, line)
-    where = f"s3://{settings.storage.s3_bucket}"
-    store = open_store(where, cloud)
-    if run == "latest":
-        logged = latest_submission(default_home().parent, where, local=line.local)
-        # a run of an embedded cloud that was reset is still in the log
-        run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
-    return RunLook.open(run, store, cloud, job_queue=settings.submit_queue)
+    found = locate_run(run, line)
+    queue = found.loaded.settings.submit_queue
+    return RunLook.open(found.run_id, found.store, found.cloud, job_queue=queue)
 
 
 def show_status(status: RunStatus, *, as_json: bool) -> int:

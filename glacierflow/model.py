@@ -21,12 +21,14 @@ __all__ = [
     "PIXEL_SIZE_M",
     "Resampling",
     "FolderStructure",
+    "TileChoice",
 ]
 
 Satellite = Literal["sentinel2", "landsat"]
 SATELLITES: tuple[Satellite, ...] = ("sentinel2", "landsat")
 Resampling = Literal["cubic", "bilinear", "lanczos", "nearest"]
 FolderStructure = Literal["new", "old"]
+TileChoice = Literal["listed", "auto"]
 
 CRS = "EPSG:3413"
 """NSIDC Sea Ice Polar Stereographic North, the grid of every product."""
@@ -169,6 +171,8 @@ class StepSettings(Record):
     """Share of the region with valid pixels below which a Sentinel-2 image is left out."""
     landsat_min_overlap: float = 0.05
     """Share of the region inside the scene's footprint below which a Landsat scene is left out."""
+    mgrs_tiles: TileChoice = "listed"
+    """``auto`` adds the Sentinel-2 tiles that cover what a region's list does not."""
     landsat_tiers: tuple[str, ...] = ("T1", "T2")
     landsat_corrections: tuple[str, ...] = ("L1TP", "L1GT")
     folder_structure: FolderStructure = "new"

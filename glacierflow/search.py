@@ -12,6 +12,7 @@ from glacierflow.gaps import why_no_items, worth_searching
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
 from glacierflow.sensors import parse_item
 from glacierflow.stac import Catalogue, Query, collection_interval, search_items
+from glacierflow.tiles import missing_tiles, same_place, uncovered_share
 
 __all__ = ["Found", "group_scenes", "search_unit"]
 
@@ -64,35 +65,51 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
     if not answer.items:
         today = dt.datetime.now(dt.UTC).date()
         notes.append(why_no_items(unit, plan.days, collection_interval(catalogue), today))
+    tiles = region.mgrs_tiles
+    if unit.satellite == "sentinel2" and uncovered_share(region):
+        added = missing_tiles(region)
+        notes.append(_uncovered(region, added, settings))
+        tiles += added if settings.mgrs_tiles == "auto" else ()
     sorting = _Sorting()
-    _sort(answer.items, unit, region, settings, sorting)
-    acquisitions = group_scenes(sorting.kept, unit.satellite, region.mgrs_tiles)
+    _sort(answer.items, unit, region, tiles, settings, sorting)
+    acquisitions = group_scenes(sorting.kept, unit.satellite, tiles)
     return Found(acquisitions, tuple(sorting.left_out), len(answer.items), tuple(notes))
 
 
+def _uncovered(region: Region, added: tuple[str, ...], settings: StepSettings) -> Note:
+    share, listed = f"{uncovered_share(region):.2%}", " ".join(region.mgrs_tiles)
+    does = "adds" if settings.mgrs_tiles == "auto" else "would add"
+    tiles = " ".join(added) or "no tile"
+    text = f"{share} of {region.name} lies outside its tiles {listed}; mgrs_tiles = auto {does} {tiles}"
+    return Note(code="tiles_missing", text=text)
+
+
 def _sort(
-    items: Iterable[dict[str, Any]], unit: Unit, region: Region, settings: StepSettings, sorting: _Sorting
+    items: Iterable[dict[str, Any]],
+    unit: Unit,
+    region: Region,
+    tiles: tuple[str, ...],
+    settings: StepSettings,
+    sorting: _Sorting,
 ) -> None:
     parsed = [parse_item(item, unit.satellite) for item in items]
     sorting.left_out += [entry for entry in parsed if isinstance(entry, LeftOut)]
     scenes = [entry for entry in parsed if isinstance(entry, Scene)]
     if unit.satellite == "sentinel2":
-        _keep_tiles(scenes, region, sorting)
+        _keep_tiles(scenes, tiles, sorting)
     else:
         _keep_landsat(scenes, region, settings, sorting)
 
 
-def _keep_tiles(scenes: list[Scene], region: Region, sorting: _Sorting) -> None:
+def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) -> None:
     """Keep the region's own tiles, and of each tile's reprocessed duplicates the newest baseline."""
     listed = []
     for scene in scenes:
-        if scene.place in region.mgrs_tiles:
+        if _rank(scene, tiles) < len(tiles):
             listed.append(scene)
         else:
-            tiles = " ".join(region.mgrs_tiles)
-            sorting.leave(
-                scene, "tile_not_listed", f"tile {scene.place} is not among the region's tiles {tiles}"
-            )
+            reason = f"tile {scene.place} is not among the region's tiles {' '.join(tiles)}"
+            sorting.leave(scene, "tile_not_listed", reason)
     for _, same in _by(listed, lambda scene: (scene.acquisition, scene.place)):
         *older, newest = sorted(same, key=_age)
         sorting.kept.append(newest)
@@ -103,6 +120,11 @@ def _keep_tiles(scenes: list[Scene], region: Region, sorting: _Sorting) -> None:
                 f"processing baseline {scene.baseline} is superseded by {newest.item_id} "
                 f"with baseline {newest.baseline}",
             )
+
+
+def _rank(scene: Scene, tiles: tuple[str, ...]) -> int:
+    """Place of a scene's tile in a list of tiles; beyond its end where it is not there."""
+    return next((rank for rank, tile in enumerate(tiles) if same_place(scene.place, tile)), len(tiles))
 
 
 def _age(scene: Scene) -> tuple[str, str, str]:
@@ -167,10 +189,9 @@ def group_scenes(
 
     Sentinel-2 groups by datatake, never by day: at 80 N a place is seen by several orbits on one day.
     """
-    order = {tile: place for place, tile in enumerate(tiles)}
     acquisitions = []
     for key, group in _by(list(scenes), lambda scene: scene.acquisition):
-        merged = sorted(group, key=lambda scene: (order.get(scene.place, len(order)), scene.item_id))
+        merged = sorted(group, key=lambda scene: (_rank(scene, tiles), scene.item_id))
         first = merged[0]
         # Tiles of one datatake may differ in baseline; the name carries the newest.
         newest = max(merged, key=lambda scene: scene.baseline or "") if satellite == "sentinel2" else first

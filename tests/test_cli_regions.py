@@ -55,6 +55,18 @@ def test_show_tells_one_region(capsys: pytest.CaptureFixture[str], own: str) -> 
     assert len(shown["outline"]) == 81
 
 
+def test_check_names_the_regions_that_reach_beyond_their_tiles(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["regions", "check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "163_Bowdoin: 1.47% in none of its tiles; missing 19XDG" in lines
+    assert lines[-1] == "192 regions, 10 not wholly inside their Sentinel-2 tiles"
+    assert run(["regions", "check", "--regions", "163_Bowdoin,134_Arsuk", "--json"]) == 0
+    (gap,) = json.loads(capsys.readouterr().out)["uncovered"]
+    assert (gap["region"], gap["missing_tiles"]) == ("163_Bowdoin", ["19XDG"])
+    assert run(["regions", "show", "163_Bowdoin"]) == 0
+    assert "1.47% lies in none of the tiles; 19XDG would do" in capsys.readouterr().out
+
+
 def test_map_writes_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "map.png"
     assert run(["regions", "map", "--out", str(out), "--start-end-index", "0:3"]) == 0

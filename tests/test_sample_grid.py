@@ -10,9 +10,8 @@ import pytest
 import shapely
 from shapely.geometry import box
 
-from glacierflow.errors import RegionError
 from glacierflow.local import sample_ice
-from glacierflow.local.sample_grid import landsat_grid, mgrs_corner, sentinel2_grid
+from glacierflow.local.sample_grid import landsat_grid, sentinel2_grid
 from glacierflow.local.sample_passes import make_pass, pass_days
 from glacierflow.model import Region, Satellite
 
@@ -37,21 +36,6 @@ def recorded(pattern: str) -> list[dict[str, Any]]:
 # --- grids --------------------------------------------------------------------------------
 
 
-def test_corners_of_all_recorded_sentinel2_tiles() -> None:
-    checked = 0
-    for item in [*recorded("stac_items/earth-search-v1"), *recorded("real/sentinel-2-l2a")]:
-        asset = item["assets"].get("nir")
-        if asset is None:
-            continue
-        properties = item["properties"]
-        zone, band = properties["mgrs:utm_zone"], properties["mgrs:latitude_band"]
-        tile = f"{zone:02d}{band}{properties['mgrs:grid_square']}"
-        left, top = asset["proj:transform"][2], asset["proj:transform"][5]
-        assert mgrs_corner(tile) == (properties["proj:epsg"], left, top), tile
-        checked += 1
-    assert checked >= 39
-
-
 def test_tiles_of_all_192_regions_cover_them() -> None:
     with (DATA.parent / "facts" / "glacier_regions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -63,12 +47,6 @@ def test_tiles_of_all_192_regions_cover_them() -> None:
         assert extent.intersection(shapely.union_all(tiles)).area > 0.975 * extent.area, row["region"]
         for tile in tiles:
             assert extent.intersects(tile), row["region"]
-
-
-@pytest.mark.parametrize("tile", ["22VIP", "22IFP", "22VFZ", "VFP", "", "XXVFP"])
-def test_what_is_no_tile_is_refused(tile: str) -> None:
-    with pytest.raises(RegionError, match="is not the name of a Sentinel-2 tile"):
-        mgrs_corner(tile)
 
 
 def test_landsat_grid_is_like_the_real_ones_and_holds_the_region() -> None:

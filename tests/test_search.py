@@ -13,6 +13,7 @@ from samples import REAL, make_region, make_unit, read_item, real_region
 
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.model import Scene, StepSettings, Unit
+from glacierflow.regions import load_catalogue
 from glacierflow.search import Found, group_scenes, search_unit
 from glacierflow.sensors import parse_item
 
@@ -95,6 +96,26 @@ def test_a_tile_that_is_not_listed_is_left_out_by_name(api: Api) -> None:
     api.items = [berlin(), retile(berlin(), "32UQD")]
     found = search(api, make_unit())
     assert codes(found) == {"S2A_32UQD_20160529_0_L2A": "tile_not_listed"}
+
+
+def test_missing_tiles_are_told_and_taken_on_request(api: Api) -> None:
+    (bowdoin,) = load_catalogue().select(["163_Bowdoin"], None).regions
+    api.items = [retile(berlin(), "19XDG"), retile(berlin(), "19XEG"), retile(berlin(), "18XWM")]
+    unit = make_unit("163_Bowdoin")
+
+    def asked(choice: Any) -> Found:
+        settings = StepSettings(sentinel2_stac_url=api.url, request_attempts=1, mgrs_tiles=choice)
+        return search_unit(unit, bowdoin, settings)
+
+    listed, auto = asked("listed"), asked("auto")
+    assert [scene.place for scene in listed.acquisitions[0].scenes] == ["19XEG"]
+    assert [note.text for note in listed.notes] == [
+        "1.47% of 163_Bowdoin lies outside its tiles 19XEG; mgrs_tiles = auto would add 19XDG"
+    ]
+    # the list first, whatever the API's order
+    assert [scene.place for scene in auto.acquisitions[0].scenes] == ["19XEG", "19XDG"]
+    assert auto.notes[0].text.endswith("auto adds 19XDG")
+    assert set(codes(auto)) == {"S2A_18XWM_20160529_0_L2A"}
 
 
 def test_two_passes_on_one_day_stay_apart() -> None:

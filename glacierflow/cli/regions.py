@@ -48,10 +48,11 @@ def show_command(
 ) -> None:
     """Show one region: extent, size in pixels, tiles and outline."""
     from glacierflow.model import CRS, PIXEL_SIZE_M
+    from glacierflow.tiles import missing_tiles, uncovered_share
 
     (region,) = _load(regions_file).select([name], None).regions
     if json:
-        _print_json(_as_json(region))
+        _print_json(_as_json(region) | _coverage(region))
         return
     width, height = region.xmax - region.xmin, region.ymax - region.ymin
     longitudes, latitudes = zip(*region.outline, strict=True)
@@ -64,10 +65,40 @@ def show_command(
         "tiles": " ".join(region.mgrs_tiles),
         "UTM zones": ", ".join(str(zone) for zone in region.utm_zones),
     }
+    share = uncovered_share(region)
+    if share:
+        lines["uncovered"] = (
+            f"{share:.2%} lies in none of the tiles; {' '.join(missing_tiles(region))} would do"
+        )
     for satellite, pixel in PIXEL_SIZE_M.items():
         lines[satellite] = f"{width / pixel:.0f} x {height / pixel:.0f} pixels of {pixel} m"
     for label, text in lines.items():
         typer.echo(f"{label:<10} {text}")
+
+
+@app.command("check", epilog="Example: glacierflow regions check --regions-file mine.csv")
+def check_command(
+    regions: RegionsOption = None,
+    start_end_index: IndexRangeOption = None,
+    regions_file: RegionsFileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a catalogue, and show where its Sentinel-2 tiles do not cover a region.
+
+    `mgrs_tiles = auto` in config.ini takes the missing tiles too, after those of the list.
+    """
+    chosen = _choose(_load(regions_file), regions, start_end_index)
+    found = [{"region": region.name, **_coverage(region)} for region in chosen]
+    gaps = [entry for entry in found if entry["uncovered_share"]]
+    if json:
+        _print_json({"regions": len(chosen), "uncovered": gaps})
+        return
+    for entry in gaps:
+        missing = " ".join(entry["missing_tiles"])
+        typer.echo(
+            f"{entry['region']}: {entry['uncovered_share']:.2%} in none of its tiles; missing {missing}"
+        )
+    typer.echo(f"{len(chosen)} regions, {len(gaps)} not wholly inside their Sentinel-2 tiles")
 
 
 @app.command("map")
@@ -109,6 +140,12 @@ def _choose(catalogue: Catalogue, names: str | None, index_range: str | None) ->
     for warning in selection.warnings:
         typer.echo(f"glacierflow: {warning}", err=True)
     return selection.regions
+
+
+def _coverage(region: Region) -> dict[str, Any]:
+    from glacierflow.tiles import missing_tiles, uncovered_share
+
+    return {"uncovered_share": uncovered_share(region), "missing_tiles": list(missing_tiles(region))}
 
 
 def _span(values: Sequence[float], digits: int) -> str:

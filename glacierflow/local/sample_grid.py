@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glacierflow.errors import RegionError
 from glacierflow.model import CRS, Region
+from glacierflow.tiles import mgrs_corner
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Grid", "landsat_grid", "mgrs_corner", "project", "sentinel2_grid", "transformer"]
+__all__ = ["Grid", "landsat_grid", "project", "sentinel2_grid", "transformer"]
 
-_BANDS = "CDEFGHJKLMNPQRSTUVWX"
-_COLUMN_LETTERS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
-"""By zone number modulo 3."""
-_ROW_LETTERS = "ABCDEFGHJKLMNPQRSTUV"
-_SQUARE_M, _ROW_CYCLE_M = 100_000, 2_000_000
-_FALSE_NORTHING_M = 10_000_000
 _TILE_PIXELS, _TILE_BLOCK = 10_980, 1024
 _FRAME_STEP_M = 60_000
 _FRAME_PIXELS_30M, _FRAME_BLOCK = 7501, 256
@@ -76,30 +70,6 @@ class Grid:
         return outline
 
 
-def mgrs_corner(tile: str) -> tuple[int, float, float]:
-    """(EPSG code, easting, northing) of the upper left corner of a Sentinel-2 tile such as ``22WEB``.
-
-    Raises:
-        RegionError: not the name of an MGRS square.
-    """
-    try:
-        zone, band, column, row = int(tile[:-3]), tile[-3], tile[-2], tile[-1]
-        easting = (_COLUMN_LETTERS[zone % 3].index(column) + 1) * _SQUARE_M
-        # in even zones the letters begin five rows further north
-        northing = (_ROW_LETTERS.index(row) - (0 if zone % 2 else 5)) % 20 * _SQUARE_M
-        south = _BANDS.index(band) * 8 - 80
-    except (ValueError, IndexError) as error:
-        raise RegionError(f"{tile} is not the name of a Sentinel-2 tile, such as 22WEB") from error
-    north = 84 if band == "X" else south + 8
-    middle = _northing((south + north) / 2)
-    # the letters repeat every 2000 km: the band tells which repetition is meant
-    northing += round((middle - _SQUARE_M / 2 - northing) / _ROW_CYCLE_M) * _ROW_CYCLE_M
-    top = math.ceil((northing + _SQUARE_M) / 60) * 60
-    southern = south < 0
-    epsg = (32700 if southern else 32600) + zone
-    return epsg, math.floor(easting / 60) * 60, top + (_FALSE_NORTHING_M if southern else 0)
-
-
 def sentinel2_grid(tile: str) -> Grid:
     """The 10 m grid of a Sentinel-2 tile.
 
@@ -149,9 +119,3 @@ def transformer(source: int | str, target: int | str) -> Any:  # noqa: ANN401 - 
     import pyproj
 
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
-
-
-@functools.cache
-def _northing(latitude: float) -> float:
-    """UTM northing on the central meridian, negative in the south."""
-    return float(transformer(4326, 32631).transform(3.0, latitude)[1])

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from glacierflow.model import SATELLITES, FolderStructure, Resampling, Satellite, StepSettings
+from glacierflow.model import SATELLITES, FolderStructure, Resampling, Satellite, StepSettings, TileChoice
 from glacierflow.settings.fields import (
     AccountId,
     Amount,
@@ -118,6 +118,7 @@ class Imagery(Section):
     resampling: Annotated[Resampling, one_of("cubic", "bilinear", "lanczos", "nearest")] = _STEP.resampling
     sentinel2_min_coverage: Share = _STEP.sentinel2_min_coverage
     landsat_min_overlap: Share = _STEP.landsat_min_overlap
+    mgrs_tiles: Annotated[TileChoice, one_of("listed", "auto")] = _STEP.mgrs_tiles
     landsat_tiers: Annotated[tuple[str, ...], some_of("T1", "T2", "RT")] = _STEP.landsat_tiers
     landsat_corrections: Annotated[tuple[str, ...], some_of("L1TP", "L1GT", "L1GS")] = (
         _STEP.landsat_corrections

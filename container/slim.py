@@ -1,0 +1,46 @@
+"""Take out of an environment what a child never opens; run while the image is built.
+
+python slim.py SITE_PACKAGES
+
+Tests, sources to compile against, type stubs, debugging symbols, and botocore's descriptions of AWS services
+that are not called.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# Called by children and by the Lambda function; AWS credentials need sts, sso and sso-oidc.
+SERVICES = {
+    *("batch", "cloudformation", "ecs", "events", "lambda", "logs", "s3", "sns", "sqs", "ssm"),
+    *("sso", "sso-oidc", "states", "sts"),
+}
+ENDINGS = {".a", ".c", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx"}
+# numpy.testing, which others import at run time, takes this from numpy's own tests
+NEEDED_TESTS = {"numpy/_core/tests/_natype.py", "numpy/_core/tests/__init__.py"}
+
+
+def slim(site: Path) -> None:
+    """Delete below ``site``."""
+    for service in site.glob("boto*/data/*"):
+        if service.is_dir() and service.name not in SERVICES:
+            shutil.rmtree(service)
+    for path in sorted(site.rglob("*")):
+        inner = path.relative_to(site)
+        unwanted = path.suffix in ENDINGS or "tests" in inner.parts[1:]
+        if path.is_file() and unwanted and inner.as_posix() not in NEEDED_TESTS:
+            path.unlink()
+    for folder in sorted((path for path in site.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    # not the bundled libraries (*.libs): auditwheel moved their sections, and strip would damage them
+    found = (path for path in site.rglob("*.so") if not path.parent.name.endswith(".libs"))
+    extensions = [str(path) for path in found]
+    subprocess.run(["strip", "--strip-debug", *extensions], check=True)
+
+
+if __name__ == "__main__":
+    slim(Path(sys.argv[1]))

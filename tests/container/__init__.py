@@ -1,0 +1,1 @@
+"""Tests that need a Docker engine; where CI is set there has to be one."""

@@ -34,6 +34,8 @@ class Cloud:
     profile: str | None = None
     endpoint_url: str | None = None
     embedded: bool = False
+    retries: int = 10
+    """How often a call that failed or was throttled is repeated."""
 
     def session(self) -> boto3.Session:
         """A boto3 session with the credentials of this cloud."""
@@ -62,7 +64,7 @@ class Cloud:
 
         endpoint = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
         config = Config(
-            retries={"mode": "adaptive", "max_attempts": 10},
+            retries={"mode": "adaptive", "max_attempts": self.retries},
             connect_timeout=10,
             s3={"addressing_style": "path"} if endpoint else None,
         )

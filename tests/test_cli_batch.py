@@ -115,7 +115,12 @@ def test_a_missing_bucket_is_refused(
         def head_bucket(self, **_: str) -> None:
             raise ClientError({"Error": {"Code": "404", "Message": "Not Found"}}, "HeadBucket")
 
-    monkeypatch.setattr(Cloud, "client", lambda _self, service: {"s3": NoBucket()}[service])
+    class NoStack:
+        def describe_stacks(self, **_: str) -> None:
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": ""}}, "DescribeStacks")
+
+    clients = {"s3": NoBucket(), "cloudformation": NoStack()}
+    monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])
     assert submit(*GOOD, "--start-end-index", "0:3", "--s3-bucket", "elsewhere") == 64
     assert capsys.readouterr().err.startswith("glacierflow: s3_bucket = elsewhere does not exist\n  next: ")
     assert not (tmp_path / "glacierflow-home").exists()
@@ -135,6 +140,7 @@ def test_a_dry_run_shows_units_arrays_and_calls_offline(
         "s3:HeadBucket",
         "batch:DescribeJobQueues",
         "batch:DescribeJobDefinitions",
+        "s3:ListObjectsV2",
         "s3:PutObject",
         "batch:SubmitJob",
         "s3:PutObject",
@@ -149,6 +155,22 @@ def test_a_dry_run_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "arrayProperties" not in request
     manifest = Manifest.model_validate(plan["manifest"])
     assert manifest.units_of(0)[0].region == "049_jakobshavn"
+
+
+def test_plan_shows_years_of_everything_offline(capsys: pytest.CaptureFixture[str]) -> None:
+    dates = ["--date1", "2016-01-01", "--date2", "2025-12-31"]
+    assert run(["batch", "plan", "--satellite", "landsat", *dates, "--by", "year"]) == 0
+    out = capsys.readouterr().out
+    assert "1920 units in 1920 slots, 1 jobs" in out
+    assert "array of 1920, 7,500 MiB each" in out
+    assert "... and 1720 more units; --json has all" in out
+    assert run(["batch", "plan", *dates, "--by", "week"]) == 64
+    assert "--by = week is not accepted\n  next: write one of year" in capsys.readouterr().err
+    assert run(["batch", "plan", *dates, "--by", "month", "--pack", "60", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    manifest = Manifest.model_validate(plan["manifest"])
+    assert sum(len(slot) for slot in manifest.slots) == 192 * 120
+    assert 1 < len(manifest.slots) < 10_000
 
 
 def test_a_dry_run_of_everything_need_not_be_confirmed(capsys: pytest.CaptureFixture[str]) -> None:

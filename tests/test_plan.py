@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 
 import pytest
+from botocore.session import Session
+from botocore.validate import ParamValidator
 from runs_samples import DATE1, DATE2, NOW, some_manifest, some_regions
 
 from glacierflow.errors import UsageError
-from glacierflow.manifest import Manifest
+from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.model import StepSettings
-from glacierflow.runs.plan import build_manifest, cut_arrays, job_name, plan_slots, submit_requests
+from glacierflow.runs.plan import Destination, build_manifest, job_name, plan_slots, submit_requests
 
 
-def requests_of(manifest: Manifest, **options: dict[str, str]) -> list[dict[str, object]]:
-    return submit_requests(manifest, job_queue="queue", job_definition="definition:3", **options)
+def requests_of(
+    manifest: Manifest, tags: dict[str, str] | None = None, resource: str | None = None
+) -> list[dict[str, object]]:
+    def destination(array: ArrayRange) -> Destination:
+        queue = "ondemand" if array.on_demand else "spot"
+        return Destination(queue, f"definition-{array.memory_mib}:3")
+
+    return submit_requests(manifest, destination, tags=tags, consumable_resource=resource)
 
 
 def environment_of(request: dict[str, object]) -> dict[str, str]:
@@ -34,20 +42,6 @@ def test_slots_stand_in_catalogue_order_one_region_each() -> None:
     assert {(unit.satellite, unit.date1, unit.date2) for slot in slots for unit in slot} == {
         ("landsat", DATE1, DATE2)
     }
-
-
-@pytest.mark.parametrize(
-    ("slots", "expected"),
-    [
-        (1, [(0, 1)]),
-        (192, [(0, 192)]),
-        (10_000, [(0, 10_000)]),
-        (10_001, [(0, 10_000), (10_000, 1)]),
-        (25_000, [(0, 10_000), (10_000, 10_000), (20_000, 5_000)]),
-    ],
-)
-def test_arrays_hold_at_most_ten_thousand(slots: int, expected: list[tuple[int, int]]) -> None:
-    assert [(array.first_slot, array.size) for array in cut_arrays(slots)] == expected
 
 
 def test_manifest_keeps_only_the_regions_it_names_and_survives_json() -> None:
@@ -101,6 +95,45 @@ def test_tags_are_made_acceptable() -> None:
     assert tags["who_"].startswith("a_b_xxx")
     assert len(tags["who_"]) == 256
     assert (tags["project"], tags["run"]) == ("glacierflow", some_manifest(2).run_id)
+    assert tags["satellite"] == "sentinel2"
+
+
+def test_each_array_goes_to_its_queue_and_class_with_its_own_timeout() -> None:
+    arrays = (
+        ArrayRange(first_slot=0, size=1, memory_mib=15_500, on_demand=True, timeout_s=9_000),
+        ArrayRange(first_slot=1, size=2, memory_mib=7_500),
+    )
+    first, second = requests_of(some_manifest(3).model_copy(update={"arrays": arrays}))
+    assert (first["jobQueue"], first["jobDefinition"]) == ("ondemand", "definition-15500:3")
+    assert (second["jobQueue"], second["jobDefinition"]) == ("spot", "definition-7500:3")
+    assert first["timeout"] == {"attemptDurationSeconds": 9_000}
+    assert "timeout" not in second
+
+
+def test_a_consumable_resource_is_held_once_by_each_child() -> None:
+    (request,) = requests_of(some_manifest(3), resource="stac")
+    validator = ParamValidator()
+    shape = Session().get_service_model("batch").operation_model("SubmitJob").input_shape
+    assert shape is not None
+    assert not validator.validate(request, shape).has_errors()
+    override = request["consumableResourcePropertiesOverride"]
+    assert override == {"consumableResourceList": [{"consumableResource": "stac", "quantity": 1}]}
+    assert "consumableResourcePropertiesOverride" not in requests_of(some_manifest(3))[0]
+
+
+def test_an_image_by_digest_is_in_the_manifest_and_its_fingerprint() -> None:
+    regions = some_regions(1)
+    slots = plan_slots("sentinel2", regions, DATE1, DATE2)
+
+    def made(image: str | None) -> Manifest:
+        return build_manifest(
+            slots, regions, StepSettings(), catalogue_sha256="c", store="s3://x", image=image, now=NOW
+        )
+
+    pinned = made("1.dkr.ecr/glacierflow@sha256:ab")
+    assert (pinned.image, pinned.image_digest) == ("1.dkr.ecr/glacierflow@sha256:ab", "sha256:ab")
+    assert made("1.dkr.ecr/glacierflow:latest").image_digest is None
+    assert len({made(image).fingerprint for image in (None, "a:1", "a:2")}) == 3
 
 
 def test_overrides_that_would_fail_later_are_refused_now() -> None:

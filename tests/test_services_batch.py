@@ -21,6 +21,8 @@ from glacierflow.runs.status import BatchView
 from glacierflow.services.batch import submit_run
 from glacierflow.services.jobs import describe_run, find_lost_jobs
 from glacierflow.services.look import RunLook
+from glacierflow.services.places import Places
+from glacierflow.services.targets import find_targets
 from glacierflow.store import S3Store
 
 CLOUD = Cloud(embedded=True)
@@ -49,7 +51,7 @@ def aws() -> Iterator[Any]:
         )
         for _ in range(2):
             batch.register_job_definition(
-                jobDefinitionName="glacierflow",
+                jobDefinitionName="glacierflow-7500",
                 type="container",
                 containerProperties={
                     "image": "glacierflow",
@@ -66,11 +68,23 @@ def aws() -> Iterator[Any]:
         yield batch
 
 
-def submitted(count: int, **changes: Any) -> Any:
+def places(**changes: str) -> Places:
+    definition = changes.pop("job_definition", "glacierflow-7500")
+    return Places(
+        bucket="made-up",
+        spot_queue=changes.pop("spot_queue", "glacierflow-spot"),
+        ondemand_queue="glacierflow-ondemand",
+        log_group="",
+        job_definition=definition,
+        job_definitions={7_500: definition},
+    )
+
+
+def submitted(count: int, **changes: str) -> Any:
     manifest = some_manifest(count)
     store = S3Store("made-up", CLOUD)
-    options = {"job_queue": "glacierflow-spot", "job_definition": "glacierflow"} | changes
-    return manifest, store, submit_run(manifest, CLOUD, store, **options)
+    targets = find_targets(CLOUD, places(**changes), manifest.arrays)
+    return manifest, store, submit_run(manifest, CLOUD, store, targets=targets)
 
 
 def test_an_array_job_is_submitted_and_recorded(aws: Any) -> None:
@@ -78,11 +92,11 @@ def test_an_array_job_is_submitted_and_recorded(aws: Any) -> None:
     assert read_run_manifest(store, manifest.run_id) == manifest
     assert read_jobs(store, manifest.run_id) == [record]
     assert (record.first_slot, record.size, record.log_group) == (0, 3, "/aws/glacier-processing")
-    assert record.job_definition == "glacierflow:2"
+    assert record.job_definition == "glacierflow-7500:2"
     (job,) = aws.describe_jobs(jobs=[record.job_id])["jobs"]
     assert job["jobName"] == f"gf-{manifest.run_id}-0"
     assert job["arrayProperties"]["size"] == 3
-    assert job["jobDefinition"].endswith("glacierflow:2")
+    assert job["jobDefinition"].endswith("glacierflow-7500:2")
 
 
 def test_one_unit_goes_as_a_plain_job(aws: Any) -> None:
@@ -95,9 +109,9 @@ def test_one_unit_goes_as_a_plain_job(aws: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"job_queue": "nowhere"}, "there is no job queue nowhere"),
+        ({"spot_queue": "nowhere"}, "there is no job queue nowhere"),
         ({"job_definition": "nothing"}, "there is no active job definition nothing"),
-        ({"job_definition": "glacierflow:9"}, "there is no active job definition glacierflow:9"),
+        ({"job_definition": "glacierflow-7500:9"}, "there is no active job definition glacierflow-7500:9"),
     ],
 )
 def test_a_missing_target_is_a_usage_error_and_nothing_is_written(
@@ -117,19 +131,8 @@ def test_a_disabled_queue_is_refused(aws: Any) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "arn:aws:batch:us-west-2:123456789012:job-definition/"])
 def test_an_exact_revision_is_kept(aws: Any, prefix: str) -> None:
-    _, _, (record,) = submitted(2, job_definition=f"{prefix}glacierflow:1")
-    assert record.job_definition == "glacierflow:1"
-
-
-def test_a_missing_bucket_is_found_before_batch_is_asked(aws: Any) -> None:
-    with pytest.raises(UsageError, match="s3_bucket = elsewhere does not exist"):
-        submit_run(
-            some_manifest(2),
-            CLOUD,
-            S3Store("elsewhere", CLOUD),
-            job_queue="nowhere",
-            job_definition="nothing",
-        )
+    _, _, (record,) = submitted(2, job_definition=f"{prefix}glacierflow-7500:1")
+    assert record.job_definition == "glacierflow-7500:1"
 
 
 def test_the_same_run_is_not_submitted_twice(aws: Any) -> None:
@@ -337,6 +340,6 @@ def test_records_written_before_a_refusal_stay(aws: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(Cloud, "client", lambda _self, service: {"batch": client, "s3": s3}[service])
     manifest, store = some_manifest(10_001), S3Store("made-up", CLOUD)
     with pytest.raises(UsageError, match="queue is full"):
-        submit_run(manifest, CLOUD, store, job_queue="glacierflow-spot", job_definition="glacierflow")
+        submit_run(manifest, CLOUD, store, targets=find_targets(CLOUD, places(), manifest.arrays))
     assert [job.number for job in read_jobs(store, manifest.run_id)] == [0]
     assert store.exists(RunLayout(manifest.run_id).manifest)

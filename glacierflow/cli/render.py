@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from glacierflow.manifest import Manifest
     from glacierflow.runs.status import RunStatus, SlotRow
 
-__all__ = ["plan_lines", "progress_line", "progress_view", "status_json", "summary", "to_json"]
+__all__ = ["progress_line", "progress_view", "status_json", "summary", "to_json"]
 
 _MOST_ROWS = 60
 """A table longer than this shows what is wrong or partial, and counts the rest."""
@@ -114,50 +113,6 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "wrong": len(status.wrong),
         "slots": [row.model_dump(mode="json") for row in status.rows],
     }
-
-
-def plan_lines(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str]:
-    """What a submission would do: units, arrays, and the calls in their order."""
-    units = [(slot, unit) for slot, units in enumerate(manifest.slots) for unit in units]
-    lines = [
-        f"{len(units)} units in {len(manifest.slots)} slots, {len(manifest.arrays)} jobs, to {manifest.store}"
-    ]
-    lines += [
-        f"  slot {slot:<5} index {manifest.regions[unit.region].index:<5} {unit.region:<32}"
-        f" {unit.satellite}  {unit.date1} to {unit.date2}"
-        for slot, unit in units
-    ]
-    for request in requests:
-        kind = (
-            f"array of {request['arrayProperties']['size']}" if "arrayProperties" in request else "plain job"
-        )
-        lines.append(f"  {kind}: {request['jobName']}")
-    lines.append("AWS would be called so:")
-    lines += [f"  {name}" for name in call_names(manifest, requests)]
-    return lines
-
-
-def call_names(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str]:
-    """The AWS calls of a submission, in their order."""
-    from glacierflow.layout import RunLayout
-
-    run = RunLayout(manifest.run_id)
-    first = requests[0]
-    calls = [
-        f"s3:HeadBucket {manifest.store}",
-        f"batch:DescribeJobQueues {first['jobQueue']}",
-        f"batch:DescribeJobDefinitions {first['jobDefinition']}",
-        f"s3:PutObject {manifest.store}/{run.manifest}",
-    ]
-    for number, request in enumerate(requests):
-        calls.append(f"batch:SubmitJob {to_one_line(request)}")
-        calls.append(f"s3:PutObject {manifest.store}/{run.job(number)}")
-    return calls
-
-
-def to_one_line(value: Any) -> str:  # noqa: ANN401 - whatever json takes
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _clock(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from glacierflow.aws import Cloud
 from glacierflow.resources import resource_path
+from glacierflow.runs.workload import VCPUS
 
 __all__ = ["COMPUTE_ENVIRONMENTS", "JOB_DEFINITION", "JOB_QUEUES", "bootstrap", "template"]
 
@@ -37,7 +38,7 @@ def template(name: str) -> Json:
 
 
 def bootstrap(endpoint_url: str, *, region: str, bucket: str) -> None:
-    """Make bucket, log group, roles, compute environments, queues and job definition; what is there stays.
+    """Make bucket, log group, roles, compute environments, queues and job definitions; what is there stays.
 
     Args:
         endpoint_url: the embedded cloud.
@@ -60,6 +61,20 @@ def bootstrap(endpoint_url: str, *, region: str, bucket: str) -> None:
     for name in sorted(set(JOB_QUEUES) - queues):
         batch.create_job_queue(**template(f"job-queue-{name[12:]}"))
     _register(batch, definition)
+    for memory_mib, vcpus in VCPUS.items():
+        _register(batch, _of_class(definition, memory_mib, vcpus))
+
+
+def _of_class(definition: Json, memory_mib: int, vcpus: int) -> Json:
+    """The job definition with the memory and the vCPUs of a class."""
+    container = definition["containerProperties"] | {
+        "resourceRequirements": [
+            {"type": "VCPU", "value": str(vcpus)},
+            {"type": "MEMORY", "value": str(memory_mib)},
+        ]
+    }
+    name = f"{definition['jobDefinitionName']}-{memory_mib}"
+    return definition | {"jobDefinitionName": name, "containerProperties": container}
 
 
 def _environments(batch: Any) -> list[Json]:  # noqa: ANN401 - a boto3 client

@@ -1,34 +1,36 @@
-"""AWS Batch: submit the jobs of a run."""
+"""Submit the jobs of a run so that a submitter may die at any moment and what it leaves can be put right.
+
+The manifest is written first, then each job is submitted and its id kept at once. A job that was sent without
+being recorded is found again by its name, so a broken-off submission is completed, not repeated.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import UsageError
+from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.plan import submit_requests
 from glacierflow.runs.records import JobRecord, write_job
 from glacierflow.services.failures import plain_errors
+from glacierflow.services.jobs import find_job
+from glacierflow.services.targets import Targets
 from glacierflow.store import Store
 
-__all__ = ["submit_run"]
+__all__ = ["complete_run", "submit_run"]
 
-_DEFAULT_LOG_GROUP = "/aws/batch/job"
+_PER_SECOND = 40
+"""SubmitJob calls; AWS allows 50 to all of an account's submitters together."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where the jobs go, checked to exist."""
-
-    job_queue: str
-    job_definition: str
-    """``name:revision``, so that a later revision does not change a run that is on its way."""
-    log_group: str
+_TRIES = 6
+_PATIENCE_S = 2.0
+"""Wait before the second try; doubled with each."""
 
 
 def submit_run(
@@ -36,29 +38,26 @@ def submit_run(
     cloud: Cloud,
     store: Store,
     *,
-    job_queue: str,
-    job_definition: str,
-    tags: dict[str, str] | None = None,
+    targets: Targets,
+    tags: Mapping[str, str] | None = None,
+    consumable_resource: str | None = None,
 ) -> list[JobRecord]:
     """Write the manifest and submit the run's jobs; each job's id is kept right after its submission.
 
     Args:
         manifest: the run.
         cloud: whose AWS Batch.
-        store: where the manifest and the job records go; checked before anything else.
-        job_queue: name or ARN.
-        job_definition: name, ``name:revision`` or ARN; a bare name means its latest revision.
+        store: where the manifest and the job records go.
+        targets: queues and job definitions, found to exist.
         tags: further tags of the jobs.
+        consumable_resource: AWS Batch consumable resource of which each child holds one.
 
     Raises:
-        UsageError: bucket, queue or definition is missing, or AWS refuses the request.
+        UsageError: the bucket is missing, or AWS refuses a request.
         UnavailableError: AWS cannot be reached.
     """
-    store.check_writable()
-    client = cloud.client("batch")
-    target = _find_target(client, job_queue, job_definition)
     requests = submit_requests(
-        manifest, job_queue=target.job_queue, job_definition=target.job_definition, tags=tags
+        manifest, targets.destination, tags=tags, consumable_resource=consumable_resource
     )
     content = manifest.model_dump_json(indent=1).encode()
     if not store.put(RunLayout(manifest.run_id).manifest, content, if_absent=True):
@@ -66,59 +65,91 @@ def submit_run(
             f"the run {manifest.run_id} was submitted a moment ago",
             next_step="wait a second and submit again",
         )
+    return _submit_jobs(manifest, cloud, store, targets, dict(enumerate(requests)))
+
+
+def complete_run(
+    manifest: Manifest,
+    records: Sequence[JobRecord],
+    cloud: Cloud,
+    store: Store,
+    *,
+    targets: Targets,
+    tags: Mapping[str, str] | None = None,
+    consumable_resource: str | None = None,
+) -> list[JobRecord]:
+    """Submit the jobs that a broken-off submission did not get to; returns those of all arrays.
+
+    Args:
+        manifest: the run, as it lies in the store.
+        records: its jobs that are known, recorded or found by name.
+        cloud: whose AWS Batch.
+        store: where the job records go.
+        targets: queues and job definitions, found to exist.
+        tags: further tags of the jobs.
+        consumable_resource: AWS Batch consumable resource of which each child holds one.
+
+    Raises:
+        UsageError: AWS refuses a request.
+        UnavailableError: AWS cannot be reached.
+    """
+    requests = submit_requests(
+        manifest, targets.destination, tags=tags, consumable_resource=consumable_resource
+    )
+    known = {record.number for record in records}
+    missing = {number: request for number, request in enumerate(requests) if number not in known}
+    sent = _submit_jobs(manifest, cloud, store, targets, missing)
+    return sorted([*records, *sent], key=lambda record: record.number)
+
+
+def _submit_jobs(
+    manifest: Manifest, cloud: Cloud, store: Store, targets: Targets, requests: Mapping[int, dict[str, Any]]
+) -> list[JobRecord]:
+    # a repeated SubmitJob makes a second job, so boto3 must not repeat it unasked
+    client = replace(cloud, retries=0).client("batch")
     records = []
-    for number, (array, request) in enumerate(zip(manifest.arrays, requests, strict=True)):
-        with plain_errors(f"submit job {number} of {manifest.run_id}"):
-            answer = client.submit_job(**request)
-        record = JobRecord(
-            number=number,
-            name=request["jobName"],
-            job_id=answer["jobId"],
-            job_queue=target.job_queue,
-            job_definition=target.job_definition,
-            first_slot=array.first_slot,
-            size=array.size,
-            submitted_at=dt.datetime.now(dt.UTC),
-            log_group=target.log_group,
-        )
+    for number, request in requests.items():
+        array = manifest.arrays[number]
+        start = time.monotonic()
+        record = _submit_one(manifest, number, client, cloud, request)
+        record = record.model_copy(update={"log_group": targets.log_group(array)})
         write_job(store, manifest.run_id, record)
         records.append(record)
+        time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
     return records
 
 
-def _find_target(client: Any, job_queue: str, job_definition: str) -> _Target:  # noqa: ANN401
-    with plain_errors(f"look up the job queue {job_queue}"):
-        queues = client.describe_job_queues(jobQueues=[job_queue])["jobQueues"]
-    if not queues:
-        raise UsageError(
-            f"there is no job queue {job_queue} in {client.meta.region_name}",
-            next_step="deploy batch/template.yaml, or set job_queue in [BATCH] of aws_config.ini",
+def _submit_one(
+    manifest: Manifest,
+    number: int,
+    client: Any,  # noqa: ANN401 - a boto3 client
+    cloud: Cloud,
+    request: dict[str, Any],
+) -> JobRecord:
+    """One SubmitJob; after a failure that may have made the job, look for it before repeating."""
+    array = manifest.arrays[number]
+    for attempt in range(_TRIES):
+        try:
+            with plain_errors(f"submit job {number} of {manifest.run_id}"):
+                answer = client.submit_job(**request)
+        except UnavailableError:
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(_PATIENCE_S * 2**attempt)
+            found = find_job(manifest, number, cloud, job_queue=request["jobQueue"])
+            if found is not None:
+                return found
+            continue
+        return JobRecord(
+            number=number,
+            name=request["jobName"],
+            job_id=answer["jobId"],
+            job_queue=request["jobQueue"],
+            job_definition=request["jobDefinition"],
+            first_slot=array.first_slot,
+            size=array.size,
+            submitted_at=dt.datetime.now(dt.UTC),
+            memory_mib=array.memory_mib,
+            on_demand=array.on_demand,
         )
-    if queues[0].get("state", "ENABLED") != "ENABLED":
-        raise UsageError(f"the job queue {job_queue} is disabled", next_step="enable it, or name another")
-    definitions = list(_definitions(client, job_definition))
-    if not definitions:
-        raise UsageError(
-            f"there is no active job definition {job_definition} in {client.meta.region_name}",
-            next_step="deploy batch/template.yaml, or set job_definition in [BATCH] of aws_config.ini",
-        )
-    newest = max(definitions, key=lambda definition: int(definition["revision"]))
-    logs = newest.get("containerProperties", {}).get("logConfiguration", {}).get("options", {})
-    return _Target(
-        job_queue=job_queue,
-        job_definition=f"{newest['jobDefinitionName']}:{newest['revision']}",
-        log_group=logs.get("awslogs-group", _DEFAULT_LOG_GROUP),
-    )
-
-
-def _definitions(client: Any, wanted: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    """Active revisions that a name, ``name:revision`` or ARN can mean."""
-    name, _, revision = wanted.rpartition("/")[2].partition(":")
-    with plain_errors(f"look up the job definition {wanted}"):
-        pages = client.get_paginator("describe_job_definitions").paginate(
-            jobDefinitionName=name, status="ACTIVE"
-        )
-        for page in pages:
-            for definition in page["jobDefinitions"]:
-                if not revision or str(definition["revision"]) == revision:
-                    yield definition
+    raise AssertionError("the last try returns or raises")

@@ -13,7 +13,7 @@ from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import STATES, AttemptState, BatchView, SlotState
 from glacierflow.services.failures import plain_errors
 
-__all__ = ["describe_jobs", "describe_run", "find_lost_jobs"]
+__all__ = ["describe_jobs", "describe_run", "find_job", "find_lost_jobs"]
 
 _DESCRIBE_LIMIT = 100
 _NEW = dt.timedelta(minutes=2)
@@ -23,35 +23,53 @@ _ENDED = {"SUCCEEDED", "FAILED"}
 
 
 def find_lost_jobs(
-    manifest: Manifest, records: Sequence[JobRecord], cloud: Cloud, *, job_queue: str
+    manifest: Manifest,
+    records: Sequence[JobRecord],
+    cloud: Cloud,
+    *,
+    job_queue: str,
+    ondemand_job_queue: str | None = None,
 ) -> list[JobRecord]:
     """Jobs a submitter sent but did not live to record, found by their names."""
-    client = cloud.client("batch")
     known = {record.number for record in records}
-    found = []
+    lost = []
     for number, array in enumerate(manifest.arrays):
-        if number in known:
-            continue
-        name = job_name(manifest.run_id, number)
-        with plain_errors(f"look for the job {name}"):
-            pages = client.get_paginator("list_jobs").paginate(
-                jobQueue=job_queue, filters=[{"name": "JOB_NAME", "values": [name]}]
-            )
-            jobs = [job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name]
-        found += [
-            JobRecord(
-                number=number,
-                name=name,
-                job_id=job["jobId"],
-                job_queue=job_queue,
-                job_definition=job.get("jobDefinition", ""),
-                first_slot=array.first_slot,
-                size=array.size,
-                submitted_at=dt.datetime.fromtimestamp(job["createdAt"] / 1000, dt.UTC),
-            )
-            for job in jobs[:1]
-        ]
-    return found
+        if number not in known:
+            queue = ondemand_job_queue if array.on_demand and ondemand_job_queue else job_queue
+            found = find_job(manifest, number, cloud, job_queue=queue)
+            lost += [found] if found else []
+    return lost
+
+
+def find_job(manifest: Manifest, number: int, cloud: Cloud, *, job_queue: str) -> JobRecord | None:
+    """The job of one of a run's arrays, by its name; None where Batch knows none.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
+    name, array = job_name(manifest.run_id, number), manifest.arrays[number]
+    with plain_errors(f"look for the job {name}"):
+        pages = (
+            cloud.client("batch")
+            .get_paginator("list_jobs")
+            .paginate(jobQueue=job_queue, filters=[{"name": "JOB_NAME", "values": [name]}])
+        )
+        jobs = [job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name]
+    if not jobs:
+        return None
+    return JobRecord(
+        number=number,
+        name=name,
+        job_id=jobs[0]["jobId"],
+        job_queue=job_queue,
+        job_definition=jobs[0].get("jobDefinition", ""),
+        first_slot=array.first_slot,
+        size=array.size,
+        submitted_at=dt.datetime.fromtimestamp(jobs[0]["createdAt"] / 1000, dt.UTC),
+        memory_mib=array.memory_mib,
+        on_demand=array.on_demand,
+    )
 
 
 def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView | None = None) -> BatchView:

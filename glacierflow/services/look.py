@@ -32,7 +32,15 @@ class RunLook:
         self._view = BatchView({})
 
     @classmethod
-    def open(cls, run_id: str, store: Store, cloud: Cloud, *, job_queue: str) -> RunLook:
+    def open(
+        cls,
+        run_id: str,
+        store: Store,
+        cloud: Cloud,
+        *,
+        job_queue: str,
+        ondemand_job_queue: str | None = None,
+    ) -> RunLook:
         """Look at a run submitted earlier; jobs it sent without recording them are found by name.
 
         Raises:
@@ -41,8 +49,10 @@ class RunLook:
         manifest = read_run_manifest(store, run_id)
         jobs = read_jobs(store, run_id)
         if len(jobs) < len(manifest.arrays):
-            queue = jobs[0].job_queue if jobs else job_queue
-            for job in find_lost_jobs(manifest, jobs, cloud, job_queue=queue):
+            lost = find_lost_jobs(
+                manifest, jobs, cloud, job_queue=job_queue, ondemand_job_queue=ondemand_job_queue
+            )
+            for job in lost:
                 write_job(store, run_id, job)
                 jobs.append(job)
         return cls(manifest, jobs, store, cloud)

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.failures import is_denied, plain_errors
 from glacierflow.settings import LoadedSettings
 from glacierflow.settings.load import DEFAULT
 
-__all__ = ["MEMORY_CLASSES_MIB", "Places", "find_places"]
-
-MEMORY_CLASSES_MIB = (7_500, 15_500, 31_500, 63_200)
-"""Memory of the job definitions, a little below 8, 16, 32 and 64 GiB, which instances never offer whole."""
+__all__ = ["Places", "find_places"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,8 @@ class Batch(Section):
     job_queue: Text = "glacierflow-spot"
     ondemand_job_queue: Text = "glacierflow-ondemand"
     job_definition: Text = "glacierflow"
+    consumable_resource: Text | None = None
+    owner: Text | None = None
 
 
 class CostOptimization(Section):

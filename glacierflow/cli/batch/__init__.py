@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from glacierflow.cli.batch.plan import plan_command
 from glacierflow.cli.batch.status import status_command
 from glacierflow.cli.batch.submit import submit_command
 from glacierflow.cli.batch.verify import verify_command
@@ -15,7 +16,14 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Run on AWS Batch: submit, look, verify, put right.", no_args_is_help=True, rich_markup_mode=None
 )
-app.command("submit", cls=DryRunCommand)(submit_command)
+app.command("plan", epilog="Example: glacierflow batch plan --date1 2016-01-01 --date2 2025-12-31 --by year")(
+    plan_command
+)
+app.command(
+    "submit",
+    cls=DryRunCommand,
+    epilog="Example: glacierflow batch submit --satellite sentinel2 --start-end-index 0:23 --dry-run",
+)(submit_command)
 app.command("status")(status_command)
 app.command("watch")(watch_command)
 app.command("verify", epilog="Example: glacierflow batch verify latest --png coverage.png")(verify_command)

@@ -98,8 +98,14 @@ def open_run(run: str, line: CommandLine) -> RunLook:
     from glacierflow.services.look import RunLook
 
     found = locate_run(run, line)
-    queue = found.loaded.settings.submit_queue
-    return RunLook.open(found.run_id, found.store, found.cloud, job_queue=queue)
+    batch = found.loaded.settings.batch
+    return RunLook.open(
+        found.run_id,
+        found.store,
+        found.cloud,
+        job_queue=batch.job_queue,
+        ondemand_job_queue=batch.ondemand_job_queue,
+    )
 
 
 def show_status(status: RunStatus, *, as_json: bool) -> int:

@@ -1,15 +1,26 @@
-"""``glacierflow batch submit``: one array job whose children process one region each."""
+"""``glacierflow batch submit``: array jobs whose children process one region and period each."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glacierflow.cli.batch.looking import FetchOption, WaitOption, check_fetch, watch_run
+from glacierflow.cli.batch.planning import (
+    ByOption,
+    Draft,
+    PackOption,
+    arrange_units,
+    job_options,
+    manifest_of,
+    parse_by,
+    show_plan,
+    units_of,
+)
 from glacierflow.cli.context import (
-    Choice,
     CommandLine,
     choose_regions,
     cloud_for,
@@ -39,15 +50,17 @@ from glacierflow.cli.options import (
     SatelliteOption,
 )
 from glacierflow.cli.places import submission_json, where_to_look
-from glacierflow.errors import StoreError
+from glacierflow.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.manifest import Manifest
-    from glacierflow.model import StepSettings
     from glacierflow.services.look import RunLook
-    from glacierflow.settings import LoadedSettings, Settings
 
-__all__ = ["submit_command"]
+__all__ = ["show_draft", "submit_command"]
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Submit even where a run that does the same is on its way.")
+]
 
 
 def submit_command(
@@ -62,6 +75,9 @@ def submit_command(
     wait: WaitOption = False,
     fetch: FetchOption = None,
     reprocess: ReprocessOption = False,
+    by: ByOption = None,
+    pack: PackOption = None,
+    force: ForceOption = False,
     local: LocalOption = False,
     archive: ArchiveOption = None,
     live_imagery: LiveImageryOption = False,
@@ -73,7 +89,7 @@ def submit_command(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Submit one array job whose children process one region each."""
+    """Submit array jobs whose children process one region and one period each."""
     line = CommandLine(
         config=config,
         aws_config=aws_config,
@@ -95,12 +111,13 @@ def submit_command(
         reprocess=reprocess,
     )
     check_fetch(fetch)
+    period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
+    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
     if loaded.settings.settings.dry_run:
-        _show_plan(_manifest(loaded, choice, step_settings(loaded, line)), loaded.settings, as_json)
-        return 0
-    look = _submit(loaded, line, choice)
+        return show_draft(draft, as_json=as_json)
+    look = _submit(draft, line, force=force)
     if not as_json:
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
@@ -111,60 +128,48 @@ def submit_command(
     return 0
 
 
-def _manifest(loaded: LoadedSettings, choice: Choice, step: StepSettings) -> Manifest:
-    from glacierflow.runs.plan import build_manifest, plan_slots
+def show_draft(draft: Draft, *, as_json: bool) -> int:
+    """Show what would be submitted; needs neither network nor credentials."""
+    from glacierflow.services.places import find_places
 
-    settings = loaded.settings
-    dates = settings.dates
-    slots = plan_slots(settings.settings.satellite, choice.regions, dates.date1, dates.date2)
-    store = f"s3://{settings.storage.s3_bucket}"
-    return build_manifest(
-        slots,
-        choice.regions,
-        step,
-        catalogue_sha256=choice.catalogue_sha256,
-        store=store,
-        settings_source=loaded.source,
-    )
+    places = find_places(draft.loaded, None)
+    manifest = manifest_of(draft, arrange_units(draft, units_of(draft)), bucket=places.bucket)
+    show_plan(manifest, places, draft.loaded.settings, as_json=as_json)
+    return 0
 
 
-def _show_plan(manifest: Manifest, settings: Settings, as_json: bool) -> None:
-    from glacierflow.cli import render
-    from glacierflow.runs.plan import submit_requests
-
-    requests = submit_requests(
-        manifest, job_queue=settings.submit_queue, job_definition=settings.batch.job_definition
-    )
-    if as_json:
-        plan = {
-            "dry_run": True,
-            "manifest": manifest.model_dump(mode="json"),
-            "submit_job": requests,
-            "calls": render.call_names(manifest, requests),
-        }
-        typer.echo(render.to_json(plan))
-        return
-    for text in render.plan_lines(manifest, requests):
-        typer.echo(text)
-    typer.echo("dry run: nothing was submitted or written")
-
-
-def _submit(loaded: LoadedSettings, line: CommandLine, choice: Choice) -> RunLook:
-    from glacierflow.services.batch import submit_run
+def _submit(draft: Draft, line: CommandLine, *, force: bool) -> RunLook:
+    """Nothing is written before bucket, queues and job definitions are known to be there."""
+    from glacierflow.services.batch import complete_run, submit_run
     from glacierflow.services.look import RunLook
+    from glacierflow.services.places import find_places
+    from glacierflow.services.same_run import find_same_run
+    from glacierflow.services.targets import find_targets
     from glacierflow.store import open_store
 
-    settings = loaded.settings
-    cloud, step = cloud_for(loaded, line, choice.regions)
-    manifest = _manifest(loaded, choice, step)
-    store = open_store(manifest.store, cloud)
-    jobs = submit_run(
-        manifest,
-        cloud,
-        store,
-        job_queue=settings.submit_queue,
-        job_definition=settings.batch.job_definition,
-    )
+    cloud, step = cloud_for(draft.loaded, line, draft.choice.regions)
+    draft = replace(draft, step=step)
+    places = find_places(draft.loaded, cloud)
+    store = open_store(f"s3://{places.bucket}", cloud)
+    store.check_writable()
+    arrangement = arrange_units(draft, units_of(draft))
+    targets = find_targets(cloud, places, arrangement.arrays)
+    image = targets.image(arrangement.arrays[0]) if arrangement.arrays else None
+    manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=image)
+    options = job_options(draft.loaded.settings)
+    same = None if force else find_same_run(manifest, store, cloud, places=places)
+    if same is None:
+        jobs = submit_run(manifest, cloud, store, targets=targets, **options)
+    elif same.is_whole:
+        raise UsageError(
+            f"the run {same.manifest.run_id} does the same and is on its way",
+            next_step=f"watch it with `glacierflow batch watch {same.manifest.run_id}{line.again()}`,"
+            " or add --force",
+        )
+    else:
+        manifest = same.manifest
+        say(f"glacierflow: completing the submission of {manifest.run_id}, which was broken off")
+        jobs = complete_run(manifest, same.jobs, cloud, store, targets=targets, **options)
     _log(manifest, line)
     return RunLook(manifest, jobs, store, cloud)
 

@@ -1,0 +1,161 @@
+"""From settings and options to the plan of a run: units, memory classes, arrays, and the calls they need."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.cli.context import Choice
+    from glacierflow.manifest import Manifest
+    from glacierflow.model import StepSettings, Unit
+    from glacierflow.runs.arrange import Arrangement
+    from glacierflow.runs.periods import Period
+    from glacierflow.runs.workload import Measured
+    from glacierflow.services.places import Places
+    from glacierflow.settings import LoadedSettings, Settings
+
+__all__ = [
+    "ByOption",
+    "Draft",
+    "PackOption",
+    "arrange_units",
+    "job_options",
+    "manifest_of",
+    "parse_by",
+    "show_plan",
+    "units_of",
+]
+
+ByOption = Annotated[
+    str | None,
+    typer.Option("--by", metavar="PERIOD", help="Cut the dates into units: year, quarter or month."),
+]
+PackOption = Annotated[
+    float | None,
+    typer.Option(
+        "--pack",
+        metavar="MINUTES",
+        min=1,
+        help="Put units on the same tiles into one child, up to so many minutes; off by default.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be done, before it has a run id."""
+
+    loaded: LoadedSettings
+    choice: Choice
+    step: StepSettings
+    by: Period | None = None
+    pack_minutes: float | None = None
+
+
+def parse_by(text: str | None) -> Period | None:
+    """The period that ``--by`` names.
+
+    Raises:
+        UsageError: there is no such period.
+    """
+    from glacierflow.runs.periods import PERIODS
+
+    if text is None:
+        return None
+    for period in PERIODS:
+        if text == period:
+            return period
+    raise UsageError(f"--by = {text} is not accepted", next_step=f"write one of {', '.join(PERIODS)}")
+
+
+def units_of(draft: Draft) -> tuple[Unit, ...]:
+    """Regions x periods."""
+    from glacierflow.runs.arrange import plan_units
+
+    settings = draft.loaded.settings
+    dates = settings.dates
+    satellite = settings.settings.satellite
+    return plan_units(satellite, draft.choice.regions, dates.date1, dates.date2, draft.by)
+
+
+def arrange_units(draft: Draft, units: tuple[Unit, ...], *, measured: Measured | None = None) -> Arrangement:
+    """Slots and arrays for some of the draft's units.
+
+    Raises:
+        UsageError: a unit fits no memory class.
+    """
+    from glacierflow.runs.arrange import arrange
+
+    return arrange(
+        units,
+        {region.name: region for region in draft.choice.regions},
+        measured=measured,
+        pack_minutes=draft.pack_minutes,
+        on_demand=not draft.loaded.settings.cost_optimization.use_spot_instances,
+    )
+
+
+def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: str | None = None) -> Manifest:
+    """The manifest of a run over an arrangement.
+
+    Raises:
+        UsageError: there is nothing to do.
+    """
+    from glacierflow.runs.plan import build_manifest
+
+    return build_manifest(
+        arrangement.slots,
+        draft.choice.regions,
+        draft.step,
+        catalogue_sha256=draft.choice.catalogue_sha256,
+        store=f"s3://{bucket}",
+        arrays=arrangement.arrays,
+        image=image,
+        settings_source=draft.loaded.source,
+    )
+
+
+def job_options(settings: Settings) -> dict[str, Any]:
+    """Tags and consumable resource of the jobs, as ``submit_requests`` and ``submit_run`` take them."""
+    owner = settings.batch.owner or _login()
+    return {
+        "tags": {"owner": owner} if owner else {},
+        "consumable_resource": settings.batch.consumable_resource,
+    }
+
+
+def _login() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        return None
+
+
+def show_plan(manifest: Manifest, places: Places, settings: Settings, *, as_json: bool) -> None:
+    """Units, classes, arrays, and every call a submission would make; nothing is asked of AWS."""
+    from glacierflow.cli import render_plan
+    from glacierflow.runs.plan import submit_requests
+    from glacierflow.services.targets import named_destination
+
+    requests = submit_requests(
+        manifest, lambda array: named_destination(places, array), **job_options(settings)
+    )
+    if as_json:
+        plan = {
+            "dry_run": True,
+            "manifest": manifest.model_dump(mode="json"),
+            "submit_job": requests,
+            "calls": render_plan.call_names(manifest, requests),
+        }
+        typer.echo(json.dumps(plan, indent=2))
+        return
+    for text in render_plan.plan_lines(manifest, requests):
+        typer.echo(text)
+    typer.echo("dry run: nothing was submitted or written")

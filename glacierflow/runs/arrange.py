@@ -1,0 +1,127 @@
+"""Which units share a slot, in what order slots stand, and which of them are one array. Pure.
+
+The largest slots come first inside an array, so that none of them starts when all others are done. An array
+has one memory class: slots of one class stand together, the largest class first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from glacierflow.manifest import ArrayRange
+from glacierflow.model import Region, Satellite, Unit
+from glacierflow.runs.periods import Period, cut_dates
+from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, memory_class
+
+__all__ = ["MAX_ARRAY_SIZE", "Arrangement", "arrange", "cut_arrays", "plan_units"]
+
+MAX_ARRAY_SIZE = 10_000
+"""Most children AWS Batch takes in one array job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Slots, and the arrays they are submitted in."""
+
+    slots: tuple[tuple[Unit, ...], ...]
+    arrays: tuple[ArrayRange, ...]
+
+
+def plan_units(
+    satellite: Satellite,
+    regions: Sequence[Region],
+    date1: dt.date,
+    date2: dt.date,
+    by: Period | None = None,
+) -> tuple[Unit, ...]:
+    """Region by region in catalogue order, each period in order; a region named twice is planned once."""
+    names = {region.index: region.name for region in regions}
+    periods = cut_dates(date1, date2, by)
+    return tuple(
+        Unit(satellite=satellite, region=names[index], date1=first, date2=last)
+        for index in sorted(names)
+        for first, last in periods
+    )
+
+
+def arrange(
+    units: Sequence[Unit],
+    regions: Mapping[str, Region],
+    *,
+    measured: Measured | None = None,
+    pack_minutes: float | None = None,
+    on_demand: bool = False,
+) -> Arrangement:
+    """Slots and arrays for some units.
+
+    Args:
+        units: what is to be done.
+        regions: their regions by name.
+        measured: what earlier runs tell of memory and time.
+        pack_minutes: put units into one slot until it is expected to take so long; None: one unit a slot.
+        on_demand: whether all go to the on-demand queue.
+
+    Raises:
+        UsageError: a unit needs more memory than any class has.
+    """
+    known = measured or Measured()
+    classes: dict[str, int] = {}
+    for unit in units:
+        if unit.region not in classes:
+            classes[unit.region] = memory_class(regions[unit.region], unit.satellite, known)
+    seconds = {
+        unit: expected_seconds(unit, regions[unit.region], measured=known, vcpus=VCPUS[classes[unit.region]])
+        for unit in units
+    }
+    slots: list[tuple[Unit, ...]] = []
+    arrays: list[ArrayRange] = []
+    for memory_mib in sorted(set(classes.values()), reverse=True):
+        members = [unit for unit in units if classes[unit.region] == memory_mib]
+        packed = _pack(members, regions, seconds, pack_minutes)
+        # sorted() is stable: equals stay in the order of the catalogue and of time
+        ordered = sorted(packed, key=lambda slot: -sum(seconds[unit] for unit in slot))
+        arrays += cut_arrays(len(ordered), len(slots), memory_mib=memory_mib, on_demand=on_demand)
+        slots += ordered
+    return Arrangement(tuple(slots), tuple(arrays))
+
+
+def cut_arrays(
+    slots: int, first_slot: int = 0, *, memory_mib: int | None = None, on_demand: bool = False
+) -> tuple[ArrayRange, ...]:
+    """Consecutive ranges of at most 10,000 slots; a range of one becomes a plain job."""
+    end = first_slot + slots
+    return tuple(
+        ArrayRange(
+            first_slot=first,
+            size=min(MAX_ARRAY_SIZE, end - first),
+            memory_mib=memory_mib,
+            on_demand=on_demand,
+        )
+        for first in range(first_slot, end, MAX_ARRAY_SIZE)
+    )
+
+
+def _pack(
+    units: Sequence[Unit],
+    regions: Mapping[str, Region],
+    seconds: Mapping[Unit, float],
+    minutes: float | None,
+) -> list[tuple[Unit, ...]]:
+    """Fill slots in the order of tiles and time, so that one slot's units lie on the same MGRS tiles."""
+    if minutes is None:
+        return [(unit,) for unit in units]
+    near = sorted(
+        units, key=lambda unit: (unit.date1, regions[unit.region].mgrs_tiles, regions[unit.region].index)
+    )
+    slots: list[list[Unit]] = []
+    filled = 0.0
+    for unit in near:
+        if slots and filled + seconds[unit] <= minutes * 60:
+            slots[-1].append(unit)
+            filled += seconds[unit]
+        else:
+            slots.append([unit])
+            filled = seconds[unit]
+    return [tuple(slot) for slot in slots]

@@ -1,0 +1,118 @@
+"""What a unit is expected to need: memory, seconds, images. Models fitted to measurements, for planning only.
+
+Measured on one acquisition each (2 cores, cubic, one at a time; peak memory of the whole process):
+
+| region          | million pixels | tiles | peak MB | CPU seconds |
+|-----------------|---------------:|------:|--------:|------------:|
+| 134_Arsuk       |           0.86 |     1 |     326 |         0.3 |
+| 049_jakobshavn  |          26.45 |     1 |     703 |         5.8 |
+| 090_petermann   |         114.56 |     4 |    2262 |        41.1 |
+
+A child reads and writes acquisition by acquisition, so its memory depends on the region and not on how many
+images there are. ``docs/reference/memory.md`` tells it to users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from glacierflow.errors import UsageError
+from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Unit
+
+__all__ = [
+    "MEMORY_CLASSES_MIB",
+    "VCPUS",
+    "Measured",
+    "expected_images",
+    "expected_peak_mb",
+    "expected_seconds",
+    "memory_class",
+    "next_class",
+]
+
+MEMORY_CLASSES_MIB = (7_500, 15_500, 31_500, 63_200)
+"""Memory of the job definitions: a little less than 8, 16, 32 and 64 GiB, which is what instances offer."""
+
+VCPUS: dict[int, int] = {7_500: 1, 15_500: 2, 31_500: 4, 63_200: 8}
+"""vCPUs of each class: the share of an r-type instance that the memory takes anyway."""
+
+_HEADROOM = 1.25
+"""A class must hold the expected peak so many times."""
+
+_BASE_MB, _MB_PER_MPX = 320.0, 17.0
+_START_S = 8.0
+"""Start of the container and the search, for each unit."""
+_SECONDS_PER_IMAGE, _CPU_SECONDS_PER_MPX = 0.5, 0.35
+_IMAGES_PER_DAY: dict[Satellite, float] = {"sentinel2": 0.8, "landsat": 0.35}
+"""Images that become products, a day: 11 and 5 in two weeks of one of the predecessor's summers."""
+_MIB_IN_MB = 1.048576
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What earlier runs measured, by region; empty where nothing is known."""
+
+    peak_mb: Mapping[str, float] = field(default_factory=dict)
+    """Highest peak memory of any attempt."""
+    seconds_per_image: Mapping[str, float] = field(default_factory=dict)
+    """Seconds an image found took, on average."""
+
+
+_NOTHING = Measured()
+
+
+def million_pixels(region: Region, satellite: Satellite) -> float:
+    """Pixels of one product, in millions."""
+    return region.area_km2 / PIXEL_SIZE_M[satellite] ** 2
+
+
+def expected_peak_mb(region: Region, satellite: Satellite, measured: Measured = _NOTHING) -> float:
+    """Peak memory of a child in MB: the model, or what was measured where that is more."""
+    model = _BASE_MB + _MB_PER_MPX * million_pixels(region, satellite)
+    return max(model, measured.peak_mb.get(region.name, 0.0))
+
+
+def memory_class(region: Region, satellite: Satellite, measured: Measured = _NOTHING) -> int:
+    """The smallest memory class, in MiB, that holds a unit of the region with headroom.
+
+    Raises:
+        UsageError: no class does.
+    """
+    needed = expected_peak_mb(region, satellite, measured) * _HEADROOM / _MIB_IN_MB
+    fitting = [mib for mib in MEMORY_CLASSES_MIB if mib >= needed]
+    if not fitting:
+        raise UsageError(
+            f"{region.name} is expected to need {needed:,.0f} MiB, more than the largest memory class"
+            f" ({MEMORY_CLASSES_MIB[-1]:,} MiB)",
+            next_step="leave the region out, or cut it into smaller ones in your own --regions-file",
+        )
+    return fitting[0]
+
+
+def next_class(memory_mib: int | None) -> int | None:
+    """The class above one that was too small; None above the largest."""
+    return next((mib for mib in MEMORY_CLASSES_MIB if mib > (memory_mib or 0)), None)
+
+
+def expected_images(unit: Unit) -> float:
+    """Images of a unit where nobody has counted them: an average over the year."""
+    return ((unit.date2 - unit.date1).days + 1) * _IMAGES_PER_DAY[unit.satellite]
+
+
+def expected_seconds(
+    unit: Unit, region: Region, *, images: float | None = None, measured: Measured = _NOTHING, vcpus: int = 1
+) -> float:
+    """Seconds a unit takes on so many vCPUs.
+
+    Args:
+        unit: the unit.
+        region: its region.
+        images: images it has, where they were counted.
+        measured: seconds an image takes, from earlier runs, on the same class.
+        vcpus: vCPUs of its memory class.
+    """
+    images = expected_images(unit) if images is None else images
+    cpu_seconds = _CPU_SECONDS_PER_MPX * million_pixels(region, unit.satellite)
+    model = _SECONDS_PER_IMAGE + cpu_seconds / vcpus
+    return _START_S + images * measured.seconds_per_image.get(region.name, model)

@@ -1,0 +1,95 @@
+"""Whether a run that does the same is on its way already, or was broken off while it was submitted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glacierflow.aws import Cloud
+from glacierflow.layout import RunLayout, runs_prefix
+from glacierflow.manifest import Manifest
+from glacierflow.runs.records import JobRecord, read_jobs, read_run_manifest, write_job
+from glacierflow.services.failures import plain_errors
+from glacierflow.services.jobs import describe_jobs, find_lost_jobs
+from glacierflow.services.places import Places
+from glacierflow.store import Store, split_s3_uri
+
+__all__ = ["SameRun", "find_same_run"]
+
+_STAMP_AND_PRINT = len("20240801T120005Z-0123ab")
+_FRESH = dt.timedelta(days=1)
+"""A submission broken off longer ago is not completed: Batch may have forgotten the jobs it did send."""
+
+_ENDED = {"SUCCEEDED", "FAILED"}
+
+
+@dataclass(frozen=True, slots=True)
+class SameRun:
+    """An earlier run of the same fingerprint that has not ended, or not been submitted whole."""
+
+    manifest: Manifest
+    jobs: tuple[JobRecord, ...]
+    """Those that are known to Batch or in the store."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every array was submitted."""
+        return len(self.jobs) == len(self.manifest.arrays)
+
+
+def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Places) -> SameRun | None:
+    """The latest run with this fingerprint that is on its way, or that lacks jobs and is of the last day.
+
+    One LIST where there is none. Jobs found by name are recorded.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
+    span, stamp_and_print = manifest.run_id[:-_STAMP_AND_PRINT], manifest.run_id[-_STAMP_AND_PRINT:]
+    alike = [
+        name
+        for name in _runs_named(cloud, manifest.store, span)
+        if name[:-_STAMP_AND_PRINT] == span and name[-6:] == stamp_and_print[-6:]
+    ]
+    for run_id in sorted(alike, reverse=True):
+        earlier = read_run_manifest(store, run_id)
+        if earlier.fingerprint != manifest.fingerprint:
+            continue
+        found = _jobs_of(earlier, store, cloud, places)
+        unsent = len(found) < len(earlier.arrays)
+        if (unsent and manifest.created_at - earlier.created_at < _FRESH) or _any_lives(found, cloud):
+            return SameRun(earlier, tuple(found))
+    return None
+
+
+def _runs_named(cloud: Cloud, store: str, start: str) -> list[str]:
+    """Runs whose id starts so: one listing by folder, however many objects each has."""
+    with plain_errors(f"list the runs in {store}", service="S3"):
+        pages = (
+            cloud.client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=split_s3_uri(store)[0], Prefix=f"{runs_prefix()}{start}", Delimiter="/")
+        )
+        found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
+    return [run_id for prefix in found if (run_id := RunLayout.parse_run_id(prefix))]
+
+
+def _jobs_of(manifest: Manifest, store: Store, cloud: Cloud, places: Places) -> list[JobRecord]:
+    jobs = read_jobs(store, manifest.run_id)
+    lost = find_lost_jobs(
+        manifest,
+        jobs,
+        cloud,
+        job_queue=places.spot_queue,
+        ondemand_job_queue=places.ondemand_queue,
+    )
+    for job in lost:
+        write_job(store, manifest.run_id, job)
+    return sorted([*jobs, *lost], key=lambda job: job.number)
+
+
+def _any_lives(jobs: Sequence[JobRecord], cloud: Cloud) -> bool:
+    described = describe_jobs(cloud.client("batch"), [job.job_id for job in jobs])
+    return any(job["status"] not in _ENDED for job in described)

@@ -1,0 +1,253 @@
+"""Submitting a run: calls counted, failures repeated safely, and a submitter killed at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_aws import FakeAws, Killed
+from runs_samples import some_manifest
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.manifest import ArrayRange, Manifest
+from glacierflow.runs.records import read_jobs, read_run_manifest
+from glacierflow.services import batch as submission_module
+from glacierflow.services.batch import complete_run, submit_run
+from glacierflow.services.jobs import find_lost_jobs
+from glacierflow.services.places import Places
+from glacierflow.services.same_run import find_same_run
+from glacierflow.services.targets import find_targets
+from glacierflow.store import S3Store
+
+CLOUD = Cloud(embedded=True)
+PLACES = Places(
+    bucket="made-up",
+    spot_queue="glacierflow-spot",
+    ondemand_queue="glacierflow-ondemand",
+    log_group="/glacierflow/batch",
+    job_definition="glacierflow",
+    job_definitions={mib: f"glacierflow-{mib}" for mib in (7_500, 15_500, 31_500, 63_200)},
+)
+ARRAYS = (
+    ArrayRange(first_slot=0, size=1, memory_mib=15_500, on_demand=True),
+    ArrayRange(first_slot=1, size=2, memory_mib=7_500),
+)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+    fake = FakeAws(monkeypatch)
+    monkeypatch.setattr(submission_module, "_PATIENCE_S", 0.0)
+    return fake
+
+
+def mixed_manifest() -> Manifest:
+    """One unit of a larger class on demand, two of the small class on spot."""
+    return some_manifest(3).model_copy(update={"arrays": ARRAYS})
+
+
+def an_hour_later(manifest: Manifest) -> Manifest:
+    return manifest.model_copy(update={"run_id": manifest.run_id.replace("T120005Z", "T130005Z")})
+
+
+def submit(manifest: Manifest) -> Any:
+    """What ``batch submit`` does, once the manifest is made."""
+    store = S3Store("made-up", CLOUD)
+    store.check_writable()
+    targets = find_targets(CLOUD, PLACES, manifest.arrays)
+    same = find_same_run(manifest, store, CLOUD, places=PLACES)
+    if same is None:
+        return submit_run(manifest, CLOUD, store, targets=targets)
+    if same.is_whole:
+        raise UsageError(f"the run {same.manifest.run_id} does the same and is on its way")
+    return complete_run(same.manifest, same.jobs, CLOUD, store, targets=targets)
+
+
+def test_each_array_goes_to_its_queue_and_class_and_is_recorded(aws: FakeAws) -> None:
+    manifest = mixed_manifest()
+    records = submit(manifest)
+    store = S3Store("made-up", CLOUD)
+    assert read_jobs(store, manifest.run_id) == records
+    assert read_run_manifest(store, manifest.run_id) == manifest
+    assert [(one.job_queue, one.job_definition, one.memory_mib, one.on_demand) for one in records] == [
+        ("glacierflow-ondemand", "glacierflow-15500:2", 15_500, True),
+        ("glacierflow-spot", "glacierflow-7500:2", 7_500, False),
+    ]
+    assert {one.log_group for one in records} == {"/glacierflow/batch"}
+
+
+def test_ten_years_of_192_regions_take_ten_calls_and_ten_seconds(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = time.perf_counter()
+    dates = ["--date1", "2016-01-01", "--date2", "2025-12-31", "--by", "year"]
+    assert (
+        run(["batch", "submit", "--all", "--satellite", "sentinel2", *dates, "--s3-bucket", "made-up"]) == 0
+    )
+    assert time.perf_counter() - start < 10
+    assert sum(job["arrayProperties"]["size"] for job in aws.jobs.values()) == 1_920
+    counted = Counter(call.partition(":")[0] for call in aws.calls)
+    assert counted["s3"] + counted["batch"] <= 10, aws.calls
+    (run_id,) = {key.split("/")[1] for key in aws.objects}
+    manifest = read_run_manifest(S3Store("made-up", CLOUD), run_id)
+    assert len({(unit.region, unit.date1.year) for slot in manifest.slots for unit in slot}) == 1_920
+    assert manifest.image_digest == "sha256:0123"
+    # the largest region's full years come first
+    assert manifest.slots[0][0].region == "090_petermann"
+    assert run_id in capsys.readouterr().out
+
+
+def calls_of_a_submission() -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        fake = FakeAws(patch)
+        submit(mixed_manifest())
+        return len(fake.calls)
+
+
+@pytest.mark.parametrize("number", range(1, calls_of_a_submission() + 1))
+@pytest.mark.parametrize("moment", ["kill_before", "kill_after"])
+def test_a_submitter_killed_at_any_call_is_put_right_by_submitting_again(
+    aws: FakeAws, moment: str, number: int
+) -> None:
+    setattr(aws, moment, number)
+    with pytest.raises(Killed):
+        submit(mixed_manifest())
+    aws.kill_before = aws.kill_after = None
+    later = an_hour_later(mixed_manifest())
+    with contextlib.suppress(UsageError):  # it was whole: the second is refused
+        submit(later)
+    # one run, each of its arrays made once and recorded
+    (run_id,) = {key.split("/")[1] for key in aws.objects}
+    assert aws.live_names() == [f"gf-{run_id}-0", f"gf-{run_id}-1"]
+    store = S3Store("made-up", CLOUD)
+    records = read_jobs(store, run_id)
+    assert [record.number for record in records] == [0, 1]
+    assert {record.job_id for record in records} == set(aws.jobs)
+    assert find_lost_jobs(mixed_manifest(), records, CLOUD, job_queue="glacierflow-spot") == []
+
+
+@pytest.mark.parametrize("number", range(1, calls_of_a_submission() + 1))
+def test_what_a_killed_submitter_sent_is_found_without_submitting(aws: FakeAws, number: int) -> None:
+    """``batch list``, ``status`` and ``cancel`` see every job there is, recorded or not."""
+    aws.kill_after = number
+    with pytest.raises(Killed):
+        submit(mixed_manifest())
+    aws.kill_after = None
+    store = S3Store("made-up", CLOUD)
+    manifest = mixed_manifest()
+    if not aws.objects:
+        assert aws.jobs == {}
+        return
+    recorded = read_jobs(store, manifest.run_id)
+    lost = find_lost_jobs(
+        manifest,
+        recorded,
+        CLOUD,
+        job_queue=PLACES.spot_queue,
+        ondemand_job_queue=PLACES.ondemand_queue,
+    )
+    assert {job.job_id for job in [*recorded, *lost]} == set(aws.jobs)
+    assert all(job.memory_mib == manifest.arrays[job.number].memory_mib for job in lost)
+
+
+THROTTLED = {"__type": "TooManyRequestsException", "message": "slow down"}
+BROKEN = {"__type": "ServerException", "message": "internal"}
+
+
+def test_a_job_that_was_made_though_aws_answered_an_error_is_not_made_twice(aws: FakeAws) -> None:
+    aws.answers["SubmitJob"] = [(500, BROKEN)]
+    manifest = mixed_manifest()
+    records = submit(manifest)
+    assert aws.live_names() == [f"gf-{manifest.run_id}-0", f"gf-{manifest.run_id}-1"]
+    assert {record.job_id for record in records} == set(aws.jobs)
+    assert records[0].log_group == "/glacierflow/batch"
+
+
+def test_a_throttled_submission_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission_module, "_PATIENCE_S", 0.0)
+    aws = FakeAws(monkeypatch, throttles=True)
+    refused = [(429, THROTTLED), (429, THROTTLED)]
+    made = aws._submit
+
+    def refuse(asked: dict[str, Any]) -> dict[str, Any]:
+        return {"jobId": "none", "jobName": "none"} if aws.answers["SubmitJob"] else made(asked)
+
+    aws.answers["SubmitJob"] = list(refused)
+    monkeypatch.setattr(aws, "_submit", refuse)
+    submit(mixed_manifest())
+    assert aws.calls.count("batch:SubmitJob") == 4
+    assert len(aws.jobs) == 2
+
+
+def test_a_service_that_stays_down_ends_the_submission_and_the_next_one_completes_it(aws: FakeAws) -> None:
+    aws.answers["SubmitJob"] = [(503, BROKEN)] * 6
+    with pytest.raises(UnavailableError, match="could not submit job 0"):
+        aws_submit_only_refusing(aws)
+    assert aws.jobs == {}
+    submit(mixed_manifest())
+    assert len(aws.jobs) == 2
+
+
+def aws_submit_only_refusing(aws: FakeAws) -> None:
+    made = aws._submit
+    aws._submit = lambda asked: {"jobId": "none", "jobName": "none"}  # type: ignore[method-assign]
+    try:
+        submit(mixed_manifest())
+    finally:
+        aws._submit = made  # type: ignore[method-assign]
+
+
+def test_the_same_run_twice_is_refused_while_it_is_on_its_way(aws: FakeAws) -> None:
+    submit(mixed_manifest())
+    later = an_hour_later(mixed_manifest())
+    with pytest.raises(UsageError, match="does the same and is on its way"):
+        submit(later)
+    for job in aws.jobs.values():
+        job["status"] = "SUCCEEDED"
+    submit(later)
+    assert len(aws.jobs) == 4
+
+
+def test_a_run_of_another_fingerprint_does_not_stand_in_the_way(aws: FakeAws) -> None:
+    submit(mixed_manifest())
+    other = mixed_manifest()
+    other = other.model_copy(
+        update={"run_id": other.run_id[:-6] + "abcdef", "fingerprint": "abcdef" + other.fingerprint[6:]}
+    )
+    submit(other)
+    assert len(aws.jobs) == 4
+
+
+def test_submissions_keep_below_the_rate_all_submitters_share(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    arrays = tuple(ArrayRange(first_slot=slot, size=1, memory_mib=7_500) for slot in range(60))
+    submit(some_manifest(60).model_copy(update={"arrays": arrays}))
+    assert sum(waits) >= 60 / 50
+
+
+def test_the_cli_names_the_run_that_is_on_its_way_and_takes_force(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["batch", "submit", "--start-end-index", "0:3", "--s3-bucket", "made-up"]
+    assert run(words) == 0
+    time.sleep(1.1)  # a run id has whole seconds
+    assert run(words) == 64
+    err = capsys.readouterr().err
+    assert "does the same and is on its way" in err
+    assert "--force" in err
+    assert run([*words, "--force"]) == 0
+    assert len(aws.jobs) == 2
+    tags = next(iter(aws.jobs.values()))["tags"]
+    assert set(tags) == {"project", "run", "satellite", "owner"}

@@ -37,7 +37,7 @@ def catalogue_frame(catalogue: Catalogue) -> geopandas.GeoDataFrame:
             "ymax": region.ymax,
             "area_km2": round(region.area_km2, 6),
             "utm_zones": " ".join(str(zone) for zone in region.utm_zones),
-            "outline_lonlat": Polygon([(round(x, 7), round(y, 7)) for x, y in region.outline]).wkt,
+            "outline_lonlat": Polygon(region.outline).wkt,
             "geometry": box(*region.bounds),
         }
         for region in catalogue.regions

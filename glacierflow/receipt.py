@@ -12,6 +12,7 @@ from glacierflow.model import LeftOut, Note, Record, Unit
 __all__ = [
     "BatchPlace",
     "Counts",
+    "Machine",
     "Outcome",
     "ProductRecord",
     "ProductThere",
@@ -33,6 +34,24 @@ class BatchPlace(Record):
     job_queue: str | None = None
     compute_environment: str | None = None
     attempt: int | None = None
+
+
+class Machine(Record):
+    """The machine an attempt ran on, as far as ECS and EC2 told; what they did not tell is None."""
+
+    instance_id: str | None = None
+    instance_type: str | None = None
+    zone: str | None = None
+    """Availability zone."""
+    lifecycle: str | None = None
+    """``spot`` or ``on-demand``."""
+    launch_type: str | None = None
+    """``EC2`` or ``FARGATE``."""
+    vcpus: float | None = None
+    """vCPUs of the container."""
+    memory_mib: float | None = None
+    """Memory limit of the container."""
+    image_digest: str | None = None
     log_group: str | None = None
     log_stream: str | None = None
 
@@ -91,6 +110,8 @@ class Started(Record):
     code_version: str
     image_digest: str | None = None
     batch: BatchPlace = Field(default_factory=BatchPlace)
+    machine: Machine | None = None
+    """None where the attempt did not run on ECS."""
 
 
 class Receipt(Started):

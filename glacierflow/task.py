@@ -25,6 +25,7 @@ from glacierflow.aws import Cloud
 from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
 from glacierflow.layout import RunLayout
+from glacierflow.machine import find_machine
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
 from glacierflow.store import Store, open_store, split_s3_uri
@@ -151,6 +152,7 @@ def process_slot(
 def _start(manifest: Manifest, slot: int, store: Store, run: RunLayout) -> Started:
     """Claim an attempt number: Batch's own where it is free, else the next free one."""
     attempt = int(os.environ.get("AWS_BATCH_JOB_ATTEMPT", "1"))
+    machine = find_machine(os.environ)
     while True:
         started = Started(
             run_id=manifest.run_id,
@@ -160,8 +162,9 @@ def _start(manifest: Manifest, slot: int, store: Store, run: RunLayout) -> Start
             started_at=dt.datetime.now(dt.UTC),
             host=platform.node(),
             code_version=__version__,
-            image_digest=manifest.image_digest,
+            image_digest=(machine.image_digest if machine else None) or manifest.image_digest,
             batch=_place(os.environ),
+            machine=machine,
         )
         if store.put(run.started(slot, attempt), _json(started), if_absent=True):
             return started

@@ -297,3 +297,38 @@ def test_importing_regions_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_packaged_catalogue_needs_no_geospatial_library_and_says_what_geopandas_reads() -> None:
+    script = (
+        "import sys; from glacierflow.regions import load_catalogue; print(len(load_catalogue().regions));"
+        "sys.exit(bool({'geopandas', 'pandas', 'pyproj', 'shapely'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "192\n"), done.stderr
+    frame = geopandas.read_file(PACKAGED)
+    read = {
+        row.region: (row.index, row.mgrs_tiles, *row.geometry.bounds) for row in frame.itertuples(index=False)
+    }
+    ours = {
+        region.name: (region.index, " ".join(region.mgrs_tiles), *region.bounds)
+        for region in load_catalogue().regions
+    }
+    assert {name: facts[1:] for name, facts in read.items()} == {
+        name: facts[1:] for name, facts in ours.items()
+    }
+    rings = {
+        row.region: tuple(shapely.from_wkt(row.outline_lonlat).exterior.coords) for row in frame.itertuples()
+    }
+    assert rings == {region.name: region.outline for region in load_catalogue().regions}
+
+
+def test_a_damaged_catalogue_is_named(tmp_path: Path) -> None:
+    from glacierflow.regions.packaged import packaged_regions
+
+    damaged = tmp_path / "glacier_regions.gpkg"
+    damaged.write_bytes(PACKAGED.read_bytes()[:5000])
+    with pytest.raises(RegionError, match="is damaged"):
+        packaged_regions(damaged)

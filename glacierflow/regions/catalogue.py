@@ -13,6 +13,7 @@ from pathlib import Path
 from glacierflow.errors import RegionError
 from glacierflow.model import Region
 from glacierflow.regions.files import read_rows
+from glacierflow.regions.packaged import packaged_regions
 from glacierflow.regions.records import make_regions
 from glacierflow.resources import resource_path
 
@@ -116,6 +117,6 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
         RegionError: the file is missing or unreadable, or a region in it is not usable.
     """
     file = resource_path(_PACKAGED) if path is None else path
-    regions = make_regions(read_rows(file), str(file))
+    regions = packaged_regions(file) if path is None else make_regions(read_rows(file), str(file))
     content = [[region.name, region.mgrs_tiles, region.bounds] for region in regions]
     return Catalogue(regions, hashlib.sha256(json.dumps(content).encode()).hexdigest(), str(file))

@@ -63,7 +63,10 @@ def make_regions(rows: list[Row], source: str) -> tuple[Region, ...]:
 
 
 def outline(xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[tuple[float, float], ...]:
-    """The rectangle in EPSG:3413 (metres) as a closed, counter-clockwise ring of (longitude, latitude)."""
+    """The rectangle in EPSG:3413 (metres) as a closed, counter-clockwise ring of (longitude, latitude).
+
+    Degrees are rounded to seven decimals, a centimetre.
+    """
     steps = [number / (POINTS_PER_EDGE - 1) for number in range(POINTS_PER_EDGE - 1)]
     corners = [(xmin, ymin), (xmax, ymin), (xmax, ymax), (xmin, ymax), (xmin, ymin)]
     points = [
@@ -73,7 +76,7 @@ def outline(xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[tuple[f
     ]
     points.append(corners[0])
     longitudes, latitudes = _to_lonlat().transform([x for x, _ in points], [y for _, y in points])
-    return tuple(zip(longitudes, latitudes, strict=True))
+    return tuple((round(x, 7), round(y, 7)) for x, y in zip(longitudes, latitudes, strict=True))
 
 
 def _to_lonlat() -> Any:  # noqa: ANN401 - pyproj is imported when first needed

@@ -1,0 +1,140 @@
+"""What a container learns of its machine, from services that answer as ECS and EC2 do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from glacierflow.machine import find_machine
+from glacierflow.receipt import Machine
+
+# shapes as in the Amazon ECS developer guide, task metadata endpoint version 4, EC2 launch type
+CONTAINER = {
+    "DockerId": "ea32192c8553fbff06c9340478a2ff089b2bb5646fb718b4ee206641c9086d66",
+    "Image": "111122223333.dkr.ecr.us-west-2.amazonaws.com/glacierflow:1",
+    "ImageID": "sha256:d691691e9652791a60114e67b365688d20d19940dde7c4736ea30e660d8d3553",
+    "Limits": {"CPU": 1024, "Memory": 7500},
+    "LogDriver": "awslogs",
+    "LogOptions": {"awslogs-group": "/glacierflow/batch", "awslogs-stream": "glacierflow/default/ea32192c"},
+}
+TASK = {"AvailabilityZone": "us-west-2d", "LaunchType": "EC2"}
+INSTANCE = {
+    "instance-id": "i-0123456789abcdef0",
+    "instance-type": "m6i.large",
+    "placement/availability-zone": "us-west-2d",
+    "instance-life-cycle": "spot",
+}
+
+
+class Services:
+    """Both metadata services on one port."""
+
+    def __init__(self) -> None:
+        self.container: Any = CONTAINER
+        self.task: Any = TASK
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def send(self, status: int, text: str) -> None:
+                outer.asked.append(self.path)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def do_PUT(self) -> None:
+                known = (
+                    self.path == "/latest/api/token"
+                    and "X-aws-ec2-metadata-token-ttl-seconds" in self.headers
+                )
+                self.send(200 if known else 400, "token-1")
+
+            def do_GET(self) -> None:
+                if self.path.startswith("/v4/"):
+                    answer = outer.task if self.path.endswith("/task") else outer.container
+                    self.send(200, answer if isinstance(answer, str) else json.dumps(answer))
+                    return
+                name = self.path.removeprefix("/latest/meta-data/")
+                allowed = self.headers.get("X-aws-ec2-metadata-token") == "token-1"
+                self.send(200 if allowed and name in INSTANCE else 401, INSTANCE.get(name, ""))
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.environment = {
+            "ECS_CONTAINER_METADATA_URI_V4": f"{self.url}/v4/x",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.url,
+        }
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    services = Services()
+    yield services
+    services.server.shutdown()
+    services.server.server_close()
+
+
+def test_on_ec2_type_zone_and_share_of_the_instance_are_known(services: Services) -> None:
+    assert find_machine(services.environment) == Machine(
+        instance_id="i-0123456789abcdef0",
+        instance_type="m6i.large",
+        zone="us-west-2d",
+        lifecycle="spot",
+        launch_type="EC2",
+        vcpus=1.0,
+        memory_mib=7500,
+        image_digest="sha256:d691691e9652791a60114e67b365688d20d19940dde7c4736ea30e660d8d3553",
+        log_group="/glacierflow/batch",
+        log_stream="glacierflow/default/ea32192c",
+    )
+
+
+def test_on_fargate_no_instance_is_asked_for(services: Services) -> None:
+    services.container = {"Limits": {"CPU": 0}}
+    services.task = {
+        "AvailabilityZone": "us-west-2a",
+        "LaunchType": "FARGATE",
+        "Limits": {"CPU": 2, "Memory": 8192},
+    }
+    found = find_machine(services.environment)
+    assert found == Machine(zone="us-west-2a", launch_type="FARGATE", vcpus=2, memory_mib=8192)
+    assert not any(path.startswith("/latest") for path in services.asked)
+
+
+def test_elsewhere_nothing_is_asked(services: Services) -> None:
+    assert find_machine({"AWS_EC2_METADATA_SERVICE_ENDPOINT": services.url}) is None
+    assert services.asked == []
+
+
+def test_the_instance_service_can_be_forbidden(services: Services) -> None:
+    found = find_machine({**services.environment, "AWS_EC2_METADATA_DISABLED": "true"})
+    assert found is not None
+    assert (found.instance_type, found.zone) == (None, "us-west-2d")
+
+
+@pytest.mark.parametrize("answer", ["", "no json", "[]", '{"Limits": null, "LogOptions": null}'])
+def test_odd_answers_leave_it_unknown(services: Services, answer: str) -> None:
+    services.container = services.task = answer
+    found = find_machine({**services.environment, "AWS_EC2_METADATA_DISABLED": "true"})
+    assert found == Machine()
+
+
+def test_services_that_are_not_there_cost_no_time() -> None:
+    begin = time.monotonic()
+    nowhere = "http://127.0.0.1:9"
+    found = find_machine(
+        {"ECS_CONTAINER_METADATA_URI_V4": nowhere, "AWS_EC2_METADATA_SERVICE_ENDPOINT": nowhere}
+    )
+    assert found == Machine()
+    assert time.monotonic() - begin < 1

@@ -30,8 +30,9 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/start_up.py
-	$(BIN)/python benchmarks/window_reads.py
+	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output benchmark-output

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from cases import ACQUISITIONS, CASES, day_of
 from numpy.typing import NDArray
 
 from glacierflow.local import sample_ice
@@ -30,10 +31,6 @@ from glacierflow.local.sample_scene import SceneStats
 from glacierflow.model import CRS, Region
 from glacierflow.regions import load_catalogue
 
-REGIONS = ("134_Arsuk", "002_anoritup_kangerdlua", "049_jakobshavn", "122_upernavik_central")
-FIRST_DAY = dt.date(2024, 7, 1)
-EVERY_DAYS = 2
-ACQUISITIONS = 24
 IMAGES = 3
 """Different images of each tile; the last is cut by the swath."""
 
@@ -50,11 +47,6 @@ _SPARSE_MARGIN_M = 2000.0
 def default_directory() -> Path:
     """The platform's cache folder."""
     return platformdirs.user_cache_path("glacierflow") / "benchmark-archive"
-
-
-def day_of(number: int) -> dt.date:
-    """Day of the acquisition with this number, from 0."""
-    return FIRST_DAY + dt.timedelta(days=number * EVERY_DAYS)
 
 
 def make_archive(directory: Path, regions: tuple[Region, ...], *, sparse: bool, images: int) -> None:
@@ -198,7 +190,7 @@ def _outside_swath(
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say which archive is meant."""
     parser.add_argument("--dir", type=Path, default=default_directory(), help="where the archive lies")
-    parser.add_argument("--regions", nargs="+", default=list(REGIONS))
+    parser.add_argument("--regions", nargs="+", default=[case.region for case in CASES])
     parser.add_argument("--sparse", action="store_true", help="small files, to try things out")
     parser.add_argument("--images", type=int, default=IMAGES, choices=(1, 2, 3))
 

@@ -5,14 +5,11 @@ It knows no AWS words: the same function runs in a Batch child, in a plain proce
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glacierflow import cog, lineage
@@ -21,7 +18,6 @@ from glacierflow.errors import (
     DataError,
     GlacierflowError,
     InterruptedAttempt,
-    StoreError,
     UnavailableError,
 )
 from glacierflow.gaps import why_all_left_out
@@ -29,10 +25,12 @@ from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, RunLayout, acquisition_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
 from glacierflow.mosaic import first_valid, valid_share
+from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
 from glacierflow.read import Imagery, Pixels, scene_array
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
-from glacierflow.search import Found, search_unit
+from glacierflow.search import search_unit
+from glacierflow.sidecars import put_item, rebuild_tree, write_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +138,8 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     finally:
         result.bytes_read = work.imagery.bytes_read
         result.seconds.update(work.imagery.seconds)
-    work.write_tables(found)
+    write_tables(context.store, work.layout, unit, region, found)
+    rebuild_tree(context.store, work.layout, unit.satellite, region)
     if found.items and not result.counts.kept:
         result.notes.append(why_all_left_out(found.items, result.left_out))
 
@@ -242,7 +241,15 @@ class _UnitWork:
             line = lineage.individual_line(acquisition).encode()
             self.store.put(self.layout.individual_csv(self.region.name, acquisition.stem), line)
         tags = lineage.product_tags(acquisition, self.region, self.settings, coverage=coverage)
-        size, sha256, etag = self._put_image(key, image, tags)
+
+        def describe(size: int, sha256: str) -> None:
+            product = Product(acquisition, self.region, self.settings, key, coverage, size, sha256)
+            put_item(self.store, self.layout, product)
+
+        size, sha256, etag = self._put_image(key, image, tags, describe)
+        differing = lineage.differing_offsets(acquisition)
+        if differing:
+            self.result.notes.append(Note(code="differing_offsets", text=f"{acquisition.stem}: {differing}"))
         self.result.written += 1
         self.result.products.append(
             ProductRecord(
@@ -261,12 +268,21 @@ class _UnitWork:
         seconds = self.result.seconds
         seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - start
 
-    def _put_image(self, key: str, image: NDArray[Any], tags: dict[str, str]) -> tuple[int, str, str | None]:
-        with _scratch() as folder:
+    def _put_image(
+        self,
+        key: str,
+        image: NDArray[Any],
+        tags: dict[str, str],
+        describe: Callable[[int, str], None] | None = None,
+    ) -> tuple[int, str, str | None]:
+        """Write an image whole, then put it; in between its size and checksum may be told."""
+        with cog.scratch_folder() as folder:
             path = folder / "image.tif"
             cog.write_cog(path, image, self.geobox, tags)
-            etag = self.store.put_file(key, path)
-            return path.stat().st_size, cog.file_sha256(path), etag
+            size, sha256 = path.stat().st_size, cog.file_sha256(path)
+            if describe is not None:
+                describe(size, sha256)
+            return size, sha256, self.store.put_file(key, path)
 
     def write_template(self) -> None:
         """An image of ones on the region's grid, for software that snaps to it."""
@@ -284,26 +300,6 @@ class _UnitWork:
                 return
         self._put_image(key, np.ones(self.geobox.shape, np.uint8), {"GLACIERFLOW_REGION": self.region.name})
 
-    def write_tables(self, found: Found) -> None:
-        """Rebuild the files that many units share from the parts that each wrote alone."""
-        if self.unit.satellite == "sentinel2":
-            lines = self._texts(self.layout.individual_csv_prefix(self.region.name))
-            if lines:
-                self.store.put(
-                    self.layout.combined_csv(self.region.name), lineage.combine_lines(lines).encode()
-                )
-        elif found.acquisitions:
-            scenes = [scene for acquisition in found.acquisitions for scene in acquisition.scenes]
-            part = self.layout.query_part(self.region.name, self.unit.date1, self.unit.date2)
-            self.store.put(part, lineage.query_results(scenes, self.region).encode())
-            parts = self._texts(self.layout.query_parts_prefix(self.region.name))
-            table = lineage.combine_query_parts(parts)
-            self.store.put(self.layout.query_results(self.region.name), table.encode())
-
-    def _texts(self, prefix: str) -> list[str]:
-        contents = [self.store.get(entry.key) for entry in self.store.list(prefix)]
-        return [content.decode() for content in contents if content is not None]
-
     def _leave_out(self, acquisition: Acquisition, code: str, reason: str) -> None:
         self.result.left_out += [
             LeftOut(item_id=scene.item_id, code=code, reason=reason) for scene in acquisition.scenes
@@ -312,22 +308,10 @@ class _UnitWork:
     def _keep_window(self, scene: Scene, pixels: Pixels) -> None:
         name = scene.source_name.removesuffix("_B08.tif")
         key = self.layout.download(self.region.name, scene.datetime.year, name)
-        with _scratch() as folder:
+        with cog.scratch_folder() as folder:
             path = folder / "window.tif"
             cog.write_native_window(path, pixels.data, pixels.transform, pixels.epsg)
             self.store.put_file(key, path)
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    """A directory for one file, gone afterwards; a full disk is a StoreError."""
-    from rasterio.errors import RasterioError
-
-    try:
-        with tempfile.TemporaryDirectory(prefix="glacierflow-") as folder:
-            yield Path(folder)
-    except (OSError, RasterioError) as error:
-        raise StoreError(f"an image could not be written to scratch space: {error}") from error
 
 
 def _is_of_the_scene(error: GlacierflowError) -> bool:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from glacierflow.errors import StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["HEAD_BYTES", "Header", "file_sha256", "read_header", "write_cog", "write_native_window"]
+__all__ = [
+    "HEAD_BYTES",
+    "Header",
+    "file_sha256",
+    "read_header",
+    "scratch_folder",
+    "write_cog",
+    "write_native_window",
+]
 
 HEAD_BYTES = 65_536
 """Bytes from the start of a product that hold its header and tags."""
@@ -118,3 +131,19 @@ def file_sha256(path: Path) -> str:
     """Checksum of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A directory for one file, gone afterwards.
+
+    Raises:
+        StoreError: the disk is full or not writable.
+    """
+    from rasterio.errors import RasterioError
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="glacierflow-") as folder:
+            yield Path(folder)
+    except (OSError, RasterioError) as error:
+        raise StoreError(f"an image could not be written to scratch space: {error}") from error

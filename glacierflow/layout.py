@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glacierflow.model import FolderStructure, Satellite
 from glacierflow.receipt import OUTCOMES
 
-__all__ = ["AttemptFile", "Layout", "RunLayout", "acquisition_of", "runs_prefix"]
+__all__ = ["AttemptFile", "Layout", "RunLayout", "acquisition_of", "runs_prefix", "sensing_time"]
 
 
 def runs_prefix() -> str:
@@ -24,6 +24,22 @@ def acquisition_of(key: str) -> str | None:
     """The acquisition of a Sentinel-2 product's key, whatever its baseline; None for any other key."""
     found = _SENTINEL2_STEM.search(key)
     return "_".join(found.groups()) if found else None
+
+
+_STEM_TIME = re.compile(r"(?:S2[A-Z]_MSIL2A_)?(\d{8})T?(\d{6})_")
+
+
+def sensing_time(stem: str) -> dt.datetime:
+    """The time of sensing, UTC, that a product's stem begins with.
+
+    Raises:
+        ValueError: it is no product's stem.
+    """
+    found = _STEM_TIME.match(stem)
+    if found is None:
+        msg = f"{stem} is not the stem of a product"
+        raise ValueError(msg)
+    return dt.datetime.strptime(f"{found[1]}{found[2]}", "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,28 @@ class Layout:
     def query_parts_prefix(self, region: str) -> str:
         """Prefix of a region's query-result parts."""
         return f"{self.base_path}/landsat/_reference/_parts/{region}/"
+
+    def stac_item(self, satellite: Satellite, region: str, stem: str) -> str:
+        """The STAC item of a product."""
+        return f"{self.stac_items_prefix(satellite, region)}{stem}.json"
+
+    def stac_items_prefix(self, satellite: Satellite, region: str) -> str:
+        """Prefix of the STAC items of one satellite's products over a region."""
+        return f"{self.base_path}/stac/{satellite}/{region}/"
+
+    def stac_collection(self, satellite: Satellite, region: str) -> str:
+        """The STAC collection of those items; apart from them, so that one LIST shows all collections."""
+        return f"{self.stac_collections_prefix}{satellite}/{region}.json"
+
+    @property
+    def stac_collections_prefix(self) -> str:
+        """Prefix of all STAC collections."""
+        return f"{self.base_path}/stac/collections/"
+
+    @property
+    def stac_catalog(self) -> str:
+        """The root of the STAC tree."""
+        return f"{self.base_path}/stac/catalog.json"
 
     def _sentinel2(self, region: str, part: str) -> str:
         if self.folder_structure == "old":

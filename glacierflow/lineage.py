@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,12 +15,16 @@ from glacierflow.model import Acquisition, Region, Scene, StepSettings
 
 __all__ = [
     "PRODUCTION_TAG",
+    "attribution",
     "combine_lines",
     "combine_query_parts",
+    "differing_offsets",
     "individual_line",
     "product_tags",
     "production_hash",
     "query_results",
+    "source_of",
+    "view_of",
 ]
 
 PRODUCTION_TAG = "GLACIERFLOW_PRODUCTION"
@@ -29,6 +34,9 @@ ATTRIBUTION = {
     "sentinel2": "Contains modified Copernicus Sentinel data",
     "landsat": "Landsat Level-1 data courtesy of the U.S. Geological Survey",
 }
+
+_OFFSET_BASELINE = "04.00"
+"""Since this processing baseline Level-2A adds 1000 to DN."""
 
 _QUERY_COLUMNS = (
     *("id", "bbox", "collection", "datetime", "eo:cloud_cover", "view:sun_azimuth", "view:sun_elevation"),
@@ -65,7 +73,11 @@ def product_tags(
         settings: how it was made.
         coverage: share of valid pixels, 0..1.
     """
-    first = acquisition.scenes[0]
+    view = {
+        f"GLACIERFLOW_{name.rpartition(':')[2].upper()}": str(value)
+        for name, value in view_of(acquisition).items()
+    }
+    differing = differing_offsets(acquisition)
     return {
         PRODUCTION_TAG: production_hash(acquisition, region, settings),
         ACQUISITION_TAG: acquisition.key,
@@ -75,17 +87,81 @@ def product_tags(
         "GLACIERFLOW_COVERAGE": f"{coverage:.4f}",
         "GLACIERFLOW_PLATFORM": acquisition.platform,
         "GLACIERFLOW_DATETIME": acquisition.datetime.isoformat(),
-        "GLACIERFLOW_SOURCES": json.dumps([_source(scene) for scene in acquisition.scenes]),
-        "ATTRIBUTION": f"{ATTRIBUTION[first.satellite]} {acquisition.datetime.year}",
+        **view,
+        "GLACIERFLOW_SOURCES": json.dumps([source_of(scene) for scene in acquisition.scenes]),
+        **({"GLACIERFLOW_DIFFERING_OFFSETS": differing} if differing else {}),
+        "ATTRIBUTION": attribution(acquisition),
         "TIFFTAG_DATETIME": f"{acquisition.datetime:%Y:%m:%d %H:%M:%S}",
     }
 
 
-def _source(scene: Scene) -> dict[str, Any]:
+def attribution(acquisition: Acquisition) -> str:
+    """The notice that the owner of the source data asks for."""
+    return f"{ATTRIBUTION[acquisition.scenes[0].satellite]} {acquisition.datetime.year}"
+
+
+def view_of(acquisition: Acquisition) -> dict[str, Any]:
+    """What pairing needs beside the time, by its STAC name: orbit or path and row, sun, cloud cover.
+
+    Of several tiles the mean counts; angles in degrees, the sun's azimuth from north over east.
+    """
+    first = acquisition.scenes[0]
+    covers = [scene.cloud_cover for scene in acquisition.scenes]
+    known: dict[str, Any] = {
+        "view:sun_azimuth": _mean_azimuth([scene.sun_azimuth for scene in acquisition.scenes]),
+        "view:sun_elevation": _mean([scene.sun_elevation for scene in acquisition.scenes]),
+        # USGS writes -1 where it does not know
+        "eo:cloud_cover": _mean([cover for cover in covers if cover is not None and cover >= 0]),
+    }
+    if first.satellite == "sentinel2":
+        known["sat:relative_orbit"] = int(acquisition.key.rpartition("_R")[2])
+    else:
+        known |= {"landsat:wrs_path": first.place[:3], "landsat:wrs_row": first.place[3:]}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 6) if known else None
+
+
+def _mean_azimuth(values: Iterable[float | None]) -> float | None:
+    known = [math.radians(value) for value in values if value is not None]
+    if not known:
+        return None
+    mean = math.atan2(sum(math.sin(value) for value in known), sum(math.cos(value) for value in known))
+    return round(math.degrees(mean) % 360, 6)
+
+
+def differing_offsets(acquisition: Acquisition) -> str | None:
+    """Where the tiles of one acquisition differ in what is said of their offset: which says what.
+
+    Their DN may then differ by 1000 where they meet.
+    """
+    said = {
+        scene.place: f"baseline {scene.baseline}, scale {scene.scale}, offset {scene.offset}, "
+        f"applied {'not told' if scene.offset_applied is None else str(scene.offset_applied).lower()}"
+        for scene in acquisition.scenes
+    }
+    # A baseline alone changes nothing: 04.00 brought the offset, and neighbours in version agree on it
+    kinds = {
+        (scene.scale, scene.offset, scene.offset_applied, (scene.baseline or "") >= _OFFSET_BASELINE)
+        for scene in acquisition.scenes
+    }
+    if len(kinds) == 1:
+        return None
+    return "; ".join(f"{place}: {text}" for place, text in said.items())
+
+
+def source_of(scene: Scene) -> dict[str, Any]:
+    """What a product's lineage tells of one source."""
     fields = {
         "item": scene.item_id,
         "collection": scene.collection,
+        "name": scene.source_name,
         "href": scene.href,
+        "datetime": scene.datetime.isoformat(),
+        "checksum": scene.checksum,
         "baseline": scene.baseline,
         "scale": scene.scale,
         "offset": scene.offset,

@@ -123,6 +123,8 @@ class Scene(Record):
     cloud_cover: float | None
     sun_azimuth: float | None
     sun_elevation: float | None
+    checksum: str | None = None
+    """The asset's ``file:checksum``, a multihash, where the item gives one."""
     properties: dict[str, Any] = Field(default_factory=dict)
     """The item's remaining metadata, for ``_stac_query_results.csv``."""
 

@@ -146,6 +146,7 @@ def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
         "cloud_cover": properties.get("eo:cloud_cover"),
         "sun_azimuth": properties.get("view:sun_azimuth"),
         "sun_elevation": properties.get("view:sun_elevation"),
+        "checksum": asset.get("file:checksum"),
         "properties": {**properties, "bbox": item.get("bbox"), "landsatlook_href": asset["href"]},
     }
 

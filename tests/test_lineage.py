@@ -5,9 +5,9 @@ import io
 import json
 
 import pytest
-from samples import REAL, make_region, read_item, real_region
+from samples import REAL, make_region, read_item, real_region, recorded_items
 
-from glacierflow.layout import AttemptFile, Layout, RunLayout
+from glacierflow.layout import AttemptFile, Layout, RunLayout, sensing_time
 from glacierflow.lineage import (
     PRODUCTION_TAG,
     combine_lines,
@@ -16,6 +16,8 @@ from glacierflow.lineage import (
     product_tags,
     production_hash,
     query_results,
+    source_of,
+    view_of,
 )
 from glacierflow.model import Acquisition, Scene, StepSettings
 from glacierflow.search import group_scenes
@@ -98,7 +100,36 @@ def test_tags_tell_sources_offsets_and_attribution() -> None:
     assert source["baseline"] == "02.02"
     assert tags["ATTRIBUTION"] == "Contains modified Copernicus Sentinel data 2016"
     assert tags["GLACIERFLOW_COVERAGE"] == "0.9877"
+    assert tags["GLACIERFLOW_RELATIVE_ORBIT"] == "22"
+    assert float(tags["GLACIERFLOW_SUN_ELEVATION"]) == pytest.approx(source["sun_elevation"], abs=1e-6)
+    assert "GLACIERFLOW_DIFFERING_OFFSETS" not in tags
     assert len(tags[PRODUCTION_TAG]) == 64
+
+
+def test_the_mean_of_azimuths_goes_round_north_and_unknown_clouds_are_none() -> None:
+    one = berlin().scenes[0].model_copy(update={"sun_azimuth": 350.0, "cloud_cover": -1.0})
+    two = one.model_copy(update={"sun_azimuth": 20.0, "sun_elevation": None})
+    view = view_of(berlin().model_copy(update={"scenes": (one, two)}))
+    assert view["view:sun_azimuth"] == pytest.approx(5.0)
+    assert view["view:sun_elevation"] == pytest.approx(one.sun_elevation, abs=1e-6)
+    assert "eo:cloud_cover" not in view
+
+
+def test_source_checksums_are_kept_where_the_item_gives_them() -> None:
+    (item,) = [i for i in recorded_items("earth-search-v1/sentinel-2-c1-l2a") if "13TDE_20240402" in i["id"]]
+    scene = parse_item(item, "sentinel2")
+    assert isinstance(scene, Scene)
+    assert source_of(scene)["checksum"] == item["assets"]["nir"]["file:checksum"]
+
+
+def test_stems_tell_their_time() -> None:
+    assert (
+        f"{sensing_time('S2A_MSIL2A_20240715T152911_N0511_R068'):%Y%m%dT%H%M%S%z}" == "20240715T152911+0000"
+    )
+    landsat = "20160718203706_LC80630182016200LGN00_LC08_L1TP_063018_20160718_20200906_02_T1"
+    assert f"{sensing_time(landsat):%Y%m%d%H%M%S}" == "20160718203706"
+    with pytest.raises(ValueError, match="not the stem"):
+        sensing_time("catalog")
 
 
 def test_keys_are_the_documented_ones() -> None:

@@ -27,7 +27,7 @@ from glacierflow.aws import EMBEDDED_ACCESS_KEY
 from glacierflow.local import batch_backend, s3_storage, state
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
-from glacierflow.local.options import CloudOptions
+from glacierflow.local.options import DEFAULT_IMAGE, CloudOptions
 from glacierflow.local.requester_pays import RequesterPays
 
 __all__ = ["EmbeddedServer", "main"]
@@ -88,7 +88,7 @@ class EmbeddedServer:
         state.load(home / "state", self.batch.scheduler, payers)
         self.archives = Archives(options.endpoint, home / "archives.json")
         self.archives.restore()
-        control = ControlApp(home, options.endpoint, self.archives, self.shut_down)
+        control = ControlApp(options, self.archives, self.shut_down)
         aws = _Gate(DispatcherMiddleware(payers, {CONTROL_PREFIX: control}), port, self.saver.changed)
         app = DispatcherMiddleware(aws, {"/stac": self.archives.stac, "/archive": self.archives.assets})
         # Any: whether it is the threaded kind is decided at run time
@@ -126,6 +126,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--clock", type=float, default=1.0)
     parser.add_argument("--spot-reclaim", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--executor", choices=("process", "docker"), default="process")
+    parser.add_argument("--image", default=DEFAULT_IMAGE)
     return parser.parse_args(argv)
 
 
@@ -151,6 +153,8 @@ def main(argv: list[str]) -> None:
         clock=given.clock,
         spot_reclaim=given.spot_reclaim,
         seed=given.seed,
+        executor=given.executor,
+        image=given.image,
     )
     server = EmbeddedServer(options, given.port, _forget_real_cloud())
     for number in (signal.SIGTERM, signal.SIGINT):

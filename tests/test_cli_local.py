@@ -52,7 +52,7 @@ def test_up_hands_every_option_on_and_prints_what_to_export(
 
 def test_docker_without_an_engine_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    with pytest.raises((UsageError, UnavailableError), match="there is no docker command|no Docker engine"):
+    with pytest.raises((UsageError, UnavailableError), match=r"there is no docker command|no Docker engine"):
         run("up", "--executor", "docker")
     assert control.status(control.default_home()) is None
     assert containers.engine_version() is None

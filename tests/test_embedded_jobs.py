@@ -342,7 +342,8 @@ def container_of(job_id: str) -> str:
 
 
 def test_a_container_is_held_to_its_processors(containers: BatchBench) -> None:
-    quota = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us"
+    # version 2 of control groups, else version 1
+    quota = "cd /sys/fs/cgroup; cat cpu.max 2>/dev/null || cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us"
     job = containers.wait(containers.shell(quota))
     numbers = {int(word) for line in containers.lines(job) for word in line.split()}
     assert numbers == {25_000, 100_000}

@@ -9,6 +9,8 @@ Nothing here is ``fastmath``: a pixel's value must not depend on which lane, chu
 from __future__ import annotations
 
 import math
+import os
+import platform
 
 import numpy as np
 from numba import config, njit
@@ -17,6 +19,11 @@ from glacierflow.lattice import CELL
 from glacierflow.resources import compiled_cache
 
 __all__ = ["KINDS", "compile_all", "free_cells", "paste", "resample"]
+
+_PROCESSORS = {"x86_64": ("x86-64-v3", ""), "aarch64": ("generic", "+neon")}
+if os.environ.get("GLACIERFLOW_COMPILED") and platform.machine() in _PROCESSORS:
+    # An image's compiled kernels must suit whatever instance it is started on: AVX2, which all of them have.
+    config.CPU_NAME, config.CPU_FEATURES = _PROCESSORS[platform.machine()]
 
 _numbas_own = config.CACHE_DIR
 if not _numbas_own:

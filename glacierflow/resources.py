@@ -43,12 +43,8 @@ def compiled_cache() -> Path:
     brought = os.environ.get("GLACIERFLOW_COMPILED")
     # the user's number: a folder of somebody else's below /tmp is neither readable nor to be trusted
     mine = f"glacierflow-compiled-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    candidates = [Path(tempfile.gettempdir()) / mine]
-    if brought is None:
-        candidates.insert(0, user_cache_path("glacierflow") / "compiled")
-    elif os.access(brought, os.W_OK):
-        candidates.insert(0, Path(brought))
-    for folder in candidates:
+    first = user_cache_path("glacierflow") / "compiled" if brought is None else Path(brought)
+    for folder in (first, Path(tempfile.gettempdir()) / mine):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from glacierflow.kernels import free_cells, paste
 from glacierflow.resources import compiled_cache
@@ -18,8 +20,8 @@ from glacierflow.resources import compiled_cache
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("predicted", [True, False])
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (-3, -5), (7, 9), (-3, 9), (40, 0), (0, -50)])
-def test_a_block_lands_where_it_belongs(dtype: type, predicted: bool, top: int, left: int) -> None:
-    pixels = np.random.default_rng(3).integers(0, 255, (20, 30)).astype(dtype)
+def test_a_block_lands_where_it_belongs(dtype: Any, predicted: bool, top: int, left: int) -> None:
+    pixels: NDArray[Any] = np.random.default_rng(3).integers(0, 255, (20, 30)).astype(dtype)
     block = pixels.copy()
     if predicted:
         block[:, 1:] = pixels[:, 1:] - pixels[:, :-1]

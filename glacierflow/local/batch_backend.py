@@ -47,8 +47,11 @@ class BatchCloud:
         )
 
     def _log(self, job: Job, stream: str, line: str | None) -> None:
-        group = job.spec.log_group
-        logs = logs_backends[ACCOUNT_ID][job.spec.region]
+        self.log_line(job.spec.region, job.spec.log_group, stream, line)
+
+    def log_line(self, region: str, group: str, stream: str, line: str | None) -> None:
+        """One line into CloudWatch Logs; None makes the stream."""
+        logs = logs_backends[ACCOUNT_ID][region]
         with self._log_lock:
             logs.ensure_log_group(group)
             logs.ensure_log_stream(group, stream)

@@ -10,7 +10,14 @@ from pathlib import Path
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
 from glacierflow.local.attempt import Order
 
-__all__ = ["child_argv", "child_environment", "container_environment", "filled_command"]
+__all__ = [
+    "child_argv",
+    "child_environment",
+    "cloud_environment",
+    "container_environment",
+    "filled_command",
+    "process_environment",
+]
 
 _INHERITED = ("HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "PYTHONPATH", "GLACIERFLOW_HOME")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -46,32 +53,12 @@ def child_environment(
         scratch: a directory of this attempt alone; its TMPDIR.
         outer: environment the server was started with.
     """
-    kept = {name: outer[name] for name in _INHERITED if name in outer}
-    path = os.pathsep.join([str(Path(sys.executable).parent), outer.get("PATH", os.defpath)])
-    here = {"PATH": path, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
-    return kept | here | container_environment(order, endpoint=endpoint, outer=outer)
+    return process_environment(scratch, outer) | container_environment(order, endpoint=endpoint, outer=outer)
 
 
 def container_environment(order: Order, *, endpoint: str, outer: Mapping[str, str]) -> dict[str, str]:
-    """What a container is given besides its image's own environment.
-
-    Real credentials of the person who started the cloud are handed on under other names, so that only imagery
-    that stays real can use them.
-    """
+    """What a container is given besides its image's own environment."""
     job = order.job
-    real = {
-        f"GLACIERFLOW_IMAGERY_{name}": outer[name]
-        for name in _CREDENTIALS
-        if outer.get(name) and outer.get("AWS_ACCESS_KEY_ID") != EMBEDDED_ACCESS_KEY
-    }
-    cloud = {
-        "GLACIERFLOW_EMBEDDED": "1",
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": EMBEDDED_ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": EMBEDDED_ACCESS_KEY,
-        "AWS_DEFAULT_REGION": job.spec.region,
-        "AWS_REGION": job.spec.region,
-    }
     batch = {
         "AWS_BATCH_JOB_ID": job.job_id,
         "AWS_BATCH_JOB_ATTEMPT": str(order.number),
@@ -80,4 +67,32 @@ def container_environment(order: Order, *, endpoint: str, outer: Mapping[str, st
     }
     if job.index is not None:
         batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
-    return real | cloud | job.spec.environment | batch
+    return cloud_environment(endpoint, job.spec.region, outer) | job.spec.environment | batch
+
+
+def process_environment(scratch: Path, outer: Mapping[str, str]) -> dict[str, str]:
+    """What a process on this machine needs, whatever service runs it; ``scratch`` is its TMPDIR."""
+    kept = {name: outer[name] for name in _INHERITED if name in outer}
+    path = os.pathsep.join([str(Path(sys.executable).parent), outer.get("PATH", os.defpath)])
+    return kept | {"PATH": path, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+
+
+def cloud_environment(endpoint: str, region: str, outer: Mapping[str, str]) -> dict[str, str]:
+    """How a child of any service finds the embedded cloud.
+
+    Real credentials of the person who started the cloud are handed on under other names, so that only imagery
+    that stays real can use them.
+    """
+    real = {
+        f"GLACIERFLOW_IMAGERY_{name}": outer[name]
+        for name in _CREDENTIALS
+        if outer.get(name) and outer.get("AWS_ACCESS_KEY_ID") != EMBEDDED_ACCESS_KEY
+    }
+    return real | {
+        "GLACIERFLOW_EMBEDDED": "1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": EMBEDDED_ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": EMBEDDED_ACCESS_KEY,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+    }

@@ -24,7 +24,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local import batch_backend, s3_storage, state
+from glacierflow.local import batch_backend, functions, s3_storage, state
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
 from glacierflow.local.options import DEFAULT_IMAGE, CloudOptions
@@ -83,6 +83,7 @@ class EmbeddedServer:
         self.saver = state.Saver(home / "state")
         self.batch = batch_backend.BatchCloud(options, outer, self.saver.changed)
         batch_backend.install(self.batch)
+        functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
         moto_app = DomainDispatcherApplication(create_backend_app)
         payers = RequesterPays(moto_app, self.saver.changed)
         state.load(home / "state", self.batch.scheduler, payers)

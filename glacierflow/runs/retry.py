@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from glacierflow import __version__
 from glacierflow.errors import UsageError
 from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
+from glacierflow.runs.arrange import MAX_ARRAY_SIZE
 from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 
 __all__ = [
     "RETRIED_UNASKED",
@@ -28,9 +30,6 @@ __all__ = [
     "parse_only",
     "plan_retry",
 ]
-
-MEMORY_CLASSES_MIB = (7_500, 15_500, 31_500, 63_200)
-_MAX_ARRAY_SIZE = 10_000
 
 RETRIED_UNASKED: tuple[FailureClass, ...] = tuple(one for one in FAILURE_CLASSES if one != "config")
 """Classes that ``retry`` takes without ``--only``: what may end otherwise without a change of settings."""
@@ -196,7 +195,7 @@ def _arrays(units: Sequence[RetryUnit]) -> tuple[ArrayRange, ...]:
     arrays: list[ArrayRange] = []
     for number, unit in enumerate(units):
         last = arrays[-1] if arrays else None
-        if last is not None and last.size < _MAX_ARRAY_SIZE and units[number - 1].gets == unit.gets:
+        if last is not None and last.size < MAX_ARRAY_SIZE and units[number - 1].gets == unit.gets:
             arrays[-1] = last.model_copy(update={"size": last.size + 1})
         else:
             gets = unit.gets

@@ -11,8 +11,9 @@ from glacierflow.runs.classify import classify
 from glacierflow.runs.evidence import LIVE_STATES, evidence_of
 from glacierflow.runs.family import Family, Member
 from glacierflow.runs.records import JobRecord, read_jobs, write_job
-from glacierflow.runs.retry import MEMORY_CLASSES_MIB, Conditions, Standing
+from glacierflow.runs.retry import Conditions, Standing
 from glacierflow.runs.states import BatchView
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.jobs import describe_jobs, describe_run, find_lost_jobs
 from glacierflow.services.places import Places
 from glacierflow.store import Store

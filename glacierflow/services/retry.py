@@ -19,9 +19,9 @@ from glacierflow.runs.records import JobRecord
 from glacierflow.runs.retry import RetryPlan, Standing, build_retry, plan_retry
 from glacierflow.runs.verdict import FailureClass
 from glacierflow.runs.verify import VerifyReport, verify_run
+from glacierflow.services.batch import submit_run
 from glacierflow.services.family import find_standings
 from glacierflow.services.places import Places
-from glacierflow.services.submission import submit_run
 from glacierflow.services.targets import find_targets
 from glacierflow.store import Store
 

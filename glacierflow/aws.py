@@ -6,7 +6,9 @@ Every boto3 client and every imagery session is made here, so that one run never
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from glacierflow.errors import CredentialsError
@@ -39,19 +41,11 @@ class Cloud:
 
     def session(self) -> boto3.Session:
         """A boto3 session with the credentials of this cloud."""
-        import boto3
-        import botocore.session
-
         if not self.embedded:
+            import boto3
+
             return boto3.Session(region_name=self.region, profile_name=self.profile)
-        # A profile named in the environment must neither be needed nor be used here.
-        bare = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
-        return boto3.Session(
-            aws_access_key_id=EMBEDDED_ACCESS_KEY,
-            aws_secret_access_key=EMBEDDED_ACCESS_KEY,
-            region_name=self.region,
-            botocore_session=bare,
-        )
+        return _embedded_session(self.region)
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
         """A boto3 client; throttling is answered by adaptive retries.
@@ -71,9 +65,10 @@ class Cloud:
         try:
             # Any: the service is a name here, and the stubs want a literal
             session: Any = self.session()
-            return session.client(
-                service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
-            )
+            with _one_at_a_time:
+                return session.client(
+                    service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
+                )
         except ProfileNotFound as error:
             raise CredentialsError(
                 f"aws_profile = {self.profile} is not in your AWS configuration",
@@ -122,3 +117,23 @@ class Cloud:
                 "Landsat pixels are requester-pays and no AWS credentials were found",
                 next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",
             )
+
+
+_one_at_a_time = threading.Lock()
+"""A session may be shared by threads except while it makes a client."""
+
+
+@lru_cache
+def _embedded_session(region: str) -> boto3.Session:
+    """One for all: reading the descriptions of services again for every client takes most of its time."""
+    import boto3
+    import botocore.session
+
+    # A profile named in the environment must neither be needed nor be used here.
+    bare = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+    return boto3.Session(
+        aws_access_key_id=EMBEDDED_ACCESS_KEY,
+        aws_secret_access_key=EMBEDDED_ACCESS_KEY,
+        region_name=region,
+        botocore_session=bare,
+    )

@@ -97,6 +97,6 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
         "config.ini",
         "aws_config.ini",
         "ancillary/glacier_regions.gpkg",
-        "batch/job-definition.json",
+        "batch/template.yaml",
     ):
         assert f"glacierflow/data/{wanted}" in listing

@@ -17,7 +17,6 @@ from glacierflow.cli.batch import verify as verify_cli
 from glacierflow.cli.context import CommandLine
 from glacierflow.errors import StoreError
 from glacierflow.manifest import Manifest
-from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
@@ -30,8 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     monkeypatch.chdir(tmp_path / "working")
 
     def locate(name: str, _line: CommandLine) -> looking.Located:
-        loaded = load_settings(environ={})
-        return looking.Located(name, store, Cloud(), loaded, find_places(loaded, None))
+        return looking.Located(name, store, Cloud(), load_settings(environ={}))
 
     monkeypatch.setattr(verify_cli, "locate_run", locate)
     return store

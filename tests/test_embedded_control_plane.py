@@ -175,7 +175,7 @@ def test_listing_needs_exactly_one_place_and_describing_at_most_100(bench: Batch
 
 def test_a_reclaim_tells_the_process_and_is_retried_by_our_rules(bench: BatchBench) -> None:
     script = "trap 'exit 75' TERM; test $AWS_BATCH_JOB_ATTEMPT = 2 || { sleep 30 & wait; }"
-    job = bench.wait(bench.shell(script, jobQueue="glacierflow-spot", jobDefinition="glacierflow"))
+    job = bench.wait(bench.shell(script, jobQueue="glacierflow-spot", jobDefinition="glacierflow-7500"))
     assert job["status"] == "SUCCEEDED"
     reclaimed = job["attempts"][0]
     assert reclaimed["statusReason"].startswith("Host EC2 (instance i-")

@@ -70,7 +70,7 @@ def test_objects_jobs_and_logs_survive_down_and_up(home: Path) -> None:
     assert bench.lines(running) == ["told"]
     assert waiting["statusReason"] == "The embedded cloud was stopped while the job was RUNNABLE"
     assert waiting["attempts"] == []
-    definitions = bench.batch.describe_job_definitions(jobDefinitionName="glacierflow")["jobDefinitions"]
+    definitions = bench.batch.describe_job_definitions(jobDefinitionName="glacierflow-7500")["jobDefinitions"]
     assert [one["revision"] for one in definitions] == [1]
     assert len(bench.batch.describe_compute_environments()["computeEnvironments"]) == 2
     assert bench.wait(bench.submit(["true"]))["status"] == "SUCCEEDED"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import importlib.util
 import json
 import os
@@ -17,11 +18,9 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from glacierflow import containers
 from glacierflow.errors import UnavailableError, UsageError
-from glacierflow.local.options import ExecutorKind
 
 __all__ = ["Endpoint", "default_home", "down", "reset", "status", "up"]
 
@@ -49,8 +48,6 @@ class Endpoint:
     home: str
     archive: str | None
     """The archive named last, if any."""
-    executor: ExecutorKind = "process"
-    """What children run as."""
 
 
 def default_home() -> Path:
@@ -72,8 +69,6 @@ def up(
     clock: float = 1.0,
     spot_reclaim: float = 0.0,
     seed: int = 0,
-    executor: ExecutorKind | Literal["auto"] | None = None,
-    image: str | None = None,
     bucket: str = DEFAULT_BUCKET,
     region: str = DEFAULT_REGION,
     wait_s: float = 30,
@@ -88,9 +83,6 @@ def up(
         clock: Batch seconds in a real second, for timeouts and grace periods.
         spot_reclaim: share of spot attempts that lose their instance, 0..1.
         seed: decides which.
-        executor: what children run as; ``auto``: containers where a Docker engine answers, else processes;
-            None: processes, or as the running one does.
-        image: stands for those of the embedded account's ECR, where children are containers.
         bucket: made if there is none.
         region: AWS region to prepare.
         wait_s: how long the server may take to answer, in seconds.
@@ -112,18 +104,14 @@ def up(
     with _locked(home):
         running = status(home)
         if running is None:
-            arguments: dict[str, float | str] = {"clock": clock, "spot-reclaim": spot_reclaim, "seed": seed}
+            arguments = {"clock": clock, "spot-reclaim": spot_reclaim, "seed": seed}
             if vcpus is not None:
                 arguments["vcpus"] = vcpus
-            if executor is not None:
-                arguments["executor"] = _choose_executor(executor)
-            if image is not None:
-                arguments["image"] = image
             running = _start(home, _choose_port(home, port), arguments, wait_s)
-        elif (vcpus, clock, spot_reclaim, seed, executor, image) != (None, 1.0, 0.0, 0, None, None):
+        elif (vcpus, clock, spot_reclaim, seed) != (None, 1.0, 0.0, 0):
             raise UsageError(
-                "the embedded cloud already runs, and --vcpus, --clock, --spot-reclaim, --seed, --executor "
-                "and --image are set when it starts",
+                "the embedded cloud already runs, and --vcpus, --clock, --spot-reclaim and --seed are set "
+                "when it starts",
                 next_step="run `glacierflow local down` first",
             )
         elif port is not None and port != running.port:
@@ -192,14 +180,6 @@ def _check_range(vcpus: float | None, clock: float, spot_reclaim: float) -> None
         raise UsageError(f"--spot-reclaim {spot_reclaim:g} is not between 0 and 1")
 
 
-def _choose_executor(asked: ExecutorKind | Literal["auto"]) -> ExecutorKind:
-    if asked == "docker":
-        containers.require_engine()
-    if asked == "auto":
-        return "process" if containers.engine_version() is None else "docker"
-    return asked
-
-
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """One command at a time."""
@@ -238,7 +218,7 @@ def _choose_port(home: Path, asked: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(home: Path, port: int, arguments: dict[str, float | str], wait_s: float) -> Endpoint:
+def _start(home: Path, port: int, arguments: dict[str, float], wait_s: float) -> Endpoint:
     command = [sys.executable, "-m", "glacierflow.local.server", "--home", str(home), "--port", str(port)]
     for name, value in arguments.items():
         command += [f"--{name}", str(value)]
@@ -260,9 +240,7 @@ def _start(home: Path, port: int, arguments: dict[str, float | str], wait_s: flo
             if health.get("pid") == process.pid:
                 archives = health["archives"]
                 archive = archives[-1] if archives else None
-                endpoint = Endpoint(
-                    url, f"{url}/stac", process.pid, port, str(home), archive, health["executor"]
-                )
+                endpoint = Endpoint(url, f"{url}/stac", process.pid, port, str(home), archive)
                 (home / "settings.json").write_text(json.dumps({"port": port}))
                 _write(home, endpoint)
                 return endpoint
@@ -280,7 +258,9 @@ def _stop(home: Path) -> bool:
     if running is None:
         (home / "endpoint.json").unlink(missing_ok=True)
         return False
-    _ask(running.url, "shutdown", {})
+    # it may be gone before its answer is whole
+    with contextlib.suppress(UnavailableError):
+        _ask(running.url, "shutdown", {})
     until = time.monotonic() + _STOP_WAIT_S
     while time.monotonic() < until and _alive(running.pid):
         time.sleep(0.05)
@@ -333,5 +313,5 @@ def _ask(url: str, what: str, body: dict[str, Any] | None = None, timeout_s: flo
         except ValueError:
             raise UnavailableError(f"the embedded cloud answered {error.code} to {what}") from error
         raise UsageError(told["error"], next_step=told.get("next_step")) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UnavailableError(f"the embedded cloud at {url} does not answer: {error}") from error

@@ -12,7 +12,7 @@ from typing import Any
 from glacierflow.errors import GlacierflowError
 from glacierflow.local.archives import Archives
 from glacierflow.local.bootstrap import bootstrap
-from glacierflow.local.options import CloudOptions
+from glacierflow.local.infrastructure import Infrastructure
 
 __all__ = ["CONTROL_PREFIX", "ControlApp"]
 
@@ -24,9 +24,18 @@ Json = dict[str, Any]
 class ControlApp:
     """WSGI application below :data:`CONTROL_PREFIX`; answers JSON."""
 
-    def __init__(self, options: CloudOptions, archives: Archives, stop: Callable[[], None]) -> None:
-        self._options = options
+    def __init__(
+        self,
+        home: Path,
+        endpoint: str,
+        archives: Archives,
+        infrastructure: Infrastructure,
+        stop: Callable[[], None],
+    ) -> None:
+        self._home = home
+        self._endpoint = endpoint
         self._archives = archives
+        self._infrastructure = infrastructure
         self._stop = stop
         self._lock = threading.Lock()
         self._actions: dict[tuple[str, str], Callable[[Json], Json]] = {
@@ -53,19 +62,15 @@ class ControlApp:
 
     def _health(self, _: Json) -> Json:
         directories = [str(directory) for directory in self._archives.directories]
-        return {
-            "pid": os.getpid(),
-            "home": str(self._options.home),
-            "archives": directories,
-            "executor": self._options.executor,
-        }
+        return {"pid": os.getpid(), "home": str(self._home), "archives": directories}
 
     def _archive(self, request: Json) -> Json:
         return {"problems": self._archives.add(Path(request["directory"]))}
 
     def _bootstrap(self, request: Json) -> Json:
+        region, bucket = request["region"], request["bucket"]
         with self._lock:
-            bootstrap(self._options.endpoint, region=request["region"], bucket=request["bucket"])
+            bootstrap(self._endpoint, self._infrastructure, region=region, bucket=bucket)
         return {}
 
     def _shutdown(self, _: Json) -> Json:

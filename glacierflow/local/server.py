@@ -24,10 +24,11 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local import batch_backend, functions, s3_storage, state
+from glacierflow.local import batch_backend, conditions, s3_storage, state
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
-from glacierflow.local.options import DEFAULT_IMAGE, CloudOptions
+from glacierflow.local.infrastructure import Infrastructure
+from glacierflow.local.options import CloudOptions
 from glacierflow.local.requester_pays import RequesterPays
 
 __all__ = ["EmbeddedServer", "main"]
@@ -58,15 +59,19 @@ class _Gate:
 
     _READS = ("/v1/describe", "/v1/list")
 
-    def __init__(self, app: WsgiApp, port: int, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, app: WsgiApp, port: int, changed: Callable[[], None], infrastructure: Infrastructure
+    ) -> None:
         self._app = app
         self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         self._changed = changed
+        self._infrastructure = infrastructure
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if "HTTP_ORIGIN" in environ or environ.get("HTTP_HOST") not in self._hosts:
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"The embedded cloud answers programs on this machine, not web pages.\n"]
+        self._infrastructure.on_request(environ)
         answer = self._app(environ, start_response)
         reads = environ["PATH_INFO"].startswith(self._READS)
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"} and not reads:
@@ -80,17 +85,19 @@ class EmbeddedServer:
     def __init__(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
         home = options.home
         s3_storage.install(home / "state" / "objects")
-        self.saver = state.Saver(home / "state")
+        self.infrastructure = Infrastructure(home / "state")
+        self.saver = state.Saver(home / "state", self.infrastructure)
         self.batch = batch_backend.BatchCloud(options, outer, self.saver.changed)
         batch_backend.install(self.batch)
-        functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
+        conditions.install()
         moto_app = DomainDispatcherApplication(create_backend_app)
         payers = RequesterPays(moto_app, self.saver.changed)
         state.load(home / "state", self.batch.scheduler, payers)
         self.archives = Archives(options.endpoint, home / "archives.json")
         self.archives.restore()
-        control = ControlApp(options, self.archives, self.shut_down)
-        aws = _Gate(DispatcherMiddleware(payers, {CONTROL_PREFIX: control}), port, self.saver.changed)
+        control = ControlApp(home, options.endpoint, self.archives, self.infrastructure, self.shut_down)
+        inner = DispatcherMiddleware(payers, {CONTROL_PREFIX: control})
+        aws = _Gate(inner, port, self.saver.changed, self.infrastructure)
         app = DispatcherMiddleware(aws, {"/stac": self.archives.stac, "/archive": self.archives.assets})
         # Any: whether it is the threaded kind is decided at run time
         server: Any = make_server(HOST, port, app, threaded=True, request_handler=_QuietHandler)
@@ -127,8 +134,6 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--clock", type=float, default=1.0)
     parser.add_argument("--spot-reclaim", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--executor", choices=("process", "docker"), default="process")
-    parser.add_argument("--image", default=DEFAULT_IMAGE)
     return parser.parse_args(argv)
 
 
@@ -154,8 +159,6 @@ def main(argv: list[str]) -> None:
         clock=given.clock,
         spot_reclaim=given.spot_reclaim,
         seed=given.seed,
-        executor=given.executor,
-        image=given.image,
     )
     server = EmbeddedServer(options, given.port, _forget_real_cloud())
     for number in (signal.SIGTERM, signal.SIGINT):

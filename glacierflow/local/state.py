@@ -19,6 +19,7 @@ import moto.logs.models as moto_logs
 import moto.s3.models as moto_s3
 
 from glacierflow.local import s3_storage
+from glacierflow.local.infrastructure import Infrastructure
 from glacierflow.local.jobs import Job
 from glacierflow.local.object_files import Vault
 from glacierflow.local.options import ACCOUNT_ID
@@ -36,8 +37,9 @@ _LEAST_PAUSE_S = 1.0
 class Saver:
     """Writes a snapshot when something changed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, infrastructure: Infrastructure) -> None:
         self._directory = directory
+        self._infrastructure = infrastructure
         self._dirty = threading.Event()
         self._lock = threading.Lock()
         self._scheduler: Scheduler | None = None
@@ -88,6 +90,7 @@ class Saver:
         # Jobs last: a job that is remembered finds its objects and its log.
         _replace(self._directory / "moto.pickle", moto_state)
         _replace(self._directory / "batch.json", batch.encode())
+        self._infrastructure.save()
 
 
 def _region_backends(module: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - a moto models module

@@ -1,0 +1,84 @@
+"""Roles with their managed policies, changed by an update; AWS's own managed policies by name only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import moto.iam.models as moto_iam
+
+from glacierflow.local.formation.kinds import Json, mend
+
+__all__ = ["install"]
+
+_AWS_POLICY = {"Version": "2012-10-17", "Statement": []}
+
+
+def install() -> None:
+    """Mend roles and managed policies."""
+    moto: Any = moto_iam
+    original = moto.Role.create_from_cloudformation_json
+
+    def make_role(name: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+        role = original(name, {"Properties": properties}, account_id, region)
+        _set_policies(role, properties, account_id)
+        return role
+
+    mend(moto.Role, create=make_role, update=_change_role)
+    mend(moto.ManagedPolicy, update=_change_policy, delete=_end_policy)
+
+
+def _backend(account_id: str) -> Any:  # noqa: ANN401
+    return moto_iam.iam_backends[account_id]["aws"]
+
+
+def _set_policies(role: Any, properties: Json, account_id: str) -> None:  # noqa: ANN401
+    backend = _backend(account_id)
+    for name in list(role.policies):
+        role.delete_policy(name)
+    for policy in properties.get("Policies", []):
+        # moto keeps what it is given here, and its enforcement wants text
+        role.put_policy(policy["PolicyName"], json.dumps(policy["PolicyDocument"]))
+    wanted = properties.get("ManagedPolicyArns", [])
+    for arn in set(role.managed_policies) - set(wanted):
+        backend.detach_role_policy(arn, role.name)
+    for arn in wanted:
+        if arn not in backend.managed_policies:
+            _know_aws_policy(backend, arn)
+        if arn not in role.managed_policies:
+            backend.attach_role_policy(arn, role.name)
+
+
+def _know_aws_policy(backend: Any, arn: str) -> None:  # noqa: ANN401
+    """Stand in for a policy that AWS keeps; what it allows is not known here."""
+    name = arn.rpartition("/")[2]
+    # Any: to a type checker moto's classes are abstract
+    moto: Any = moto_iam
+    policy = moto.AWSManagedPolicy(
+        name, account_id=backend.account_id, region=backend.region_name, document=json.dumps(_AWS_POLICY)
+    )
+    policy.path = f"/{arn.partition(':policy/')[2].rpartition('/')[0]}/".replace("//", "/")
+    backend.managed_policies[arn] = policy
+
+
+def _change_role(role: Any, properties: Json, account_id: str, _: str) -> Any:  # noqa: ANN401
+    role.assume_role_policy_document = json.dumps(properties["AssumeRolePolicyDocument"])
+    _set_policies(role, properties, account_id)
+    return role
+
+
+def _change_policy(policy: Any, properties: Json, account_id: str, _: str) -> Any:  # noqa: ANN401
+    backend = _backend(account_id)
+    old = [one.version_id for one in policy.versions if not one.is_default]
+    for version in old:
+        backend.delete_policy_version(policy.arn, version)
+    backend.create_policy_version(policy.arn, json.dumps(properties["PolicyDocument"]), "true")
+    return policy
+
+
+def _end_policy(policy: Any, account_id: str, _: str) -> None:  # noqa: ANN401
+    backend = _backend(account_id)
+    for role in backend.roles.values():
+        if policy.arn in role.managed_policies:
+            backend.detach_role_policy(policy.arn, role.name)
+    backend.delete_policy(policy.arn)

@@ -1,0 +1,172 @@
+"""What each template is told: typed by hand, from the settings, from the account, from the other stacks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import UsageError
+from glacierflow.services.failures import plain_errors
+from glacierflow.services.stack import describe
+from glacierflow.services.templates import MAIN, NETWORK, Template, stack_name
+from glacierflow.settings import LoadedSettings
+from glacierflow.settings.load import DEFAULT
+
+__all__ = ["check_names", "choose_parameters", "from_settings"]
+
+_FROM_SETTINGS = {
+    "BasePath": "STORAGE.s3_base_path",
+    "LogGroupName": "MONITORING.log_group",
+    "LogRetentionDays": "MONITORING.log_retention_days",
+    "ExistingExecutionRole": "SECURITY.iam_execution_role",
+    "ExistingJobRole": "SECURITY.iam_task_role",
+    "SpotStrategy": "COST_OPTIMIZATION.spot_allocation_strategy",
+    "BudgetUsd": "COST_OPTIMIZATION.budget_limit",
+    "BucketName": "STORAGE.s3_bucket",
+}
+
+
+def from_settings(loaded: LoadedSettings) -> dict[str, str]:
+    """Parameters that aws_config.ini decides, of the keys that are set."""
+    told = {}
+    for parameter, key in _FROM_SETTINGS.items():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(loaded.settings, section.lower()), name)
+        if loaded.origins.get(key, DEFAULT) != DEFAULT and value is not None:
+            told[parameter] = str(value)
+    return told
+
+
+def check_names(names: Iterable[str], templates: Iterable[Template]) -> None:
+    """Refuse a parameter that none of the templates has.
+
+    Raises:
+        UsageError: with the nearest names there are.
+    """
+    known = {name for template in templates for name in template.parameters}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3) or sorted(known)
+            raise UsageError(
+                f"no template to be deployed has a parameter {name}",
+                next_step=f"did you mean {', '.join(near)}?",
+            )
+
+
+def choose_parameters(
+    template: Template, cloud: Cloud, base: str, given: Mapping[str, str]
+) -> dict[str, str]:
+    """Values for the parameters of a template.
+
+    What is given wins; then outputs of the stacks it builds on. A stack that is made for the first time takes
+    over a bucket and a repository that are there already, and without a network stack the default VPC. What
+    is left out keeps its value of last time, or has its default.
+
+    Args:
+        template: what is to be deployed.
+        cloud: which AWS.
+        base: name of the main stack.
+        given: values by parameter, for all templates together.
+
+    Raises:
+        UsageError: there is no network to deploy into, or a bucket belongs to somebody else.
+    """
+    own = {name: value for name, value in given.items() if name in template.parameters}
+    if template.name == NETWORK:
+        return _zones(cloud) | own
+    fed = _outputs(cloud, stack_name(base, NETWORK))
+    if template.name != MAIN:
+        fed |= _outputs(cloud, base)
+    told = {name: value for name, value in fed.items() if name in template.parameters} | own
+    if template.name != MAIN:
+        return told
+    state = describe(cloud, base)
+    if state is not None and state.status != "REVIEW_IN_PROGRESS":
+        # Its bucket was chosen when it was made, and a rename would leave it for an empty one.
+        told.pop("BucketName", None)
+        return told
+    return _adopted(cloud, template, told | (_default_network(cloud) if "Vpc" not in told else {}))
+
+
+def _outputs(cloud: Cloud, stack: str) -> dict[str, str]:
+    state = describe(cloud, stack)
+    return dict(state.outputs) if state else {}
+
+
+def _zones(cloud: Cloud) -> dict[str, str]:
+    with plain_errors("list the zones of the region", service="EC2"):
+        zones = cloud.client("ec2").describe_availability_zones(
+            Filters=[
+                {"Name": "state", "Values": ["available"]},
+                {"Name": "zone-type", "Values": ["availability-zone"]},
+            ]
+        )["AvailabilityZones"]
+    names = sorted(zone["ZoneName"] for zone in zones)[:6]
+    return {"Zones": ",".join(names), "ZoneCount": str(len(names))}
+
+
+def _default_network(cloud: Cloud) -> dict[str, str]:
+    ec2 = cloud.client("ec2")
+    with plain_errors("find the default VPC", service="EC2"):
+        found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not found:
+            raise UsageError(
+                f"the region {cloud.region} has no default VPC",
+                next_step="add `--with network` for a small one, or give --set Vpc=... --set Subnets=...",
+            )
+        vpc = found[0]["VpcId"]
+        subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+    ids = sorted(one["SubnetId"] for one in subnets)
+    return {"Vpc": vpc, "Subnets": ",".join(ids)}
+
+
+def _adopted(cloud: Cloud, template: Template, told: dict[str, str]) -> dict[str, str]:
+    """With the bucket and the repository that an earlier stack left, in place of making them."""
+    adopted = dict(told)
+    if not told.get("ExistingBucket"):
+        bucket = told.get("BucketName") or f"glacierflow-{_account(cloud)}-{cloud.region}"
+        if _has_bucket(cloud, bucket):
+            adopted["ExistingBucket"] = bucket
+    if not told.get("ExistingRepository"):
+        repository = told.get("RepositoryName") or template.parameters["RepositoryName"]["Default"]
+        if _has_repository(cloud, repository):
+            adopted["ExistingRepository"] = repository
+    return adopted
+
+
+def _account(cloud: Cloud) -> str:
+    with plain_errors("ask which account this is", service="STS"):
+        account: str = cloud.client("sts").get_caller_identity()["Account"]
+        return account
+
+
+def _has_bucket(cloud: Cloud, bucket: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    with plain_errors(f"look for the bucket {bucket}", service="S3"):
+        try:
+            cloud.client("s3").head_bucket(Bucket=bucket)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in {"404", "NoSuchBucket"}:
+                return False
+            if code == "403":
+                raise UsageError(
+                    f"the bucket {bucket} belongs to somebody else, or you may not use it",
+                    next_step="name another with --s3-bucket, or s3_bucket in aws_config.ini",
+                ) from error
+            raise
+    return True
+
+
+def _has_repository(cloud: Cloud, repository: str) -> bool:
+    # Any: only AWS's own errors tell whether it is there
+    client: Any = cloud.client("ecr")
+    with plain_errors(f"look for the repository {repository}", service="ECR"):
+        try:
+            client.describe_repositories(repositoryNames=[repository])
+        except client.exceptions.RepositoryNotFoundException:
+            return False
+    return True

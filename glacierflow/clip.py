@@ -24,10 +24,10 @@ from glacierflow.gaps import why_all_left_out
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, RunLayout, acquisition_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
-from glacierflow.mosaic import first_valid, valid_share
+from glacierflow.mosaic import valid_share
 from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
-from glacierflow.read import Imagery, Pixels, scene_array
+from glacierflow.read import Imagery, Pixels
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
 from glacierflow.search import search_unit
 from glacierflow.sidecars import put_item, rebuild_tree, write_tables
@@ -46,8 +46,6 @@ _T = TypeVar("_T")
 
 _GRACE_S = 20.0
 """Seconds the acquisition in hand may take after SIGTERM; AWS kills 30 s after it."""
-_THREADS = 2
-"""Chunks warped side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,7 @@ class UnitResult:
     failures: list[GlacierflowError] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_read: int = 0
+    requests: int = 0
 
     @property
     def counts(self) -> Counts:
@@ -136,7 +135,8 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
             text = work.acquire(acquisition)
             context.tell(Progress(unit, number, len(found.acquisitions), text))
     finally:
-        result.bytes_read = work.imagery.bytes_read
+        work.imagery.close()
+        result.bytes_read, result.requests = work.imagery.bytes_read, work.imagery.requests
         result.seconds.update(work.imagery.seconds)
     write_tables(context.store, work.layout, unit, region, found)
     rebuild_tree(context.store, work.layout, unit.satellite, region)
@@ -219,16 +219,10 @@ class _UnitWork:
 
     def _compute(self, acquisition: Acquisition) -> NDArray[np.uint16]:
         """The mosaic in memory; after SIGTERM it has a grace period, then it is dropped."""
-
-        def compute() -> NDArray[np.uint16]:
-            images = [scene_array(scene, self.geobox, self.imagery) for scene in acquisition.scenes]
-            mosaic: NDArray[np.uint16] = (
-                first_valid(images).compute(scheduler="threads", num_workers=_THREADS).to_numpy()
-            )
-            return mosaic
-
         dropped = f"{acquisition.stem} was dropped unfinished"
-        return _unless_stopped(compute, self.context.stop, _GRACE_S, dropped)
+        return _unless_stopped(
+            lambda: self.imagery.mosaic(acquisition.scenes, self.geobox), self.context.stop, _GRACE_S, dropped
+        )
 
     def _write(self, key: str, acquisition: Acquisition, image: NDArray[np.uint16], coverage: float) -> None:
         """Sidecars first, the product last: where a product is, everything of it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Window", "geobox_of", "source_window"]
+__all__ = ["Pixels", "Window", "geobox_of", "source_window"]
 
 _EDGE_POINTS = 33
 """Points on each side of a rectangle; its image in UTM bends by far less than a pixel between them."""
@@ -29,6 +29,16 @@ class Window:
     col: int
     rows: int
     cols: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A window of a source image in memory."""
+
+    data: NDArray[Any]
+    """(rows, cols), uint8 or uint16, 0 is nodata."""
+    transform: Affine
+    epsg: int
 
 
 def geobox_of(region: Region, satellite: Satellite) -> GeoBox:

@@ -199,7 +199,7 @@ class RunLayout:
     @property
     def ledger(self) -> str:
         """The compacted record of every attempt."""
-        return f"{self.prefix}ledger.parquet"
+        return f"{self.prefix}ledger.jsonl.gz"
 
     def quicklook(self, region: str, stem: str) -> str:
         """The small PNG of a product."""

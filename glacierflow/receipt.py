@@ -132,4 +132,7 @@ class Receipt(Started):
     seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds by phase: search, read, warp, write."""
     bytes_read: int = 0
+    """Bytes of imagery received, headers and failed tries included."""
+    requests: int = 0
+    """Range requests sent for imagery, retries included."""
     peak_memory_mb: float = 0.0

@@ -1,10 +1,13 @@
-"""Where the files that travel with the package are: beside it in a checkout, inside it in a wheel."""
+"""What the program finds around it: files that travel with the package, processors."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
-__all__ = ["resource_path"]
+__all__ = ["compiled_cache", "cpu_count", "resource_path"]
 
 
 def resource_path(name: str) -> Path:
@@ -20,3 +23,34 @@ def resource_path(name: str) -> Path:
             return candidate
     msg = f"{name} is neither in {package / 'data'} nor in {package.parent}"
     raise FileNotFoundError(msg)
+
+
+def cpu_count() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compiled_cache() -> Path:
+    """A writable folder for compiled kernels: the user's cache, else one below the temporary directory.
+
+    Compiling takes seconds, which every child of an array job would pay: an image brings the folder along
+    (``GLACIERFLOW_COMPILED``), and where that is read-only, as in a container, it is copied (0.4 MB).
+    """
+    from platformdirs import user_cache_path
+
+    brought = os.environ.get("GLACIERFLOW_COMPILED")
+    # the user's number: a folder of somebody else's below /tmp is neither readable nor to be trusted
+    mine = f"glacierflow-compiled-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    first = user_cache_path("glacierflow") / "compiled" if brought is None else Path(brought)
+    for folder in (first, Path(tempfile.gettempdir()) / mine):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            break
+    if brought is not None and folder != Path(brought) and Path(brought).is_dir():
+        shutil.copytree(brought, folder, dirs_exist_ok=True)
+    return folder

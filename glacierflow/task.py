@@ -201,6 +201,7 @@ def _receipt(started: Started, results: Sequence[UnitResult], error: Exception |
         error=sentence,
         seconds=seconds,
         bytes_read=sum(result.bytes_read for result in results),
+        requests=sum(result.requests for result in results),
         # Linux counts kilobytes
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from container.engine import build, documented, require_engine
 
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
@@ -33,4 +34,29 @@ def cloud_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
 
     home = tmp_path_factory.mktemp("embedded-cloud")
     yield control.up(home, clock=TEST_CLOCK, vcpus=8)
+    control.down(home)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image of a child, built by the documented command."""
+    require_engine()
+    build(documented("docker build --network host -f container/Dockerfile -t"))
+    return "glacierflow"
+
+
+@pytest.fixture(scope="session")
+def lambda_image(image: str) -> str:
+    """The image of the Lambda function."""
+    build(documented("docker build --network host -f container/Dockerfile --target lambda"))
+    return "glacierflow-lambda"
+
+
+@pytest.fixture(scope="session")
+def container_cloud(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """One embedded cloud whose children are containers of the image."""
+    from glacierflow.local import control
+
+    home = tmp_path_factory.mktemp("container-cloud")
+    yield control.up(home, clock=TEST_CLOCK, vcpus=8, executor="docker", image=image)
     control.down(home)

@@ -16,28 +16,31 @@ Json = dict[str, Any]
 class BatchBench:
     """Submits small commands and waits for them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, image: str = "none") -> None:
         self.url = url
+        self.image = image
+        """Of its definitions; processes need none."""
         cloud = Cloud(region=REGION, endpoint_url=url, embedded=True)
         self.batch = cloud.client("batch")
         self.logs = cloud.client("logs")
         self.s3 = cloud.client("s3")
         self.definition = self.define()
 
-    def define(self, **more: Any) -> str:
-        """Register a definition; returns its ARN."""
+    def define(self, container: Json | None = None, **more: Any) -> str:
+        """Register a definition, with changes of its container; returns its ARN."""
         request = {
             "jobDefinitionName": f"test-{uuid.uuid4().hex[:8]}",
             "type": "container",
             "containerProperties": {
-                "image": "none",
+                "image": self.image,
                 "command": ["true"],
                 "resourceRequirements": [
                     {"type": "VCPU", "value": "0.25"},
                     {"type": "MEMORY", "value": "500"},
                 ],
                 "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/test/jobs"}},
-            },
+            }
+            | (container or {}),
         } | more
         arn: str = self.batch.register_job_definition(**request)["jobDefinitionArn"]
         return arn

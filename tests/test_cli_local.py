@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from glacierflow import containers
 from glacierflow.cli import local
-from glacierflow.errors import UsageError
+from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.local import control
 from glacierflow.local.control import Endpoint
 
@@ -31,6 +32,7 @@ def test_up_hands_every_option_on_and_prints_what_to_export(
 
     monkeypatch.setattr(control, "up", fake_up)
     options = ["--port", "5", "--vcpus", "2", "--clock", "60", "--spot-reclaim", "0.3", "--seed", "9"]
+    options += ["--executor", "auto", "--image", "mine"]
     run("up", "--archive", "/a", *options)
     assert seen == {
         "home": control.default_home(),
@@ -40,10 +42,20 @@ def test_up_hands_every_option_on_and_prints_what_to_export(
         "clock": 60.0,
         "spot_reclaim": 0.3,
         "seed": 9,
+        "executor": "auto",
+        "image": "mine",
     }
     told = capsys.readouterr().out
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:5\n" in told
     assert "export AWS_ACCESS_KEY_ID=embedded AWS_SECRET_ACCESS_KEY=embedded" in told
+
+
+def test_docker_without_an_engine_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    with pytest.raises((UsageError, UnavailableError), match=r"there is no docker command|no Docker engine"):
+        run("up", "--executor", "docker")
+    assert control.status(control.default_home()) is None
+    assert containers.engine_version() is None
 
 
 def test_status_down_and_reset_where_nothing_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from glacierflow.cli.batch import verify as verify_cli
 from glacierflow.cli.context import CommandLine
 from glacierflow.errors import StoreError
 from glacierflow.manifest import Manifest
+from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
@@ -29,7 +30,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     monkeypatch.chdir(tmp_path / "working")
 
     def locate(name: str, _line: CommandLine) -> looking.Located:
-        return looking.Located(name, store, Cloud(), load_settings(environ={}))
+        loaded = load_settings(environ={})
+        return looking.Located(name, store, Cloud(), loaded, find_places(loaded, None))
 
     monkeypatch.setattr(verify_cli, "locate_run", locate)
     return store

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
+from container.engine import docker
 from embedded import BatchBench, wait_for
 
 if TYPE_CHECKING:
@@ -22,8 +23,22 @@ NO_RETRY = {"attempts": 1}
 
 
 @pytest.fixture(scope="module")
-def bench(cloud_endpoint: Endpoint) -> BatchBench:
+def processes(cloud_endpoint: Endpoint) -> BatchBench:
+    """For what only processes do, or what does not depend on what children run as."""
     return BatchBench(cloud_endpoint.url)
+
+
+@pytest.fixture(scope="module")
+def containers(container_cloud: Endpoint, image: str) -> BatchBench:
+    """For what only containers do."""
+    return BatchBench(container_cloud.url, image)
+
+
+@pytest.fixture(scope="module", params=["processes", "containers"])
+def bench(request: pytest.FixtureRequest) -> BatchBench:
+    """Both ways to run children: they behave alike."""
+    chosen: BatchBench = request.getfixturevalue(request.param)
+    return chosen
 
 
 def environment_of(bench: BatchBench, job_id: str) -> dict[str, str]:
@@ -72,15 +87,15 @@ def test_a_parent_is_pending_while_children_run(bench: BatchBench) -> None:
     assert (child["status"], child["statusReason"], child["isTerminated"]) == ("FAILED", "enough seen", True)
 
 
-def test_python_is_the_one_that_runs_this_test(bench: BatchBench) -> None:
-    job = bench.wait(bench.submit(["python", "-c", "import sys; print(sys.executable)"]))
-    assert bench.lines(job) == [sys.executable]
+def test_python_is_the_one_that_runs_this_test(processes: BatchBench) -> None:
+    job = processes.wait(processes.submit(["python", "-c", "import sys; print(sys.executable)"]))
+    assert processes.lines(job) == [sys.executable]
 
 
-def test_glacierflow_is_this_very_glacierflow(bench: BatchBench) -> None:
-    job = bench.wait(bench.submit(["glacierflow", "--version"]))
-    assert job["status"] == "SUCCEEDED", bench.lines(job)
-    assert bench.lines(job)[0].startswith("glacierflow ")
+def test_glacierflow_is_this_very_glacierflow(processes: BatchBench) -> None:
+    job = processes.wait(processes.submit(["glacierflow", "--version"]))
+    assert job["status"] == "SUCCEEDED", processes.lines(job)
+    assert processes.lines(job)[0].startswith("glacierflow ")
 
 
 def test_parameters_fill_the_command(bench: BatchBench) -> None:
@@ -158,14 +173,17 @@ def test_a_killed_child_ends_with_137(bench: BatchBench) -> None:
     job_id = bench.shell("echo $$; exec sleep 30", retryStrategy=NO_RETRY)
     job = bench.wait(job_id, "RUNNING")
     wait_for(lambda: bool(bench.lines(job)))
-    os.kill(int(bench.lines(job)[0]), signal.SIGKILL)
+    if bench.image == "none":
+        os.kill(int(bench.lines(job)[0]), signal.SIGKILL)
+    else:
+        docker("kill", container_of(job_id))
     job = bench.wait(job_id)
     assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 137)
 
 
-def test_what_a_child_leaves_running_ends_with_it(bench: BatchBench) -> None:
-    job = bench.wait(bench.shell("sleep 300 & echo $!"))
-    left = int(bench.lines(job)[0])
+def test_what_a_child_leaves_running_ends_with_it(processes: BatchBench) -> None:
+    job = processes.wait(processes.shell("sleep 300 & echo $!"))
+    left = int(processes.lines(job)[0])
     wait_for(lambda: not alive(left))
 
 
@@ -208,15 +226,24 @@ def test_timeout_kills_who_does_not_listen(bench: BatchBench) -> None:
     assert job["stoppedAt"] - job["startedAt"] >= 1450
 
 
-def test_memory_of_the_whole_tree_is_capped(bench: BatchBench) -> None:
+def test_memory_of_the_whole_tree_is_capped(processes: BatchBench) -> None:
     hog = "python -c 'x = bytearray(120 << 20); import time; time.sleep(20)' & "
     limit = {"resourceRequirements": [{"type": "MEMORY", "value": "200"}]}
     started = time.monotonic()
-    job = bench.wait(bench.shell(f"{hog}{hog}wait", overrides=limit, retryStrategy=NO_RETRY))
+    job = processes.wait(processes.shell(f"{hog}{hog}wait", overrides=limit, retryStrategy=NO_RETRY))
     assert time.monotonic() - started < 15
     assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 137)
     assert job["container"]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
     assert job["attempts"][0]["container"]["reason"] == job["container"]["reason"]
+
+
+def test_out_of_memory_is_137_with_its_reason(bench: BatchBench) -> None:
+    hog = ["python", "-c", "x = bytearray(300 << 20); import time; time.sleep(20)"]
+    limit = {"resourceRequirements": [{"type": "MEMORY", "value": "100"}]}
+    job = bench.wait(bench.submit(hog, overrides=limit, retryStrategy=NO_RETRY))
+    assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 137)
+    assert job["statusReason"] == "Essential container in task exited"
+    assert job["container"]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
 
 
 def test_memory_below_the_cap_is_left_alone(bench: BatchBench) -> None:
@@ -275,17 +302,17 @@ def test_memory_below_the_cap_is_left_alone(bench: BatchBench) -> None:
         ),
     ],
 )
-def test_what_aws_refuses_is_refused(bench: BatchBench, change: dict[str, Any], told: str) -> None:
+def test_what_aws_refuses_is_refused(processes: BatchBench, change: dict[str, Any], told: str) -> None:
     with pytest.raises(ClientError) as refused:
-        bench.submit(["true"], **change)
+        processes.submit(["true"], **change)
     assert refused.value.response["Error"]["Code"] == "ClientException"
     assert told in refused.value.response["Error"]["Message"]
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_a_definition_with_a_bad_rule_is_refused(bench: BatchBench) -> None:
+def test_a_definition_with_a_bad_rule_is_refused(processes: BatchBench) -> None:
     with pytest.raises(ClientError, match="restricted characters"):
-        bench.define(
+        processes.define(
             retryStrategy={
                 "attempts": 2,
                 "evaluateOnExit": [{"onReason": "*", "action": "EXIT"}, {"onReason": "*x", "action": "EXIT"}],
@@ -300,10 +327,47 @@ def test_overrides_beyond_8192_characters_fail_later(bench: BatchBench) -> None:
     assert "8192" in job["container"]["reason"]
 
 
-def test_tags_and_resources_are_described(bench: BatchBench) -> None:
-    job = bench.wait(bench.submit(["true"], tags={"run": "a"}, propagateTags=True))
+def test_tags_and_resources_are_described(processes: BatchBench) -> None:
+    job = processes.wait(processes.submit(["true"], tags={"run": "a"}, propagateTags=True))
     assert job["tags"] == {"run": "a"}
     assert job["propagateTags"] is True
     assert {"type": "MEMORY", "value": "500"} in job["container"]["resourceRequirements"]
-    assert bench.batch.list_tags_for_resource(resourceArn=job["jobArn"])["tags"] == {"run": "a"}
+    assert processes.batch.list_tags_for_resource(resourceArn=job["jobArn"])["tags"] == {"run": "a"}
     assert json.dumps(job["attempts"])
+
+
+def container_of(job_id: str) -> str:
+    """The running container of a job."""
+    return docker("ps", "--quiet", "--filter", f"label=glacierflow.job={job_id}").strip()
+
+
+def test_a_container_is_held_to_its_processors(containers: BatchBench) -> None:
+    # version 2 of control groups, else version 1
+    quota = "cd /sys/fs/cgroup; cat cpu.max 2>/dev/null || cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us"
+    job = containers.wait(containers.shell(quota))
+    numbers = {int(word) for line in containers.lines(job) for word in line.split()}
+    assert numbers == {25_000, 100_000}
+
+
+def test_a_containers_user_and_root_are_the_definitions(containers: BatchBench) -> None:
+    definition = containers.define({"user": "4321:4321", "readonlyRootFilesystem": True})
+    probe = "id -u; touch /opt/x 2>/dev/null || echo refused; touch /tmp/x && echo tmp"
+    job = containers.wait(containers.shell(probe, jobDefinition=definition))
+    assert containers.lines(job) == ["4321", "refused", "tmp"]
+    own = containers.wait(containers.shell("id -u"))
+    assert containers.lines(own) == ["1000"]
+
+
+def test_a_missing_image_cannot_be_pulled(containers: BatchBench) -> None:
+    # a registry that nobody runs
+    definition = containers.define({"image": "127.0.0.1:1/glacierflow:none"})
+    job = containers.wait(containers.shell("true", jobDefinition=definition, retryStrategy=NO_RETRY))
+    assert (job["status"], job["statusReason"]) == ("FAILED", "Task failed to start")
+    assert job["container"]["reason"].startswith("CannotPullContainerError: ")
+    assert "exitCode" not in job["container"]
+
+
+def test_nothing_of_a_container_is_left(containers: BatchBench) -> None:
+    job_id = containers.shell("true")
+    containers.wait(job_id)
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=glacierflow.job={job_id}") == ""

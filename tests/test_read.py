@@ -18,9 +18,11 @@ from samples import REAL, make_region, read_item, real_region
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
+from glacierflow.gdal import _explain
 from glacierflow.grid import geobox_of, source_window
 from glacierflow.model import CRS, Region, Resampling, Scene, StepSettings
-from glacierflow.read import Imagery, Pixels, _explain, scene_array, warp
+from glacierflow.mosaic import first_valid
+from glacierflow.read import Imagery, Pixels, scene_array, warp
 from glacierflow.sensors import parse_item
 
 
@@ -85,6 +87,16 @@ def test_the_other_kernels_are_the_ones_named(kernel: Resampling) -> None:
     difference = np.abs(ours.astype(int) - truth(scene.href, region, "landsat", kernel))
     assert (difference <= 1).mean() >= 0.999
     assert np.any(ours != computed(scene, region))
+
+
+@pytest.mark.parametrize(("satellite", "name"), [("sentinel2", "902_Berlin"), ("landsat", "901_Yahtse")])
+def test_the_lazy_array_and_the_steps_mosaic_are_the_same_pixels(satellite: Any, name: str) -> None:
+    scenes, region = real_scenes(satellite), real_region(name)
+    geobox, imagery = geobox_of(region, satellite), Imagery(Cloud(), StepSettings())
+    lazy = first_valid([scene_array(scene, geobox, imagery) for scene in scenes])
+    np.testing.assert_array_equal(
+        lazy.compute(scheduler="threads").to_numpy(), imagery.mosaic(scenes, geobox)
+    )
 
 
 def test_nothing_is_computed_before_it_is_asked_for() -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from glacierflow import __version__
-from glacierflow.cli import batch, config, local, regions, sync
+from glacierflow.cli import batch, config, local, prices, regions, sync
 from glacierflow.cli.doctor import doctor_command
 from glacierflow.cli.options import DryRunCommand
 from glacierflow.cli.run import run_command
@@ -34,6 +34,7 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")
 app.add_typer(config.app, name="config")
 app.add_typer(sync.app, name="sync")
+app.add_typer(prices.app, name="prices")
 app.add_typer(local.app, name="local")
 
 

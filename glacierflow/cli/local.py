@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,15 @@ def up(
     clock: Annotated[float, typer.Option(help="Batch seconds in a real second, for timeouts.")] = 1.0,
     spot_reclaim: Annotated[float, typer.Option(help="Share of spot attempts to interrupt, 0 to 1.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides which attempts are interrupted.")] = 0,
+    executor: Annotated[
+        Literal["process", "docker", "auto"] | None,
+        typer.Option(
+            help="Children as processes of this very code (default), or as containers of the image."
+        ),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of those containers; default the newest `container build`.")
+    ] = None,
 ) -> None:
     """Start the embedded cloud, or add an archive to the one that runs."""
     from glacierflow.local import control
@@ -40,6 +49,8 @@ def up(
         clock=clock,
         spot_reclaim=spot_reclaim,
         seed=seed,
+        executor=executor,
+        image=image,
     )
     _show(endpoint)
 
@@ -115,6 +126,8 @@ def _show(endpoint: Endpoint) -> None:
     typer.echo(f"STAC API:       {endpoint.stac_url}")
     if endpoint.archive:
         typer.echo(f"archive:        {endpoint.archive}")
+    children = "containers" if endpoint.executor == "docker" else "processes"
+    typer.echo(f"children:       {children}")
     typer.echo("for the aws command line:")
     typer.echo(f"  export AWS_ENDPOINT_URL={endpoint.url}")
     typer.echo(

@@ -56,6 +56,7 @@ def where_it_is(manifest: Manifest, store: Store) -> list[str]:
     layout = Layout(manifest.settings.base_path, manifest.settings.folder_structure)
     units = [unit for slot in manifest.slots for unit in slot]
     prefixes = [layout.products_prefix(unit.satellite, unit.region) for unit in units]
+    prefixes = list(dict.fromkeys(prefixes))
     if len(prefixes) > _MOST_PREFIXES:
         prefixes = [*prefixes[: _MOST_PREFIXES - 1], f"{layout.base_path}/ ..."]
     return [

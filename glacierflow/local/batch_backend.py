@@ -16,9 +16,11 @@ from moto.batch.utils import make_arn_for_job
 from moto.logs.models import logs_backends
 
 from glacierflow.local import listing, submission
+from glacierflow.local.container_runner import ContainerRunner
 from glacierflow.local.executor import Executor
 from glacierflow.local.jobs import Job, now_ms
 from glacierflow.local.options import ACCOUNT_ID, CloudOptions
+from glacierflow.local.process_runner import ProcessRunner
 from glacierflow.local.retry_rules import check_retry_strategy
 from glacierflow.local.scheduler import Place, QueueView, Scheduler
 
@@ -35,7 +37,8 @@ class BatchCloud:
     def __init__(self, options: CloudOptions, outer: Mapping[str, str], changed: Callable[[], None]) -> None:
         self._changed = changed
         self._log_lock = threading.Lock()
-        self.executor = Executor(options, lambda: self.scheduler, self._log, outer)
+        runner = (ContainerRunner if options.executor == "docker" else ProcessRunner)(options, outer)
+        self.executor = Executor(options, lambda: self.scheduler, self._log, runner)
         self.scheduler = Scheduler(
             vcpus=options.vcpus,
             queue_view=_queue_view,
@@ -44,8 +47,11 @@ class BatchCloud:
         )
 
     def _log(self, job: Job, stream: str, line: str | None) -> None:
-        group = job.spec.log_group
-        logs = logs_backends[ACCOUNT_ID][job.spec.region]
+        self.log_line(job.spec.region, job.spec.log_group, stream, line)
+
+    def log_line(self, region: str, group: str, stream: str, line: str | None) -> None:
+        """One line into CloudWatch Logs; None makes the stream."""
+        logs = logs_backends[ACCOUNT_ID][region]
         with self._log_lock:
             logs.ensure_log_group(group)
             logs.ensure_log_stream(group, stream)

@@ -1,4 +1,4 @@
-"""What a child process is given: its argument list and its clean environment."""
+"""What a child is given: its argument list and its clean environment, as a process and as a container."""
 
 from __future__ import annotations
 
@@ -8,18 +8,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local.jobs import Job
+from glacierflow.local.attempt import Order
 
-__all__ = ["child_argv", "child_environment"]
+__all__ = [
+    "child_argv",
+    "child_environment",
+    "cloud_environment",
+    "container_environment",
+    "filled_command",
+    "process_environment",
+]
 
 _INHERITED = ("HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "PYTHONPATH", "GLACIERFLOW_HOME")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _PYTHONS = frozenset({"python", "python3"})
 
 
+def filled_command(command: list[str], parameters: Mapping[str, str]) -> list[str]:
+    """The command with ``Ref::name`` filled in."""
+    return [parameters.get(word[5:], word) if word.startswith("Ref::") else word for word in command]
+
+
 def child_argv(command: list[str], parameters: Mapping[str, str]) -> list[str]:
-    """The command with ``Ref::name`` filled in, run by this very Python and this very glacierflow."""
-    words = [parameters.get(word[5:], word) if word.startswith("Ref::") else word for word in command]
+    """The filled command, run by this very Python and this very glacierflow."""
+    words = filled_command(command, parameters)
     if words[0] in _PYTHONS:
         return [sys.executable, *words[1:]]
     if words[0] == "glacierflow":
@@ -31,53 +43,56 @@ def child_argv(command: list[str], parameters: Mapping[str, str]) -> list[str]:
 
 
 def child_environment(
-    job: Job,
-    *,
-    attempt: int,
-    queue: str,
-    compute_environment: str,
-    endpoint: str,
-    scratch: Path,
-    outer: Mapping[str, str],
+    order: Order, *, endpoint: str, scratch: Path, outer: Mapping[str, str]
 ) -> dict[str, str]:
-    """The whole environment of one attempt.
-
-    Real credentials of the person who started the cloud are handed on under other names, so that only imagery
-    that stays real can use them.
+    """The whole environment of an attempt that is a process.
 
     Args:
-        job: the job or array child.
-        attempt: 1 for the first.
-        queue: name of the job queue.
-        compute_environment: name of the compute environment.
+        order: the attempt.
         endpoint: URL of the embedded cloud.
         scratch: a directory of this attempt alone; its TMPDIR.
         outer: environment the server was started with.
     """
+    return process_environment(scratch, outer) | container_environment(order, endpoint=endpoint, outer=outer)
+
+
+def container_environment(order: Order, *, endpoint: str, outer: Mapping[str, str]) -> dict[str, str]:
+    """What a container is given besides its image's own environment."""
+    job = order.job
+    batch = {
+        "AWS_BATCH_JOB_ID": job.job_id,
+        "AWS_BATCH_JOB_ATTEMPT": str(order.number),
+        "AWS_BATCH_JQ_NAME": order.queue,
+        "AWS_BATCH_CE_NAME": order.compute_environment,
+    }
+    if job.index is not None:
+        batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
+    return cloud_environment(endpoint, job.spec.region, outer) | job.spec.environment | batch
+
+
+def process_environment(scratch: Path, outer: Mapping[str, str]) -> dict[str, str]:
+    """What a process on this machine needs, whatever service runs it; ``scratch`` is its TMPDIR."""
     kept = {name: outer[name] for name in _INHERITED if name in outer}
     path = os.pathsep.join([str(Path(sys.executable).parent), outer.get("PATH", os.defpath)])
+    return kept | {"PATH": path, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+
+
+def cloud_environment(endpoint: str, region: str, outer: Mapping[str, str]) -> dict[str, str]:
+    """How a child of any service finds the embedded cloud.
+
+    Real credentials of the person who started the cloud are handed on under other names, so that only imagery
+    that stays real can use them.
+    """
     real = {
         f"GLACIERFLOW_IMAGERY_{name}": outer[name]
         for name in _CREDENTIALS
         if outer.get(name) and outer.get("AWS_ACCESS_KEY_ID") != EMBEDDED_ACCESS_KEY
     }
-    cloud = {
-        "PATH": path,
-        "TMPDIR": str(scratch),
-        "PYTHONUNBUFFERED": "1",
+    return real | {
         "GLACIERFLOW_EMBEDDED": "1",
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": EMBEDDED_ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": EMBEDDED_ACCESS_KEY,
-        "AWS_DEFAULT_REGION": job.spec.region,
-        "AWS_REGION": job.spec.region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
     }
-    batch = {
-        "AWS_BATCH_JOB_ID": job.job_id,
-        "AWS_BATCH_JOB_ATTEMPT": str(attempt),
-        "AWS_BATCH_JQ_NAME": queue,
-        "AWS_BATCH_CE_NAME": compute_environment,
-    }
-    if job.index is not None:
-        batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
-    return kept | real | cloud | job.spec.environment | batch

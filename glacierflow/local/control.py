@@ -18,9 +18,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from glacierflow import containers
 from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.local.options import ExecutorKind
 
 __all__ = ["Endpoint", "default_home", "down", "reset", "status", "up"]
 
@@ -48,6 +50,8 @@ class Endpoint:
     home: str
     archive: str | None
     """The archive named last, if any."""
+    executor: ExecutorKind = "process"
+    """What children run as."""
 
 
 def default_home() -> Path:
@@ -69,6 +73,8 @@ def up(
     clock: float = 1.0,
     spot_reclaim: float = 0.0,
     seed: int = 0,
+    executor: ExecutorKind | Literal["auto"] | None = None,
+    image: str | None = None,
     bucket: str = DEFAULT_BUCKET,
     region: str = DEFAULT_REGION,
     wait_s: float = 30,
@@ -83,6 +89,9 @@ def up(
         clock: Batch seconds in a real second, for timeouts and grace periods.
         spot_reclaim: share of spot attempts that lose their instance, 0..1.
         seed: decides which.
+        executor: what children run as; ``auto``: containers where a Docker engine answers, else processes;
+            None: processes, or as the running one does.
+        image: stands for those of the embedded account's ECR, where children are containers.
         bucket: made if there is none.
         region: AWS region to prepare.
         wait_s: how long the server may take to answer, in seconds.
@@ -104,14 +113,18 @@ def up(
     with _locked(home):
         running = status(home)
         if running is None:
-            arguments = {"clock": clock, "spot-reclaim": spot_reclaim, "seed": seed}
+            arguments: dict[str, float | str] = {"clock": clock, "spot-reclaim": spot_reclaim, "seed": seed}
             if vcpus is not None:
                 arguments["vcpus"] = vcpus
+            if executor is not None:
+                arguments["executor"] = _choose_executor(executor)
+            if image is not None:
+                arguments["image"] = image
             running = _start(home, _choose_port(home, port), arguments, wait_s)
-        elif (vcpus, clock, spot_reclaim, seed) != (None, 1.0, 0.0, 0):
+        elif (vcpus, clock, spot_reclaim, seed, executor, image) != (None, 1.0, 0.0, 0, None, None):
             raise UsageError(
-                "the embedded cloud already runs, and --vcpus, --clock, --spot-reclaim and --seed are set "
-                "when it starts",
+                "the embedded cloud already runs, and --vcpus, --clock, --spot-reclaim, --seed, --executor "
+                "and --image are set when it starts",
                 next_step="run `glacierflow local down` first",
             )
         elif port is not None and port != running.port:
@@ -180,6 +193,14 @@ def _check_range(vcpus: float | None, clock: float, spot_reclaim: float) -> None
         raise UsageError(f"--spot-reclaim {spot_reclaim:g} is not between 0 and 1")
 
 
+def _choose_executor(asked: ExecutorKind | Literal["auto"]) -> ExecutorKind:
+    if asked == "docker":
+        containers.require_engine()
+    if asked == "auto":
+        return "process" if containers.engine_version() is None else "docker"
+    return asked
+
+
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """One command at a time."""
@@ -218,7 +239,7 @@ def _choose_port(home: Path, asked: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(home: Path, port: int, arguments: dict[str, float], wait_s: float) -> Endpoint:
+def _start(home: Path, port: int, arguments: dict[str, float | str], wait_s: float) -> Endpoint:
     command = [sys.executable, "-m", "glacierflow.local.server", "--home", str(home), "--port", str(port)]
     for name, value in arguments.items():
         command += [f"--{name}", str(value)]
@@ -240,7 +261,9 @@ def _start(home: Path, port: int, arguments: dict[str, float], wait_s: float) ->
             if health.get("pid") == process.pid:
                 archives = health["archives"]
                 archive = archives[-1] if archives else None
-                endpoint = Endpoint(url, f"{url}/stac", process.pid, port, str(home), archive)
+                endpoint = Endpoint(
+                    url, f"{url}/stac", process.pid, port, str(home), archive, health["executor"]
+                )
                 (home / "settings.json").write_text(json.dumps({"port": port}))
                 _write(home, endpoint)
                 return endpoint

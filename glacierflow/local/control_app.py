@@ -13,6 +13,7 @@ from glacierflow.errors import GlacierflowError
 from glacierflow.local.archives import Archives
 from glacierflow.local.bootstrap import bootstrap
 from glacierflow.local.infrastructure import Infrastructure
+from glacierflow.local.options import CloudOptions
 
 __all__ = ["CONTROL_PREFIX", "ControlApp"]
 
@@ -26,14 +27,12 @@ class ControlApp:
 
     def __init__(
         self,
-        home: Path,
-        endpoint: str,
+        options: CloudOptions,
         archives: Archives,
         infrastructure: Infrastructure,
         stop: Callable[[], None],
     ) -> None:
-        self._home = home
-        self._endpoint = endpoint
+        self._options = options
         self._archives = archives
         self._infrastructure = infrastructure
         self._stop = stop
@@ -62,7 +61,12 @@ class ControlApp:
 
     def _health(self, _: Json) -> Json:
         directories = [str(directory) for directory in self._archives.directories]
-        return {"pid": os.getpid(), "home": str(self._home), "archives": directories}
+        return {
+            "pid": os.getpid(),
+            "home": str(self._options.home),
+            "archives": directories,
+            "executor": self._options.executor,
+        }
 
     def _archive(self, request: Json) -> Json:
         return {"problems": self._archives.add(Path(request["directory"]))}
@@ -70,7 +74,7 @@ class ControlApp:
     def _bootstrap(self, request: Json) -> Json:
         region, bucket = request["region"], request["bucket"]
         with self._lock:
-            bootstrap(self._endpoint, self._infrastructure, region=region, bucket=bucket)
+            bootstrap(self._options.endpoint, self._infrastructure, region=region, bucket=bucket)
         return {}
 
     def _shutdown(self, _: Json) -> Json:

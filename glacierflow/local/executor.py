@@ -1,22 +1,15 @@
-"""Attempts as real processes: started, watched, stopped, and their output sent to CloudWatch Logs."""
+"""Attempts from start to end: timers, stops, and their output sent to CloudWatch Logs."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import shutil
-import signal
-import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from glacierflow.local import processes
-from glacierflow.local.child import child_argv, child_environment
+from glacierflow.local.attempt import Attempt, Order, Runner, StartError
 from glacierflow.local.jobs import Job, now_ms
 from glacierflow.local.options import CloudOptions
 from glacierflow.local.scheduler import EXITED, AttemptResult, Place, QueueView, Scheduler
@@ -35,7 +28,6 @@ STOP_GRACE_S, SPOT_NOTICE_S = 30.0, 120.0
 RECLAIM_WITHIN_S = (0.2, 3.0)
 """Real seconds after its start at which a reclaimed attempt gets its notice: early, so that short ones
 feel it."""
-MEMORY_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +44,10 @@ class _Stop:
 class _Running:
     """One running attempt."""
 
-    def __init__(self, job: Job, process: subprocess.Popen[str]) -> None:
+    def __init__(self, job: Job, attempt: Attempt) -> None:
         self.job = job
-        self.process = process
+        self.attempt = attempt
         self.stop: _Stop | None = None
-        self.out_of_memory = False
         self.timers: list[threading.Timer] = []
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
@@ -68,26 +59,22 @@ class _Running:
 
 
 class Executor:
-    """Runs attempts, one thread each, and one more that watches memory."""
+    """Runs attempts, one thread each."""
 
     def __init__(
         self,
         options: CloudOptions,
         scheduler: Callable[[], Scheduler],
         log: LogSink,
-        outer: Mapping[str, str],
+        runner: Runner,
     ) -> None:
         self._options = options
         self._scheduler = scheduler
         self._log = log
-        self._outer = outer
+        self._runner = runner
         self._lock = threading.RLock()
         self._running: dict[Job, _Running] = {}
         self._early_stops: dict[Job, _Stop] = {}
-        self._scratch = options.home / "scratch"
-        self._pids = options.home / "children"
-        self._kill_orphans()
-        threading.Thread(target=self._watch_memory, daemon=True, name="memory-watch").start()
 
     def launch(self, job: Job, queue: QueueView, place: Place) -> None:
         """Start an attempt; called by the scheduler."""
@@ -111,28 +98,27 @@ class Executor:
         with self._lock:
             left = list(self._running.values())
         for running in left:
-            processes.kill_session(running.process.pid)
+            running.attempt.kill()
         for thread in threads:
             thread.join(2)
 
     def _attempt(self, job: Job, queue: QueueView, place: Place) -> None:
         number = len(job.attempts) + 1
-        task = uuid.uuid4().hex
-        stream = f"{job.spec.log_prefix}/default/{task}"
+        stream = f"{job.spec.log_prefix}/default/{uuid.uuid4().hex}"
         attempt: dict[str, Any] = {"container": {"networkInterfaces": []}}
-        scratch = self._scratch / task
         try:
-            process = self._start(job, number, queue, place, scratch)
-        except (OSError, ValueError, IndexError) as error:
+            if job.spec.start_error:
+                raise StartError(f"CannotStartContainerError: {job.spec.start_error}")
+            started = self._runner.start(Order(job, number, queue.name, place.name))
+        except StartError as error:
             with self._lock:
                 stopped = self._early_stops.pop(job, None) is not None
-            reason = f"CannotStartContainerError: {error}"
-            result = AttemptResult(None, reason, NOT_STARTED, may_retry=not stopped)
+            result = AttemptResult(None, str(error), NOT_STARTED, may_retry=not stopped)
             self._scheduler().ended(job, attempt, result)
             return
         attempt["startedAt"] = now_ms()
         attempt["container"]["logStreamName"] = stream
-        running = _Running(job, process)
+        running = _Running(job, started)
         self._log(job, stream, None)
         with self._lock:
             self._running[job] = running
@@ -142,70 +128,32 @@ class Executor:
             self._request_stop(job, early)
         self._set_timers(running, number, place)
         result = self._wait(running, stream)
-        shutil.rmtree(scratch, ignore_errors=True)
         self._scheduler().ended(job, attempt, result)
 
-    def _start(
-        self, job: Job, number: int, queue: QueueView, place: Place, scratch: Path
-    ) -> subprocess.Popen[str]:
-        if job.spec.start_error:
-            raise ValueError(job.spec.start_error)
-        scratch.mkdir(parents=True)
-        environment = child_environment(
-            job,
-            attempt=number,
-            queue=queue.name,
-            compute_environment=place.name,
-            endpoint=self._options.endpoint,
-            scratch=scratch,
-            outer=self._outer,
-        )
-        process = subprocess.Popen(  # noqa: S603 - running the submitted command is what Batch does
-            child_argv(job.spec.command, job.spec.parameters),
-            env=environment,
-            cwd=scratch,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        self._pids.mkdir(exist_ok=True)
-        (self._pids / str(process.pid)).write_text(str(processes.start_ticks(process.pid)))
-        return process
-
     def _wait(self, running: _Running, stream: str) -> AttemptResult:
-        process, job = running.process, running.job
-        pump = threading.Thread(target=self._pump, args=(job, process, stream), daemon=True)
+        job = running.job
+        pump = threading.Thread(target=self._pump, args=(running, stream), daemon=True)
         pump.start()
-        code = process.wait()
-        # A container ends with its first process; nothing of it lives on.
-        processes.kill_session(process.pid)
+        ended = running.attempt.wait()
         pump.join(5)
         with self._lock:
             del self._running[job]
         for timer in running.timers:
             timer.cancel()
-        (self._pids / str(process.pid)).unlink(missing_ok=True)
-        exit_code = 128 - code if code < 0 else code
-        if running.out_of_memory:
-            return AttemptResult(exit_code, OUT_OF_MEMORY, EXITED, failed=True)
+        if ended.out_of_memory and ended.exit_code:
+            return AttemptResult(ended.exit_code, OUT_OF_MEMORY, EXITED, failed=True)
         stop = running.stop
         if stop is None:
-            return AttemptResult(exit_code, None, EXITED)
+            return AttemptResult(ended.exit_code, None, EXITED)
         # A container that finishes its work within a spot notice has succeeded; a stopped one never has.
         job.terminated = stop.by_user
-        finished = stop.may_retry and exit_code == 0
+        finished = stop.may_retry and ended.exit_code == 0
         reason = EXITED if finished else stop.status_reason
-        return AttemptResult(exit_code, None, reason, may_retry=stop.may_retry, failed=not finished)
+        return AttemptResult(ended.exit_code, None, reason, may_retry=stop.may_retry, failed=not finished)
 
-    def _pump(self, job: Job, process: subprocess.Popen[str], stream: str) -> None:
-        if process.stdout is None:
-            return
-        with process.stdout as lines:
-            for line in lines:
-                self._log(job, stream, line.rstrip("\n"))
+    def _pump(self, running: _Running, stream: str) -> None:
+        for line in running.attempt.lines():
+            self._log(running.job, stream, line.rstrip("\n"))
 
     def _set_timers(self, running: _Running, number: int, place: Place) -> None:
         job, options = running.job, self._options
@@ -231,30 +179,5 @@ class Executor:
             if running.stop and not (running.stop.may_retry and not stop.may_retry):
                 return
             running.stop = stop
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(running.process.pid, signal.SIGTERM)
-        running.later(
-            self._options.real_seconds(stop.grace_s), lambda: processes.kill_session(running.process.pid)
-        )
-
-    def _watch_memory(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(MEMORY_POLL_S):
-            with self._lock:
-                running = {one.process.pid: one for one in self._running.values()}
-            if not running:
-                continue
-            for pid, used_mib in processes.session_memory_mib(running).items():
-                if used_mib > running[pid].job.spec.memory_mib:
-                    running[pid].out_of_memory = True
-                    processes.kill_session(pid)
-
-    def _kill_orphans(self) -> None:
-        """End children that outlived a server which was killed: their jobs are FAILED by now."""
-        for record in self._pids.glob("*"):
-            pid = int(record.name)
-            ticks = processes.start_ticks(pid)
-            if ticks is not None and str(ticks) == record.read_text():
-                processes.kill_session(pid)
-            record.unlink()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        running.attempt.ask_to_end()
+        running.later(self._options.real_seconds(stop.grace_s), running.attempt.kill)

@@ -45,6 +45,10 @@ class JobSpec:
     depends_on: list[Json]
     tags: dict[str, str]
     propagate_tags: bool
+    user: str | None = None
+    """``uid:gid`` of a container; None: its image's own."""
+    read_only: bool = False
+    """Whether a container's root file system is."""
     start_error: str | None = None
     """Why ECS would refuse to start the task, where AWS only notices after the submission."""
 
@@ -173,6 +177,8 @@ class Job:
                     "logDriver": "awslogs",
                     "options": {"awslogs-group": spec.log_group, "awslogs-stream-prefix": spec.log_prefix},
                 },
+                "user": spec.user,
+                "readonlyRootFilesystem": spec.read_only or None,
                 "mountPoints": [],
                 "volumes": [],
                 "ulimits": [],

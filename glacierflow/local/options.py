@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["ACCOUNT_ID", "CloudOptions"]
+__all__ = ["ACCOUNT_ID", "DEFAULT_IMAGE", "CloudOptions", "ExecutorKind"]
+
+ExecutorKind = Literal["process", "docker"]
+DEFAULT_IMAGE = "glacierflow"
+"""The tag that container/README.md builds."""
 
 ACCOUNT_ID = "123456789012"
 """The one AWS account of the embedded cloud, which is moto's own."""
@@ -28,6 +33,10 @@ class CloudOptions:
     """Share of attempts on spot environments that lose their instance, 0..1."""
     seed: int = 0
     """Decides which attempts these are."""
+    executor: ExecutorKind = "process"
+    """What a child runs as."""
+    image: str = DEFAULT_IMAGE
+    """Image that stands for those of the embedded account's ECR, where children are containers."""
 
     def real_seconds(self, batch_seconds: float) -> float:
         """How long a Batch delay lasts here, in seconds."""

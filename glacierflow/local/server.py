@@ -24,11 +24,11 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local import batch_backend, conditions, s3_storage, state
+from glacierflow.local import batch_backend, conditions, functions, s3_storage, state
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
 from glacierflow.local.infrastructure import Infrastructure
-from glacierflow.local.options import CloudOptions
+from glacierflow.local.options import DEFAULT_IMAGE, CloudOptions
 from glacierflow.local.requester_pays import RequesterPays
 
 __all__ = ["EmbeddedServer", "main"]
@@ -89,13 +89,14 @@ class EmbeddedServer:
         self.saver = state.Saver(home / "state", self.infrastructure)
         self.batch = batch_backend.BatchCloud(options, outer, self.saver.changed)
         batch_backend.install(self.batch)
+        functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
         conditions.install()
         moto_app = DomainDispatcherApplication(create_backend_app)
         payers = RequesterPays(moto_app, self.saver.changed)
         state.load(home / "state", self.batch.scheduler, payers)
         self.archives = Archives(options.endpoint, home / "archives.json")
         self.archives.restore()
-        control = ControlApp(home, options.endpoint, self.archives, self.infrastructure, self.shut_down)
+        control = ControlApp(options, self.archives, self.infrastructure, self.shut_down)
         inner = DispatcherMiddleware(payers, {CONTROL_PREFIX: control})
         aws = _Gate(inner, port, self.saver.changed, self.infrastructure)
         app = DispatcherMiddleware(aws, {"/stac": self.archives.stac, "/archive": self.archives.assets})
@@ -134,6 +135,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--clock", type=float, default=1.0)
     parser.add_argument("--spot-reclaim", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--executor", choices=("process", "docker"), default="process")
+    parser.add_argument("--image", default=DEFAULT_IMAGE)
     return parser.parse_args(argv)
 
 
@@ -159,6 +162,8 @@ def main(argv: list[str]) -> None:
         clock=given.clock,
         spot_reclaim=given.spot_reclaim,
         seed=given.seed,
+        executor=given.executor,
+        image=given.image,
     )
     server = EmbeddedServer(options, given.port, _forget_real_cloud())
     for number in (signal.SIGTERM, signal.SIGINT):

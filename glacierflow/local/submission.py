@@ -93,6 +93,8 @@ def make_spec(request: Json, definition: JobDefinition, queue_arn: str, region: 
         depends_on=request.get("dependsOn") or [],
         tags=request.get("tags") or {},
         propagate_tags=bool(request.get("propagateTags", definition.propagate_tags)),
+        user=container.get("user"),
+        read_only=bool(container.get("readonlyRootFilesystem")),
         start_error="Container Overrides length must be at most 8192" if too_long else None,
     )
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "container" / "README.md"
 
 # as container/README.md starts a child: nothing writable but /tmp, not root, the memory of the smallest class
-LIKE_BATCH = ("--rm", "--network", "host", "--memory", "7500m", "--read-only", "--volume", "/tmp")
+LIKE_BATCH = ("--rm", "--network", "host", "--memory", "7500m", "--read-only")
 
 
 def require_engine() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from glacierflow.cli.batch.cancel import cancel_command
 from glacierflow.cli.batch.plan import plan_command
+from glacierflow.cli.batch.retry import retry_command
 from glacierflow.cli.batch.status import status_command
 from glacierflow.cli.batch.submit import submit_command
 from glacierflow.cli.batch.verify import verify_command
@@ -27,3 +29,11 @@ app.command(
 app.command("status")(status_command)
 app.command("watch")(watch_command)
 app.command("verify", epilog="Example: glacierflow batch verify latest --png coverage.png")(verify_command)
+app.command(
+    "retry",
+    cls=DryRunCommand,
+    epilog="Example: glacierflow batch retry latest --only oom,spot --dry-run",
+)(retry_command)
+app.command("cancel", epilog="Example: glacierflow batch cancel latest --region 049_jakobshavn")(
+    cancel_command
+)

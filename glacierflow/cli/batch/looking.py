@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.runs.status import RunStatus
     from glacierflow.services.look import RunLook
+    from glacierflow.services.places import Places
     from glacierflow.settings import LoadedSettings
     from glacierflow.store import Store
 
@@ -64,10 +65,11 @@ class Located:
     store: Store
     cloud: Cloud
     loaded: LoadedSettings
+    places: Places
 
 
 def locate_run(run: str, line: CommandLine) -> Located:
-    """The run named, or the latest; nothing but the store is asked.
+    """The run named, or the latest; AWS Batch is not asked.
 
     Raises:
         UsageError: ``latest``, and there is no run at all.
@@ -76,17 +78,19 @@ def locate_run(run: str, line: CommandLine) -> Located:
     from glacierflow.local.control import default_home
     from glacierflow.runs.log import latest_submission
     from glacierflow.runs.records import latest_run
+    from glacierflow.services.places import find_places
     from glacierflow.store import open_store
 
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
-    where = f"s3://{loaded.settings.storage.s3_bucket}"
+    places = find_places(loaded, cloud)
+    where = f"s3://{places.bucket}"
     store = open_store(where, cloud)
     if run == "latest":
         logged = latest_submission(default_home().parent, where, local=line.local)
         # a run of an embedded cloud that was reset is still in the log
         run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
-    return Located(run, store, cloud, loaded)
+    return Located(run, store, cloud, loaded, places)
 
 
 def open_run(run: str, line: CommandLine) -> RunLook:
@@ -98,13 +102,12 @@ def open_run(run: str, line: CommandLine) -> RunLook:
     from glacierflow.services.look import RunLook
 
     found = locate_run(run, line)
-    batch = found.loaded.settings.batch
     return RunLook.open(
         found.run_id,
         found.store,
         found.cloud,
-        job_queue=batch.job_queue,
-        ondemand_job_queue=batch.ondemand_job_queue,
+        job_queue=found.places.spot_queue,
+        ondemand_job_queue=found.places.ondemand_queue,
     )
 
 

@@ -1,0 +1,77 @@
+"""``glacierflow batch cancel``: end what is still on its way of a run and its retries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.context import CommandLine
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+)
+
+if TYPE_CHECKING:
+    from glacierflow.services.cancel import Cancelled
+
+__all__ = ["cancel_command"]
+
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option("--region", metavar="NAME", help="End only the children of this region; can be repeated."),
+]
+
+
+def cancel_command(
+    run: RunArgument,
+    region: RegionOption = None,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """End a run's jobs and those of its retries, and say what was done already; products stay."""
+    from glacierflow.runs.family import read_family
+    from glacierflow.services.cancel import cancel_family
+
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+    found = locate_run(run, line)
+    family = read_family(found.store, found.run_id)
+    cancelled = cancel_family(family, found.store, found.cloud, found.places, regions=tuple(region or ()))
+    _show(cancelled, as_json=as_json)
+    return 0
+
+
+def _show(cancelled: list[Cancelled], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from glacierflow.cli import render
+
+    if as_json:
+        typer.echo(render.to_json([asdict(one) for one in cancelled]))
+        return
+    for one in cancelled:
+        before = ", ".join(f"{count} {outcome}" for outcome, count in one.before.items())
+        never = f"; {one.never_submitted} were never submitted" if one.never_submitted else ""
+        typer.echo(f"run {one.run_id}")
+        typer.echo(f"  cancelled {len(one.ended)}; had ended before: {before or 'none'}{never}")

@@ -1,0 +1,173 @@
+"""``glacierflow batch retry``: only the units that went wrong, again, with what they lacked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.batch.looking import (
+    FetchOption,
+    Located,
+    RunArgument,
+    WaitOption,
+    check_fetch,
+    locate_run,
+    watch_run,
+)
+from glacierflow.cli.batch.planning import job_options
+from glacierflow.cli.context import CommandLine
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+    RegionsFileOption,
+)
+from glacierflow.cli.places import submission_json, where_to_look
+
+if TYPE_CHECKING:
+    from glacierflow.manifest import Manifest
+    from glacierflow.runs.retry import Conditions, RetryPlan
+    from glacierflow.runs.verdict import FailureClass
+    from glacierflow.services.look import RunLook
+
+__all__ = ["retry_command"]
+
+_MOST_NAMED = 40
+
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="CLASS,...",
+        help="Only units of these classes: spot, oom, timeout, start, capacity, service, killed, data, bug, "
+        "missing, cancelled, config. Without it all but config.",
+    ),
+]
+
+
+def retry_command(
+    run: RunArgument = "latest",
+    only: OnlyOption = None,
+    dry_run: DryRunOption = None,
+    wait: WaitOption = False,
+    fetch: FetchOption = None,
+    regions_file: RegionsFileOption = None,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Submit only the units that went wrong, as a new, dense array recorded with the first run.
+
+    Out of memory goes up a memory class; units that lost their machine or never got one go to the on-demand
+    queue; timeouts get twice the time. Products that are gone or damaged are made again.
+    """
+    from glacierflow.runs.retry import parse_only
+
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        regions_file=regions_file,
+        dry_run=dry_run,
+        quiet=quiet,
+    )
+    check_fetch(fetch)
+    classes = parse_only(only)
+    found = locate_run(run, line)
+    root, plan, look = _retry(found, line, classes)
+    if look is None:
+        _show(root, plan, as_json=as_json)
+        if not as_json:
+            why = "dry run" if plan.units else "nothing to try again"
+            typer.echo(f"{why}: nothing was submitted or written")
+        return 0
+    if not as_json:
+        _show(root, plan, as_json=False)
+        for text in where_to_look(look.manifest, look.jobs, again=line.again()):
+            typer.echo(text)
+    if wait or fetch is not None:
+        return watch_run(look, line, fetch=fetch, as_json=as_json)
+    if as_json:
+        typer.echo(submission_json(look.manifest, look.jobs))
+    return 0
+
+
+def _retry(
+    found: Located, line: CommandLine, only: tuple[FailureClass, ...]
+) -> tuple[Manifest, RetryPlan, RunLook | None]:
+    from glacierflow.regions import load_catalogue
+    from glacierflow.runs.family import read_family
+    from glacierflow.services.look import RunLook
+    from glacierflow.services.retry import check_catalogue, find_retry, submit_retry
+
+    family = read_family(found.store, found.run_id)
+    check_catalogue(family.root, load_catalogue(line.regions_file).sha256)
+    plan = find_retry(family, found.store, found.cloud, found.places, only)
+    if found.loaded.settings.settings.dry_run or not plan.units:
+        return family.root, plan, None
+    options = job_options(found.loaded.settings)
+    manifest, jobs = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
+    return family.root, plan, RunLook(manifest, jobs, found.store, found.cloud)
+
+
+def _show(root: Manifest, plan: RetryPlan, *, as_json: bool) -> None:
+    from glacierflow.cli import render
+
+    if as_json:
+        typer.echo(render.to_json(_facts(root, plan)))
+        return
+    typer.echo(f"run     {root.run_id}")
+    for unit in plan.units[:_MOST_NAMED]:
+        typer.echo(f"  {unit.failure:9} {_where(root, unit.slot)}  {_change(unit.had, unit.gets)}")
+    if len(plan.units) > _MOST_NAMED:
+        typer.echo(f"  ... and {len(plan.units) - _MOST_NAMED} more")
+    for left in plan.left[:_MOST_NAMED]:
+        typer.echo(f"  left    {left.failure:9} {_where(root, left.slot)}  {left.reason}")
+    classes = ", ".join(f"{count} {name}" for name, count in plan.classes.items())
+    typer.echo(f"retry   {len(plan.units)} of {len(root.slots)} units{f': {classes}' if classes else ''}")
+    if plan.live:
+        typer.echo(f"        {plan.live} are still on their way and are not touched")
+
+
+def _where(root: Manifest, slot: int) -> str:
+    units = root.slots[slot]
+    regions = "+".join(dict.fromkeys(unit.region for unit in units))
+    return f"slot {slot}  {regions}  {units[0].date1}..{units[-1].date2}"
+
+
+def _change(had: Conditions, gets: Conditions) -> str:
+    changes = []
+    if gets.memory_mib != had.memory_mib:
+        changes.append(f"{had.memory_mib} -> {gets.memory_mib} MiB")
+    if gets.on_demand != had.on_demand:
+        changes.append("spot -> on-demand")
+    if gets.timeout_s != had.timeout_s:
+        changes.append(f"time limit {gets.timeout_s} s")
+    return ", ".join(changes) or "as before"
+
+
+def _facts(root: Manifest, plan: RetryPlan) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "root_run_id": root.run_id,
+        "units": [asdict(unit) for unit in plan.units],
+        "left": [asdict(left) for left in plan.left],
+        "live": plan.live,
+        "classes": plan.classes,
+    }

@@ -1,0 +1,250 @@
+"""The ledger: every attempt of a run in one small object; a look at thousands of children is one GET.
+
+It holds the receipts without their lists of products, and what AWS Batch said of ended children, because
+Batch forgets them after about a week. All of it is about things that do not change any more, so two ledgers
+of one run are merged by putting them together.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydantic import Field, ValidationError
+
+from glacierflow.errors import StoreError
+from glacierflow.layout import RunLayout
+from glacierflow.model import Record
+from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
+from glacierflow.runs.states import AttemptState, SlotState
+from glacierflow.store import Store
+
+__all__ = ["AttemptEntry", "Ledger", "SlotEntry", "keep_ledger", "read_ledger"]
+
+SCHEMA_VERSION = 1
+_TRIES = 8
+
+
+class AttemptEntry(Record):
+    """One attempt: its receipt without the lists, or only its start where it left none."""
+
+    slot: int
+    attempt: int
+    outcome: Outcome | None = None
+    started_at: dt.datetime
+    ended_at: dt.datetime | None = None
+    host: str
+    code_version: str
+    image_digest: str | None = None
+    batch: BatchPlace = Field(default_factory=BatchPlace)
+    exit_code: int | None = None
+    counts: Counts = Field(default_factory=Counts)
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Scenes left out, by the code of the reason."""
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+    """What concerns the units as a whole, such as why one has no images."""
+    product_bytes: int = 0
+    """Of the products it wrote."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    bytes_read: int = 0
+    peak_memory_mb: float = 0.0
+
+    @classmethod
+    def of(cls, record: Started) -> AttemptEntry:
+        """The entry of a receipt, or of a start."""
+        kept = {name: getattr(record, name) for name in _KEPT_OF_START}
+        if not isinstance(record, Receipt):
+            return cls.model_construct(**kept)
+        kept |= {name: getattr(record, name) for name in _KEPT_OF_RECEIPT}
+        return cls.model_construct(
+            **kept,
+            left_out=dict(Counter(entry.code for entry in record.left_out)),
+            notes=tuple(note.text for note in record.notes),
+            product_bytes=sum(product.size for product in record.products),
+        )
+
+
+_KEPT_OF_START = ("slot", "attempt", "started_at", "host", "code_version", "image_digest", "batch")
+_KEPT_OF_RECEIPT = (
+    "outcome",
+    "ended_at",
+    "exit_code",
+    "counts",
+    "error",
+    "seconds",
+    "bytes_read",
+    "peak_memory_mb",
+)
+
+
+class SlotEntry(Record):
+    """What AWS Batch said of a child that has ended."""
+
+    slot: int
+    state: str
+    job_id: str
+    status_reason: str | None = None
+    container_reason: str | None = None
+    exit_code: int | None = None
+    attempts: tuple[AttemptState, ...] = ()
+    ended_by_request: bool = False
+    explained: bool = False
+
+    @classmethod
+    def of(cls, slot: int, state: SlotState) -> SlotEntry:
+        """The entry of a slot."""
+        return cls.model_construct(slot=slot, **{name: getattr(state, name) for name in _KEPT_OF_SLOT})
+
+    def state_of(self) -> SlotState:
+        """As Batch said it."""
+        return SlotState(**{name: getattr(self, name) for name in _KEPT_OF_SLOT})
+
+
+_KEPT_OF_SLOT = (
+    "state",
+    "job_id",
+    "status_reason",
+    "container_reason",
+    "exit_code",
+    "attempts",
+    "ended_by_request",
+    "explained",
+)
+
+
+class _Line(Record):
+    """One line of the file: one of the two; or the first, which says what file it is."""
+
+    attempt: AttemptEntry | None = None
+    slot: SlotEntry | None = None
+    schema_version: int | None = None
+    run_id: str | None = None
+    complete: bool | None = None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The attempts and ended children of one run, as far as somebody has looked."""
+
+    run_id: str
+    attempts: dict[tuple[int, int], AttemptEntry] = field(default_factory=dict)
+    """By slot and attempt number."""
+    slots: dict[int, SlotEntry] = field(default_factory=dict)
+    complete: bool = False
+    """Whether the run has ended and all of it is in here: nobody need look anywhere else."""
+
+    def add_attempt(self, entry: AttemptEntry) -> bool:
+        """Add an attempt; a receipt takes the place of a mere start. True if it was news."""
+        key = entry.slot, entry.attempt
+        known = self.attempts.get(key)
+        if known is not None and (known.outcome is not None or entry.outcome is None):
+            return False
+        self.attempts[key] = entry
+        return True
+
+    def add_slot(self, entry: SlotEntry) -> bool:
+        """Add an ended child; one with Batch's reasons takes the place of one without. True if news."""
+        known = self.slots.get(entry.slot)
+        if known is not None and (known.explained or not entry.explained):
+            return False
+        self.slots[entry.slot] = entry
+        return True
+
+    def merge(self, other: Ledger) -> bool:
+        """Take over what another ledger of the run has. True if there was news."""
+        news = [self.add_attempt(entry) for entry in other.attempts.values()]
+        news += [self.add_slot(entry) for entry in other.slots.values()]
+        completed = other.complete and not self.complete
+        self.complete = self.complete or other.complete
+        return any(news) or completed
+
+    def copy(self) -> Ledger:
+        """Another ledger with the same entries."""
+        return Ledger(self.run_id, dict(self.attempts), dict(self.slots), self.complete)
+
+    def to_bytes(self) -> bytes:
+        """Gzipped JSON lines: the head, the attempts, the children; the same bytes for the same content."""
+        head = _Line(schema_version=SCHEMA_VERSION, run_id=self.run_id, complete=self.complete)
+        lines = [head.model_dump_json(exclude_none=True)]
+        for name, entries in (("attempt", self.attempts), ("slot", self.slots)):
+            lines += _json_lines(name, (entry for _, entry in sorted(entries.items())))
+        return gzip.compress("\n".join(lines).encode(), compresslevel=6, mtime=0)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Ledger:
+        """The inverse.
+
+        Raises:
+            ValueError: these are not the bytes of a ledger this version understands.
+        """
+        try:
+            head, *lines = gzip.decompress(data).splitlines()
+            first = _Line.model_validate_json(head)
+            if first.schema_version != SCHEMA_VERSION or first.run_id is None:
+                msg = f"a ledger of schema version {first.schema_version}"
+                raise ValueError(msg)
+            ledger = cls(first.run_id, complete=bool(first.complete))
+            for line in lines:
+                found = _Line.model_validate_json(line)
+                if found.attempt is not None:
+                    ledger.attempts[found.attempt.slot, found.attempt.attempt] = found.attempt
+                elif found.slot is not None:
+                    ledger.slots[found.slot.slot] = found.slot
+        except (OSError, EOFError, ValidationError) as error:
+            raise ValueError(str(error)) from error
+        return ledger
+
+
+def _json_lines(name: str, entries: Iterable[Record]) -> list[str]:
+    return [f'{{"{name}":{entry.model_dump_json(exclude_defaults=True)}}}' for entry in entries]
+
+
+def read_ledger(store: Store, run_id: str) -> Ledger:
+    """The ledger of a run; an empty one where nobody has kept one yet.
+
+    Raises:
+        StoreError: what lies there is not a ledger this version understands.
+    """
+    data = store.get(RunLayout(run_id).ledger)
+    return Ledger(run_id) if data is None else _parse(store, run_id, data)
+
+
+def keep_ledger(store: Store, ledger: Ledger) -> bool:
+    """Put a ledger into the store, merged with what lies there; afterwards it has that, too.
+
+    Two that do so at once lose nothing: a write is conditional on what was read. True if it is kept now;
+    False where others were faster every time, which leaves the news for the next time.
+
+    Raises:
+        UsageError: the store refuses to be written.
+        StoreError: what lies there is not a ledger this version understands, or S3 failed.
+    """
+    key = RunLayout(ledger.run_id).ledger
+    for _ in range(_TRIES):
+        found = store.get_tagged(key)
+        if found is None:
+            if store.put(key, ledger.to_bytes(), if_absent=True):
+                return True
+            continue
+        there = _parse(store, ledger.run_id, found[0])
+        merged = there.copy()
+        news = merged.merge(ledger)
+        ledger.merge(there)
+        if not news or store.replace(key, merged.to_bytes(), found[1]):
+            return True
+    return False
+
+
+def _parse(store: Store, run_id: str, data: bytes) -> Ledger:
+    try:
+        return Ledger.from_bytes(data)
+    except ValueError as error:
+        uri = store.uri(RunLayout(run_id).ledger)
+        raise StoreError(
+            f"{uri} is not a ledger this version understands",
+            next_step="upgrade glacierflow; or delete the object, and it is made again from the receipts",
+        ) from error

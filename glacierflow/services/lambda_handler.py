@@ -1,0 +1,106 @@
+"""The Lambda function: the same unit of work as a Batch child, with a deadline instead of a reclaim.
+
+Two events are answered:
+
+* ``{"manifest": "s3://bucket/runs/.../manifest.json", "slot": 3}``: one slot of a submitted run. A slot that
+  went wrong raises, so that Lambda's metrics and its queue for failures tell; one that was stopped before
+  the deadline returns, with ``outcome`` ``interrupted``.
+* the predecessor's ``satellite``, ``region`` or ``regions``, ``date1``, ``date2``, ``s3_bucket``,
+  ``s3_base_path``, ``job_name``: answered as it did, with ``statusCode`` and a JSON ``body``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from glacierflow.errors import GlacierflowError, UsageError
+from glacierflow.receipt import Receipt
+from glacierflow.services.lambda_event import answer_event, is_old_event
+from glacierflow.store import open_store
+from glacierflow.task import cloud_of_child, process_slot, read_manifest
+
+__all__ = ["SlotFailed", "handler"]
+
+log = logging.getLogger("glacierflow")
+
+_RESERVE_S = 30.0
+"""Seconds before the deadline at which work stops: the acquisition in hand may take 20 of them. A function
+with little time keeps a third of it."""
+
+
+class LambdaContext(Protocol):
+    """What Lambda tells of an invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the invocation."""
+
+
+class SlotFailed(GlacierflowError):  # noqa: N818 - the name is what Lambda reports
+    """A slot ended wrong; its receipt says how."""
+
+
+def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one invocation.
+
+    Raises:
+        UsageError: the event is neither of the two, or names what is not there.
+        SlotFailed: the slot of a run ended wrong.
+    """
+    logging.getLogger().setLevel(logging.INFO)
+    with _stopped_before(context) as stop:
+        if "manifest" in event:
+            return _answer_slot(event, stop)
+        if is_old_event(event):
+            return answer_event(event, context.get_remaining_time_in_millis, stop)
+    given = ", ".join(sorted(event)) or "nothing"
+    raise UsageError(
+        f"the event has {given}; expected manifest and slot, or satellite and region",
+        next_step="see docs/how-to/lambda.md",
+    )
+
+
+@contextmanager
+def _stopped_before(context: LambdaContext) -> Iterator[threading.Event]:
+    """An event that is set in time for progress to be saved and a receipt to be written."""
+    stop = threading.Event()
+    left = context.get_remaining_time_in_millis() / 1000
+    seconds = max(0.0, left - min(_RESERVE_S, left / 3))
+    timer = threading.Timer(seconds, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield stop
+    finally:
+        timer.cancel()
+
+
+def _answer_slot(event: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
+    slot = event.get("slot")
+    if not isinstance(slot, int) or isinstance(slot, bool):
+        raise UsageError(f"slot = {slot} is not a whole number", next_step="number slots from 0")
+    cloud = cloud_of_child(os.environ)
+    manifest = read_manifest(str(event["manifest"]), cloud)
+    receipt = process_slot(manifest, slot, open_store(manifest.store, cloud), cloud, stop=stop)
+    if receipt.exit_code and receipt.outcome != "interrupted":
+        ended = f"{receipt.outcome}, exit code {receipt.exit_code}"
+        raise SlotFailed(f"slot {slot} of {receipt.run_id}: {ended}: {receipt.error}")
+    return _summary(receipt)
+
+
+def _summary(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "run_id": receipt.run_id,
+        "slot": receipt.slot,
+        "attempt": receipt.attempt,
+        "outcome": receipt.outcome,
+        "exit_code": receipt.exit_code,
+        "written": receipt.counts.written,
+        "skipped": receipt.counts.skipped,
+        "failed": receipt.counts.failed,
+        "error": receipt.error,
+    }

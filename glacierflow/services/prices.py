@@ -1,0 +1,194 @@
+"""Where prices come from: the packaged table, the one fetched last, the price API, the spot price history."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import DataError, StoreError, UnavailableError
+from glacierflow.resources import resource_path
+from glacierflow.runs.prices import PriceBook, PriceTable, SpotPoint, SpotRange
+from glacierflow.services.failures import plain_errors
+
+__all__ = ["fetch_spot_history", "load_prices", "prices_file", "refresh_prices"]
+
+SPOT_DAYS = 30
+"""Days of spot history a refresh looks at; AWS keeps 90."""
+
+_PRICING_REGION = "us-east-1"
+"""Where the price API is; it knows the prices of all regions."""
+_ANY_TYPES = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
+
+
+def prices_file(home: Path) -> Path:
+    """Where fetched prices are kept, below the user's state folder."""
+    return home / "prices.json"
+
+
+def load_prices(home: Path | None) -> PriceBook:
+    """The table fetched last, else the packaged one.
+
+    Raises:
+        DataError: the fetched table cannot be read.
+    """
+    packaged = PriceTable.model_validate_json(resource_path("ancillary/prices.json").read_text())
+    path = prices_file(home) if home is not None else None
+    if path is None or not path.is_file():
+        return PriceBook(packaged)
+    try:
+        return PriceBook(PriceTable.model_validate_json(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise DataError(
+            f"{path} is not a price table", next_step="delete it, or run `glacierflow prices refresh`"
+        ) from error
+
+
+def refresh_prices(home: Path, cloud: Cloud, *, now: dt.datetime | None = None) -> PriceTable:
+    """Fetch on-demand prices and spot history for the table's families, and keep them.
+
+    Prices other than those of instances stay as packaged.
+
+    Raises:
+        CredentialsError, UsageError: there are no credentials, or they may not ask.
+        UnavailableError: AWS cannot be reached, or gives no price.
+        StoreError: the table cannot be written.
+    """
+    moment = now or dt.datetime.now(dt.UTC)
+    packaged = load_prices(None).table
+    families = sorted(packaged.per_vcpu_hour)
+    types = [f"{family}.{size}" for family in families for size in _ANY_TYPES]
+    on_demand = _fetch_on_demand(cloud, families)
+    if not on_demand:
+        raise UnavailableError(
+            f"the price API gives no price for {cloud.region}", next_step="check aws_region"
+        )
+    start = moment - dt.timedelta(days=SPOT_DAYS)
+    spot = _ranges(fetch_spot_history(cloud, types, start, moment), start, moment)
+    table = packaged.model_copy(
+        update={
+            "as_of": moment.date(),
+            "source": f"AWS Price List and {SPOT_DAYS} days of spot price history; rates other than "
+            f"instances: {packaged.source}, {packaged.as_of}",
+            "region": cloud.region,
+            "on_demand": on_demand,
+            "spot": spot,
+        }
+    )
+    _write(prices_file(home), table)
+    return table
+
+
+def fetch_spot_history(
+    cloud: Cloud, instance_types: Sequence[str], start: dt.datetime, end: dt.datetime
+) -> list[SpotPoint]:
+    """True spot prices of some types in all zones, from the one that held at ``start`` on.
+
+    Raises:
+        CredentialsError, UsageError: there are no credentials, or they may not ask.
+        UnavailableError: AWS cannot be reached.
+    """
+    points = []
+    with plain_errors("read the spot price history", service="EC2"):
+        pages = (
+            cloud.client("ec2")
+            .get_paginator("describe_spot_price_history")
+            .paginate(
+                InstanceTypes=list(instance_types),
+                ProductDescriptions=["Linux/UNIX"],
+                StartTime=start,
+                EndTime=end,
+            )
+        )
+        for page in pages:
+            points += [
+                SpotPoint(
+                    one["InstanceType"], one["AvailabilityZone"], one["Timestamp"], float(one["SpotPrice"])
+                )
+                for one in page["SpotPriceHistory"]
+            ]
+    return points
+
+
+def _fetch_on_demand(cloud: Cloud, families: Sequence[str]) -> dict[str, float]:
+    """Linux, shared tenancy, no licence, dollars an hour by type."""
+    wanted = {
+        "regionCode": cloud.region,
+        "operatingSystem": "Linux",
+        "preInstalledSw": "NA",
+        "tenancy": "Shared",
+        "capacitystatus": "Used",
+        "marketoption": "OnDemand",
+    }
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+    found: dict[str, float] = {}
+    with plain_errors("read the price list", service="the price API"):
+        pages = (
+            replace(cloud, region=_PRICING_REGION)
+            .client("pricing")
+            .get_paginator("get_products")
+            .paginate(ServiceCode="AmazonEC2", Filters=filters, FormatVersion="aws_v1")
+        )
+        for page in pages:
+            for text in page["PriceList"]:
+                product = json.loads(text)
+                instance_type = product["product"]["attributes"].get("instanceType", "")
+                if instance_type.partition(".")[0] in families:
+                    for usd in _dollars(product):
+                        found[instance_type] = usd
+    return found
+
+
+def _dollars(product: dict[str, Any]) -> Iterator[float]:
+    """The hourly price of a product of the price list, where it has one above nothing."""
+    for term in product.get("terms", {}).get("OnDemand", {}).values():
+        for dimension in term["priceDimensions"].values():
+            usd = float(dimension["pricePerUnit"].get("USD", 0))
+            if dimension["unit"] == "Hrs" and usd > 0:
+                yield usd
+
+
+def _ranges(
+    points: Iterable[SpotPoint], start: dt.datetime, end: dt.datetime
+) -> dict[str, dict[str, SpotRange]]:
+    """Median and 90th percentile by type and zone, each price weighed by how long it held."""
+    book = PriceBook(load_prices(None).table).with_history(points)
+    ranges: dict[str, dict[str, SpotRange]] = {}
+    for (instance_type, zone), history in book.history.items():
+        moments = [max(start, point.moment) for point in history] + [end]
+        held = [
+            (point.usd, (moments[place + 1] - moments[place]).total_seconds())
+            for place, point in enumerate(history)
+        ]
+        ranges.setdefault(instance_type, {})[zone] = SpotRange(
+            p50=_percentile(held, 0.5), p90=_percentile(held, 0.9)
+        )
+    return ranges
+
+
+def _percentile(held: Sequence[tuple[float, float]], share: float) -> float:
+    """The price at or below which it was for this share of the time."""
+    ordered = sorted(held)
+    total = sum(seconds for _, seconds in ordered)
+    gone = 0.0
+    for usd, seconds in ordered:
+        gone += seconds
+        if gone >= share * total:
+            return usd
+    return ordered[-1][0]
+
+
+def _write(path: Path, table: PriceTable) -> None:
+    aside = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(table.model_dump_json(indent=1), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,109 @@
+"""Submit the units of a run that are worth another try, as a run of their own.
+
+The mark in the first run's folder is written first, then the new run's manifest, then its jobs: killed in
+between, it leaves a mark without a manifest or a run without jobs, and neither counts as a try.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import UsageError
+from glacierflow.layout import RunLayout
+from glacierflow.manifest import Manifest
+from glacierflow.runs.family import Family, RetryMark
+from glacierflow.runs.records import JobRecord
+from glacierflow.runs.retry import RetryPlan, Standing, build_retry, plan_retry
+from glacierflow.runs.verdict import FailureClass
+from glacierflow.runs.verify import VerifyReport, verify_run
+from glacierflow.services.batch import submit_run
+from glacierflow.services.family import find_standings
+from glacierflow.services.places import Places
+from glacierflow.services.targets import find_targets
+from glacierflow.store import Store
+
+__all__ = ["check_catalogue", "find_retry", "submit_retry"]
+
+
+def check_catalogue(root: Manifest, catalogue_sha256: str) -> None:
+    """Refuse to go on with other regions than the run was planned with.
+
+    Raises:
+        UsageError: the catalogue is another one.
+    """
+    if root.catalogue_sha256 != catalogue_sha256:
+        raise UsageError(
+            f"the run {root.run_id} was planned with another region catalogue "
+            f"({root.catalogue_sha256[:12]}..., not {catalogue_sha256[:12]}...)",
+            next_step="name the run's own catalogue with --regions-file, or submit a new run",
+        )
+
+
+def find_retry(
+    family: Family, store: Store, cloud: Cloud, places: Places, only: Collection[FailureClass]
+) -> RetryPlan:
+    """What would be tried again: what Batch and receipts call failed, and what is not in the store.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+        StoreError: the store cannot be read.
+    """
+    standings = find_standings(family, store, cloud, places)
+    if "missing" in only:
+        report = verify_run(family, store, depth="read" if cloud.embedded else "recorded")
+        standings = _with_products(standings, report)
+    return plan_retry(standings, only)
+
+
+def _with_products(standings: list[Standing], report: VerifyReport) -> list[Standing]:
+    """A unit that ended well and whose products are gone or damaged is missing, too."""
+    gone, damaged = set(), defaultdict(list)
+    for unit in report.units:
+        for problem in unit.problems:
+            if problem.kind == "damaged":
+                damaged[unit.slot].append(problem.key)
+            elif problem.kind == "missing":
+                gone.add(unit.slot)
+    return [
+        replace(
+            standing,
+            failure=standing.failure
+            or ("missing" if standing.slot in gone or standing.slot in damaged else None),
+            remake=tuple(damaged[standing.slot]),
+        )
+        for standing in standings
+    ]
+
+
+def submit_retry(
+    family: Family,
+    plan: RetryPlan,
+    store: Store,
+    cloud: Cloud,
+    places: Places,
+    *,
+    tags: Mapping[str, str] | None = None,
+    consumable_resource: str | None = None,
+) -> tuple[Manifest, list[JobRecord]]:
+    """Submit the plan as a new run; returns its manifest and jobs.
+
+    Raises:
+        UsageError: the plan has no units, or a queue or job definition is missing.
+        UnavailableError: AWS cannot be reached.
+    """
+    draft = build_retry(family.root, plan)
+    targets = find_targets(cloud, places, draft.arrays)
+    image = targets.image(draft.arrays[0])
+    manifest = build_retry(family.root, plan, image=image, now=draft.created_at)
+    mark = RetryMark(
+        run_id=manifest.run_id, created_at=manifest.created_at, origin_slots=manifest.origin_slots
+    )
+    store.put(RunLayout(family.root.run_id).retry(manifest.run_id), mark.model_dump_json().encode())
+    jobs = submit_run(
+        manifest, cloud, store, targets=targets, tags=tags, consumable_resource=consumable_resource
+    )
+    return manifest, jobs

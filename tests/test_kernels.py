@@ -1,0 +1,73 @@
+"""The compiled kernels against numpy in float64, written down independently, and their cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from glacierflow.kernels import free_cells, paste
+from glacierflow.resources import compiled_cache
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("predicted", [True, False])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (-3, -5), (7, 9), (-3, 9), (40, 0), (0, -50)])
+def test_a_block_lands_where_it_belongs(dtype: Any, predicted: bool, top: int, left: int) -> None:
+    pixels: NDArray[Any] = np.random.default_rng(3).integers(0, 255, (20, 30)).astype(dtype)
+    block = pixels.copy()
+    if predicted:
+        block[:, 1:] = pixels[:, 1:] - pixels[:, :-1]
+    window = np.zeros((24, 33), np.uint16)
+    paste(block, window, top, left, predicted)
+    wide = np.zeros((200, 200), np.uint16)
+    wide[100 + top : 120 + top, 100 + left : 130 + left] = pixels
+    np.testing.assert_array_equal(window, wide[100:124, 100:133])
+
+
+def test_free_cells_are_those_with_a_zero() -> None:
+    out = np.ones((130, 140), np.uint16)
+    out[0, 0] = out[100, 139] = 0
+    # the geobox begins 10 rows and 20 columns inside its first cell
+    free = free_cells(out, 10, 20, 3, 3)
+    assert np.argwhere(free).tolist() == [[0, 0], [1, 2]]
+
+
+def test_an_images_compiled_kernels_are_used_by_the_next_process(tmp_path: Path) -> None:
+    code = (
+        "from glacierflow.kernels import compile_all, resample as f; compile_all(); print(f.stats.cache_hits)"
+    )
+    environment = {**os.environ, "GLACIERFLOW_COMPILED": str(tmp_path / "brought")}
+    environment.pop("NUMBA_CACHE_DIR", None)
+
+    def hits() -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=120
+        ).stdout.strip()
+
+    assert hits() == "Counter()"
+    assert hits().endswith(": 1})")
+
+
+def test_a_read_only_folder_of_compiled_kernels_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought = tmp_path / "brought"
+    brought.mkdir()
+    (brought / "kernels.nbi").write_bytes(b"compiled")
+    monkeypatch.setenv("GLACIERFLOW_COMPILED", str(brought))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert compiled_cache() == brought
+    # root may write anywhere, so only the answer is changed
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != brought)
+    folder = compiled_cache()
+    assert folder != brought
+    assert (folder / "kernels.nbi").read_bytes() == b"compiled"

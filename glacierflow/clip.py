@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glacierflow import cog, lineage
+from glacierflow.clouds import measure_cloud
 from glacierflow.errors import (
     CredentialsError,
     DataError,
@@ -22,23 +22,21 @@ from glacierflow.errors import (
 )
 from glacierflow.gaps import why_all_left_out
 from glacierflow.grid import geobox_of
-from glacierflow.layout import Layout, RunLayout, acquisition_of
-from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
+from glacierflow.layout import Layout, acquisition_of
+from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, Unit
 from glacierflow.mosaic import valid_share
 from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
 from glacierflow.read import Imagery, Pixels
-from glacierflow.receipt import Counts, ProductRecord, ProductThere
+from glacierflow.receipt import ProductRecord, ProductThere
 from glacierflow.search import search_unit
 from glacierflow.sidecars import put_item, rebuild_tree, write_tables
+from glacierflow.step import Progress, StepContext, UnitResult
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
-
-    from glacierflow.aws import Cloud
-    from glacierflow.store import Store
 
 __all__ = ["Progress", "StepContext", "UnitResult", "process_unit"]
 
@@ -46,62 +44,6 @@ _T = TypeVar("_T")
 
 _GRACE_S = 20.0
 """Seconds the acquisition in hand may take after SIGTERM; AWS kills 30 s after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the step tells whoever listens."""
-
-    unit: Unit
-    done: int
-    total: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """What all units of one attempt share."""
-
-    settings: StepSettings
-    store: Store
-    cloud: Cloud
-    run: RunLayout
-    stop: threading.Event
-    """Set when the process was asked to end."""
-    tell: Callable[[Progress], None]
-    remake: frozenset[str] = frozenset()
-    """Keys of products to make again although they are there: they are damaged."""
-
-
-@dataclass
-class UnitResult:
-    """What became of one unit, kept up to date while it runs."""
-
-    number: int
-    """Place of the unit in its slot."""
-    found: int = 0
-    written: int = 0
-    skipped: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    products: list[ProductRecord] = field(default_factory=list)
-    already_there: list[ProductThere] = field(default_factory=list)
-    failures: list[GlacierflowError] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes_read: int = 0
-    requests: int = 0
-
-    @property
-    def counts(self) -> Counts:
-        """The counts of a receipt."""
-        failed = len(self.failures)
-        return Counts(
-            found=self.found,
-            kept=self.written + self.skipped + failed,
-            written=self.written,
-            skipped=self.skipped,
-            failed=failed,
-        )
 
 
 def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitResult) -> None:
@@ -154,6 +96,7 @@ class _UnitWork:
         self.geobox: GeoBox = geobox_of(region, unit.satellite)
         keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
         self.imagery = Imagery(context.cloud, self.settings, on_window=keep)
+        self._has_read = False
         self._baselines: dict[str | None, str] | None = None
 
     def acquire(self, acquisition: Acquisition) -> str:
@@ -163,10 +106,17 @@ class _UnitWork:
         if there is not None:
             return there
         try:
+            cloud, limit = self._cloud(acquisition), self.settings.max_region_cloud
+            if cloud is not None and limit is not None and cloud > limit:
+                text = f"cloud covers {cloud:.1%} of the region, more than {limit:.0%}"
+                self._leave_out(acquisition, "region_cloudy", text)
+                return f"{acquisition.stem}: left out, {cloud:.1%} under cloud"
             image = self._compute(acquisition)
+            self._has_read = True
         except GlacierflowError as error:
             if not _is_of_the_scene(error):
                 raise
+            self._refuse_unit(acquisition, error)
             self.result.failures.append(error)
             self._leave_out(acquisition, "unreadable", error.message)
             return f"{acquisition.stem}: failed: {error.message}"
@@ -176,8 +126,20 @@ class _UnitWork:
             text = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
             self._leave_out(acquisition, "low_coverage", text if coverage else "no valid pixel in the region")
             return f"{acquisition.stem}: left out, {coverage:.1%} covered"
-        self._write(key, acquisition, image, coverage)
+        self._write(key, acquisition, image, coverage, cloud)
         return f"{acquisition.stem}: written, {coverage:.1%} covered"
+
+    def _refuse_unit(self, acquisition: Acquisition, error: GlacierflowError) -> None:
+        """Where the very first paid read is refused, so will be all: one error instead of a hundred.
+
+        Raises:
+            CredentialsError: it was refused before anything could be read.
+        """
+        paid = any(scene.requester_pays for scene in acquisition.scenes)
+        if isinstance(error, CredentialsError) and paid and not self._has_read:
+            raise CredentialsError(
+                f"requester-pays images may not be read: {error.message}", next_step=error.next_step
+            ) from error
 
     def _what_is_there(self, key: str, acquisition: Acquisition) -> str | None:
         """Words if a product of the acquisition is there and stays; None if it is to be made."""
@@ -217,6 +179,26 @@ class _UnitWork:
         self._leave_out(acquisition, "made_differently", reason)
         return f"{acquisition.stem}: left out, another processing baseline is there"
 
+    def _cloud(self, acquisition: Acquisition) -> float | None:
+        """Cloud over the region, where it is to be measured; where it cannot be, a note says so."""
+        settings = self.settings
+        wanted = settings.measure_cloud or settings.max_region_cloud is not None
+        if not wanted or self.unit.satellite == "landsat":
+            return None
+        why = "no tile has a classification of the region"
+        try:
+            share = _unless_stopped(
+                lambda: measure_cloud(acquisition, self.region, settings, self.context.cloud),
+                self.context.stop,
+                _GRACE_S,
+                f"{acquisition.stem} was dropped unfinished",
+            )
+        except (DataError, UnavailableError, CredentialsError) as error:
+            share, why = None, error.message
+        if share is None:
+            self.result.notes.append(Note(code="cloud_not_measured", text=f"{acquisition.stem}: {why}"))
+        return share
+
     def _compute(self, acquisition: Acquisition) -> NDArray[np.uint16]:
         """The mosaic in memory; after SIGTERM it has a grace period, then it is dropped."""
         dropped = f"{acquisition.stem} was dropped unfinished"
@@ -224,7 +206,14 @@ class _UnitWork:
             lambda: self.imagery.mosaic(acquisition.scenes, self.geobox), self.context.stop, _GRACE_S, dropped
         )
 
-    def _write(self, key: str, acquisition: Acquisition, image: NDArray[np.uint16], coverage: float) -> None:
+    def _write(
+        self,
+        key: str,
+        acquisition: Acquisition,
+        image: NDArray[np.uint16],
+        coverage: float,
+        cloud: float | None,
+    ) -> None:
         """Sidecars first, the product last: where a product is, everything of it is."""
         start = time.perf_counter()
         quicklook = None
@@ -234,10 +223,12 @@ class _UnitWork:
         if self.unit.satellite == "sentinel2":
             line = lineage.individual_line(acquisition).encode()
             self.store.put(self.layout.individual_csv(self.region.name, acquisition.stem), line)
-        tags = lineage.product_tags(acquisition, self.region, self.settings, coverage=coverage)
+        tags = lineage.product_tags(
+            acquisition, self.region, self.settings, coverage=coverage, region_cloud=cloud
+        )
 
         def describe(size: int, sha256: str) -> None:
-            product = Product(acquisition, self.region, self.settings, key, coverage, size, sha256)
+            product = Product(acquisition, self.region, self.settings, key, coverage, size, sha256, cloud)
             put_item(self.store, self.layout, product)
 
         size, sha256, etag = self._put_image(key, image, tags, describe)

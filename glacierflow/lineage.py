@@ -63,7 +63,12 @@ def production_hash(acquisition: Acquisition, region: Region, settings: StepSett
 
 
 def product_tags(
-    acquisition: Acquisition, region: Region, settings: StepSettings, *, coverage: float
+    acquisition: Acquisition,
+    region: Region,
+    settings: StepSettings,
+    *,
+    coverage: float,
+    region_cloud: float | None = None,
 ) -> dict[str, str]:
     """Tags of a product's GeoTIFF.
 
@@ -72,6 +77,7 @@ def product_tags(
         region: whose grid it is on.
         settings: how it was made.
         coverage: share of valid pixels, 0..1.
+        region_cloud: share of cloud over the region, 0..1, where it was measured.
     """
     view = {
         f"GLACIERFLOW_{name.rpartition(':')[2].upper()}": str(value)
@@ -85,6 +91,7 @@ def product_tags(
         "GLACIERFLOW_REGION": region.name,
         "GLACIERFLOW_RESAMPLING": settings.resampling,
         "GLACIERFLOW_COVERAGE": f"{coverage:.4f}",
+        **({} if region_cloud is None else {"GLACIERFLOW_REGION_CLOUD": f"{region_cloud:.4f}"}),
         "GLACIERFLOW_PLATFORM": acquisition.platform,
         "GLACIERFLOW_DATETIME": acquisition.datetime.isoformat(),
         **view,

@@ -125,6 +125,8 @@ class Scene(Record):
     sun_elevation: float | None
     checksum: str | None = None
     """The asset's ``file:checksum``, a multihash, where the item gives one."""
+    classification_href: str | None = None
+    """Where Sentinel-2's scene classification lies."""
     properties: dict[str, Any] = Field(default_factory=dict)
     """The item's remaining metadata, for ``_stac_query_results.csv``."""
 
@@ -173,6 +175,12 @@ class StepSettings(Record):
     """Share of the region with valid pixels below which a Sentinel-2 image is left out."""
     landsat_min_overlap: float = 0.05
     """Share of the region inside the scene's footprint below which a Landsat scene is left out."""
+    max_cloud_cover: float | None = None
+    """Share of cloud, as the items tell it of whole tiles or scenes, above which an image is left out."""
+    measure_cloud: bool = False
+    """Measure cloud over the region itself (Sentinel-2)."""
+    max_region_cloud: float | None = None
+    """Share of measured cloud above which a Sentinel-2 image is left out; where set, cloud is measured."""
     mgrs_tiles: TileChoice = "listed"
     """``auto`` adds the Sentinel-2 tiles that cover what a region's list does not."""
     landsat_tiers: tuple[str, ...] = ("T1", "T2")

@@ -55,6 +55,8 @@ class Product:
     size: int
     """Bytes."""
     sha256: str
+    region_cloud: float | None = None
+    """Share of cloud over the region, 0..1, where it was measured."""
 
 
 def make_item(product: Product, layout: Layout) -> dict[str, Any]:
@@ -162,6 +164,7 @@ def _properties(product: Product) -> dict[str, Any]:
         "glacierflow:production": lineage.production_hash(acquisition, region, product.settings),
         "glacierflow:resampling": product.settings.resampling,
         "glacierflow:coverage": round(product.coverage, 6),
+        "glacierflow:region_cloud": None if product.region_cloud is None else round(product.region_cloud, 6),
         "glacierflow:sources": [lineage.source_of(scene) for scene in acquisition.scenes],
         "glacierflow:differing_offsets": differing,
     }

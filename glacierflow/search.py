@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glacierflow.gaps import why_no_items, worth_searching
+from glacierflow.lineage import view_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
 from glacierflow.sensors import parse_item
 from glacierflow.stac import Catalogue, Query, collection_interval, search_items
@@ -72,7 +73,7 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
         tiles += added if settings.mgrs_tiles == "auto" else ()
     sorting = _Sorting()
     _sort(answer.items, unit, region, tiles, settings, sorting)
-    acquisitions = group_scenes(sorting.kept, unit.satellite, tiles)
+    acquisitions = _keep_clear(group_scenes(sorting.kept, unit.satellite, tiles), settings, sorting)
     return Found(acquisitions, tuple(sorting.left_out), len(answer.items), tuple(notes))
 
 
@@ -161,6 +162,26 @@ def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, s
         sorting.kept.append(best)
         for scene in others:
             sorting.leave(scene, "superseded", f"another version of the scene is used: {best.item_id}")
+
+
+def _keep_clear(
+    acquisitions: tuple[Acquisition, ...], settings: StepSettings, sorting: _Sorting
+) -> tuple[Acquisition, ...]:
+    """Leave out acquisitions under too much cloud; one of unknown cloud stays."""
+    limit = settings.max_cloud_cover
+    if limit is None:
+        return acquisitions
+    clear = []
+    for acquisition in acquisitions:
+        percent = view_of(acquisition).get("eo:cloud_cover")
+        if percent is None or percent <= 100 * limit:
+            clear.append(acquisition)
+            continue
+        for scene in acquisition.scenes:
+            sorting.leave(
+                scene, "cloudy", f"cloud covers {percent:.1f} % of the image, more than {limit:.0%}"
+            )
+    return tuple(clear)
 
 
 def _tier(scene: Scene) -> str:

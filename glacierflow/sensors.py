@@ -79,6 +79,7 @@ def _sentinel2(item: dict[str, Any]) -> Scene:
         source_name=f"{name}_B08.tif",
         href=asset["href"],
         asset_key="nir",
+        classification_href=(item["assets"].get("scl") or {}).get("href"),
         nodata=int(band.get("nodata", 0) or 0),
         **_shared(item, asset),
     )

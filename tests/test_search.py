@@ -118,6 +118,22 @@ def test_missing_tiles_are_told_and_taken_on_request(api: Api) -> None:
     assert set(codes(auto)) == {"S2A_18XWM_20160529_0_L2A"}
 
 
+def test_cloud_by_the_catalogue_leaves_whole_acquisitions_out(api: Api) -> None:
+    clear, cloudy = berlin(), retile(berlin(), "32UQD")
+    clear["properties"]["eo:cloud_cover"], cloudy["properties"]["eo:cloud_cover"] = 10, 70
+    unknown = berlin(1)
+    del unknown["properties"]["eo:cloud_cover"]
+    api.items = [clear, cloudy, unknown]
+    tiles = ("33UUU", "32UQD")
+    assert len(search(api, make_unit(), tiles=tiles).acquisitions) == 2
+    # the mean of the two tiles is 40 %
+    assert len(search(api, make_unit(), tiles=tiles, max_cloud_cover=0.4).acquisitions) == 2
+    found = search(api, make_unit(), tiles=tiles, max_cloud_cover=0.39)
+    assert [acquisition.scenes[0].item_id for acquisition in found.acquisitions] == [unknown["id"]]
+    assert codes(found) == {clear["id"]: "cloudy", cloudy["id"]: "cloudy"}
+    assert found.left_out[0].reason == "cloud covers 40.0 % of the image, more than 39%"
+
+
 def test_two_passes_on_one_day_stay_apart() -> None:
     scene = parse_item(berlin(), "sentinel2")
     assert isinstance(scene, Scene)

@@ -47,6 +47,8 @@ def test_every_recorded_level2a_item_is_usable(folder: str, count: int) -> None:
         assert scene.transform == tuple(asset["proj:transform"])
         assert scene.shape == (10980, 10980)
         assert scene.href == asset["href"]
+        assert scene.classification_href == item["assets"]["scl"]["href"]
+        assert scene.checksum == asset.get("file:checksum")
         assert scene.baseline == properties["s2:processing_baseline"]
         assert (scene.scale, scene.offset) == (0.0001, -0.1)
         # the datatake id is an independent statement of platform, sensing time and orbit

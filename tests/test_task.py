@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from http_servers import Api
+from http_servers import Api, RangeServer
 from samples import REAL, make_unit, read_item, real_region
+from test_clouds import classification
 from test_read import real_scenes, truth
 
 from glacierflow import clip, cog
@@ -277,6 +278,71 @@ def test_landsat_without_credentials_says_so_before_it_searches(
     assert (receipt.outcome, receipt.exit_code) == ("failed", 64)
     assert "requester-pays" in (receipt.error or "")
     assert api.searches == []
+
+
+@pytest.fixture
+def bucket(api: Api, tmp_path: Path) -> Iterator[RangeServer]:
+    """The Landsat archive behind s3:// addresses whose endpoint may refuse to serve."""
+    folder = tmp_path / "bucket"
+    api.items = local_items("landsat")
+    for item in api.items:
+        asset = item["assets"]["pan"]
+        path = Path(asset["href"])
+        target = folder / "usgs-landsat" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+        asset["alternate"] = {
+            "s3": {"href": f"s3://usgs-landsat/{path.name}", "storage:requester_pays": True}
+        }
+        asset["href"] = "https://landsatlook.usgs.gov/needs/an/authorisation/of/its/own.TIF"
+    server = RangeServer(folder)
+    handler: Any = server.server.RequestHandlerClass
+    # as S3 words it
+    handler.func.error_content_type = "application/xml"
+    handler.func.error_message_format = (
+        "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    )
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def test_paid_images_that_are_refused_are_one_error_and_not_many(
+    api: Api, bucket: RangeServer, tmp_path: Path
+) -> None:
+    paths = [
+        f"/usgs-landsat/{Path(item['assets']['pan']['alternate']['s3']['href']).name}" for item in api.items
+    ]
+    bucket.faults = dict.fromkeys(paths, 403)
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.exit_code) == ("failed", 64)
+    assert (receipt.error or "").startswith("requester-pays images may not be read: s3://usgs-landsat/")
+    assert not [path for path in bucket.paths if path == paths[1]]
+
+
+def test_one_refusal_among_paid_images_is_that_scenes_failure(
+    api: Api, bucket: RangeServer, tmp_path: Path
+) -> None:
+    name = Path(api.items[1]["assets"]["pan"]["alternate"]["s3"]["href"]).name
+    bucket.faults = {f"/usgs-landsat/{name}": 403}
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.exit_code) == ("partial", 0)
+    assert reasons(receipt) == {api.items[1]["id"]: "unreadable"}
+
+
+def test_cloud_over_the_region_is_measured_recorded_and_a_reason(api: Api, tmp_path: Path) -> None:
+    for item, cloudy in zip(api.items, (9, 4), strict=True):
+        href = classification(tmp_path / f"scl{cloudy}.tif", west=4, east=cloudy)
+        item["assets"]["scl"] = {"href": href}
+    receipt = process(make_manifest(api, tmp_path / "out", max_region_cloud=0.1))
+    assert reasons(receipt) == {"S2A_33UUU_20160529_0_L2A": "region_cloudy"}
+    (product,) = receipt.products
+    with rasterio.open(tmp_path / "out" / product.key) as image:
+        assert image.tags()["GLACIERFLOW_REGION_CLOUD"] == "0.0000"
+    (tmp_path / "scl9.tif").unlink()
+    again = process(make_manifest(api, tmp_path / "out", max_region_cloud=0.1))
+    assert again.counts.written == 1
+    assert [note.code for note in again.notes] == ["cloud_not_measured"]
 
 
 def test_asked_to_stop_before_the_first_acquisition(api: Api, tmp_path: Path) -> None:

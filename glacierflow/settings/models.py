@@ -118,6 +118,9 @@ class Imagery(Section):
     resampling: Annotated[Resampling, one_of("cubic", "bilinear", "lanczos", "nearest")] = _STEP.resampling
     sentinel2_min_coverage: Share = _STEP.sentinel2_min_coverage
     landsat_min_overlap: Share = _STEP.landsat_min_overlap
+    max_cloud_cover: Share | None = _STEP.max_cloud_cover
+    measure_cloud: Flag = _STEP.measure_cloud
+    max_region_cloud: Share | None = _STEP.max_region_cloud
     mgrs_tiles: Annotated[TileChoice, one_of("listed", "auto")] = _STEP.mgrs_tiles
     landsat_tiers: Annotated[tuple[str, ...], some_of("T1", "T2", "RT")] = _STEP.landsat_tiers
     landsat_corrections: Annotated[tuple[str, ...], some_of("L1TP", "L1GT", "L1GS")] = (

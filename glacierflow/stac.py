@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from glacierflow.model import StepSettings
 
-__all__ = ["Answer", "Catalogue", "Query", "collection_interval", "search_items"]
+__all__ = ["Answer", "Catalogue", "Query", "collection_interval", "count_items", "search_items"]
 
 log = logging.getLogger("glacierflow")
 
@@ -150,6 +150,25 @@ def search_items(catalogue: Catalogue, query: Query) -> Answer:
     return Answer(tuple(items.values()), tuple(notes))
 
 
+def count_items(catalogue: Catalogue, query: Query) -> int:
+    """How many items a place and time have: as the API counts them, else by turning every page.
+
+    Raises:
+        UnavailableError: the API did not answer, after retries.
+        DataError: the API refused the search.
+    """
+    from pystac import STACTypeError
+
+    line = _Line(catalogue)
+    try:
+        page = next(_pages(line, _open_search(line, query, limit=1)))
+    except _Refused as error:
+        raise DataError(f"the STAC API {line.catalogue.url} refused the search {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, STACTypeError) as error:
+        raise UnavailableError(f"{line.catalogue.url} does not answer as a STAC API: {error}") from error
+    return _matched(page) or (len(search_items(catalogue, query).items) if page["features"] else 0)
+
+
 def collection_interval(catalogue: Catalogue) -> tuple[dt.datetime | None, dt.datetime | None] | None:
     """First and last moment the collection claims to hold, open ends None; None where it claims nothing.
 
@@ -198,7 +217,7 @@ def _matched(page: dict[str, Any]) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _open_search(line: _Line, query: Query) -> ItemSearch:
+def _open_search(line: _Line, query: Query, limit: int = _PAGE_SIZE) -> ItemSearch:
     from pystac_client import Client
 
     with warnings.catch_warnings():
@@ -209,7 +228,7 @@ def _open_search(line: _Line, query: Query) -> ItemSearch:
             collections=[line.catalogue.collection],
             intersects=query.geometry,
             datetime=query.interval,
-            limit=_PAGE_SIZE,
+            limit=limit,
         )
 
 

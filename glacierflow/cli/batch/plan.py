@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glacierflow.cli.batch.planning import ByOption, Draft, PackOption, parse_by
+from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
 from glacierflow.cli.batch.submit import show_draft
 from glacierflow.cli.context import CommandLine, choose_regions, load_line, step_settings
 from glacierflow.cli.options import (
@@ -34,6 +35,9 @@ def plan_command(
     date2: Date2Option = None,
     by: ByOption = None,
     pack: PackOption = None,
+    price: PriceOption = False,
+    max_usd: MaxUsdOption = None,
+    allow_egress: AllowEgressOption = False,
     reprocess: ReprocessOption = False,
     config: ConfigOption = None,
     aws_config: AwsConfigOption = None,
@@ -63,4 +67,5 @@ def plan_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    return show_draft(Draft(loaded, choice, step_settings(loaded, line), period, pack), as_json=as_json)
+    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
+    return show_draft(draft, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from glacierflow.manifest import Manifest
     from glacierflow.model import StepSettings, Unit
     from glacierflow.runs.arrange import Arrangement
+    from glacierflow.runs.estimate import Estimate
     from glacierflow.runs.periods import Period
     from glacierflow.runs.workload import Measured
     from glacierflow.services.places import Places
@@ -138,9 +139,16 @@ def _login() -> str | None:
         return None
 
 
-def show_plan(manifest: Manifest, places: Places, settings: Settings, *, as_json: bool) -> None:
+def show_plan(
+    manifest: Manifest,
+    places: Places,
+    settings: Settings,
+    *,
+    estimate: Estimate | None = None,
+    as_json: bool,
+) -> None:
     """Units, classes, arrays, and every call a submission would make; nothing is asked of AWS."""
-    from glacierflow.cli import render_plan
+    from glacierflow.cli import render_estimate, render_plan
     from glacierflow.runs.plan import submit_requests
     from glacierflow.services.targets import named_destination
 
@@ -154,8 +162,12 @@ def show_plan(manifest: Manifest, places: Places, settings: Settings, *, as_json
             "submit_job": requests,
             "calls": render_plan.call_names(manifest, requests),
         }
+        if estimate is not None:
+            plan["estimate"] = render_estimate.estimate_json(estimate)
         typer.echo(json.dumps(plan, indent=2))
         return
     for text in render_plan.plan_lines(manifest, requests):
+        typer.echo(text)
+    for text in render_estimate.estimate_lines(estimate) if estimate is not None else ():
         typer.echo(text)
     typer.echo("dry run: nothing was submitted or written")

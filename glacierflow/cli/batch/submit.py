@@ -20,6 +20,14 @@ from glacierflow.cli.batch.planning import (
     show_plan,
     units_of,
 )
+from glacierflow.cli.batch.pricing import (
+    AllowEgressOption,
+    MaxUsdOption,
+    PriceOption,
+    check_budget,
+    check_egress,
+    price_run,
+)
 from glacierflow.cli.context import (
     CommandLine,
     choose_regions,
@@ -50,6 +58,7 @@ from glacierflow.cli.options import (
     SatelliteOption,
 )
 from glacierflow.cli.places import submission_json, where_to_look
+from glacierflow.cli.render_estimate import estimate_lines
 from glacierflow.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -77,6 +86,9 @@ def submit_command(
     reprocess: ReprocessOption = False,
     by: ByOption = None,
     pack: PackOption = None,
+    price: PriceOption = False,
+    max_usd: MaxUsdOption = None,
+    allow_egress: AllowEgressOption = False,
     force: ForceOption = False,
     local: LocalOption = False,
     archive: ArchiveOption = None,
@@ -116,8 +128,8 @@ def submit_command(
     choice = choose_regions(loaded, line)
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
     if loaded.settings.settings.dry_run:
-        return show_draft(draft, as_json=as_json)
-    look = _submit(draft, line, force=force)
+        return show_draft(draft, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)
+    look = _submit(draft, line, force=force, max_usd=max_usd, egress=allow_egress, price=price)
     if not as_json:
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
@@ -128,17 +140,25 @@ def submit_command(
     return 0
 
 
-def show_draft(draft: Draft, *, as_json: bool) -> int:
-    """Show what would be submitted; needs neither network nor credentials."""
+def show_draft(
+    draft: Draft, *, price: bool = False, max_usd: float | None = None, egress: bool = False, as_json: bool
+) -> int:
+    """Show what would be submitted; but for a price, this needs neither network nor credentials."""
     from glacierflow.services.places import find_places
 
     places = find_places(draft.loaded, None)
     manifest = manifest_of(draft, arrange_units(draft, units_of(draft)), bucket=places.bucket)
-    show_plan(manifest, places, draft.loaded.settings, as_json=as_json)
+    check_egress(draft, manifest, allowed=egress)
+    estimate = price_run(draft, manifest) if price or max_usd is not None else None
+    show_plan(manifest, places, draft.loaded.settings, estimate=estimate, as_json=as_json)
+    if estimate is not None:
+        check_budget(estimate, max_usd, on_demand=manifest.arrays[0].on_demand)
     return 0
 
 
-def _submit(draft: Draft, line: CommandLine, *, force: bool) -> RunLook:
+def _submit(
+    draft: Draft, line: CommandLine, *, force: bool, max_usd: float | None, egress: bool, price: bool
+) -> RunLook:
     """Nothing is written before bucket, queues and job definitions are known to be there."""
     from glacierflow.services.batch import complete_run, submit_run
     from glacierflow.services.look import RunLook
@@ -156,6 +176,12 @@ def _submit(draft: Draft, line: CommandLine, *, force: bool) -> RunLook:
     targets = find_targets(cloud, places, arrangement.arrays)
     image = targets.image(arrangement.arrays[0]) if arrangement.arrays else None
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=image)
+    check_egress(draft, manifest, allowed=egress)
+    if price or max_usd is not None:
+        estimate = price_run(draft, manifest)
+        for text in estimate_lines(estimate):
+            say(text, quiet=line.quiet)
+        check_budget(estimate, max_usd, on_demand=manifest.arrays[0].on_demand)
     options = job_options(draft.loaded.settings)
     same = None if force else find_same_run(manifest, store, cloud, places=places)
     if same is None:

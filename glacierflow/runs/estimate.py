@@ -1,0 +1,250 @@
+"""What a run is expected to cost, line by line, on the services that could run it. Pure.
+
+Every factor is here. Bytes and seconds are fitted to measurements (``workload``); prices are looked up
+(``prices``). What is assumed is said in ``Estimate.assumptions``, in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glacierflow.manifest import Manifest
+from glacierflow.model import Record
+from glacierflow.runs.prices import PriceBook, jobs_on
+from glacierflow.runs.scene_counts import SceneCounts
+from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, million_pixels
+
+__all__ = ["CostLine", "Estimate", "estimate_run", "job_hour"]
+
+_READ_MB_PER_MPX, _WRITTEN_MB_PER_MPX = 1.7, 1.4
+"""Bytes fetched and bytes of the product by million pixels: 1.4 to 1.7 and 1.4 in three regions measured."""
+_IDLE = 1.10
+"""Instance hours by hours of work: starting, and waiting for the last child."""
+_REPEATED = 1.05
+"""Work by work without reclaims, on spot."""
+_GETS_PER_IMAGE, _PUTS_PER_IMAGE, _PUTS_PER_UNIT = 30, 4, 6
+_LOG_MB_PER_IMAGE = 0.001
+_DISK_GB = 100
+_HOURS_A_MONTH = 730
+_LAMBDA_SECONDS, _LAMBDA_MIB = 900, 10_240
+_LAMBDA_DISK_GB = 9.5
+_SIZES = ("xlarge", "2xlarge", "4xlarge")
+_GRAVITON = "g"
+
+
+class CostLine(Record):
+    """One service."""
+
+    service: str
+    compute_usd: float
+    around_usd: float
+    """Disks and public addresses of what computes."""
+    note: str = ""
+
+
+class Estimate(Record):
+    """A run before it is run."""
+
+    units: int
+    slots: int
+    images: int
+    read_gb: float
+    written_gb: float
+    child_hours: float
+    longest_minutes: float
+    """Of the longest slot."""
+    lines: tuple[CostLine, ...]
+    """Spot at the median and at the 90th percentile first, then on-demand, Fargate Spot, Lambda."""
+    requests_usd: float
+    logs_usd: float
+    storage_year_usd: float
+    egress_usd: float
+    price_source: str
+    assumptions: tuple[str, ...]
+
+    @property
+    def shared_usd(self) -> float:
+        """What every service pays."""
+        return self.requests_usd + self.logs_usd + self.storage_year_usd + self.egress_usd
+
+    def total_usd(self, line: CostLine) -> float:
+        """All of it, on the service of a line."""
+        return line.compute_usd + line.around_usd + self.shared_usd
+
+    def ceiling_usd(self, *, on_demand: bool) -> float:
+        """What the run itself may cost, without a year of storage: spot at its 90th percentile, or on-demand."""
+        return self.total_usd(self.lines[2 if on_demand else 1]) - self.storage_year_usd
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A slot's share."""
+
+    memory_mib: int
+    seconds: float
+
+
+def estimate_run(
+    manifest: Manifest,
+    counts: SceneCounts,
+    book: PriceBook,
+    *,
+    measured: Measured | None = None,
+    egress: bool = False,
+) -> Estimate:
+    """Price a run.
+
+    Args:
+        manifest: the run.
+        counts: images by unit.
+        book: prices.
+        measured: what earlier runs, or a canary, tell of time.
+        egress: whether the imagery lies in another AWS region.
+    """
+    work = _work(manifest, counts, measured or Measured())
+    units = [unit for slot in manifest.slots for unit in slot]
+    images = math.fsum(counts.images[unit] for unit in units)
+    pixels = math.fsum(
+        counts.images[unit] * million_pixels(manifest.regions[unit.region], unit.satellite) for unit in units
+    )
+    read_gb, written_gb = pixels * _READ_MB_PER_MPX / 1e3, pixels * _WRITTEN_MB_PER_MPX / 1e3
+    rates = book.table.rates
+    requests = images * (_GETS_PER_IMAGE * rates.get_request + _PUTS_PER_IMAGE * rates.put_request)
+    return Estimate(
+        units=len(units),
+        slots=len(manifest.slots),
+        images=round(images),
+        read_gb=read_gb,
+        written_gb=written_gb,
+        child_hours=math.fsum(one.seconds for one in work) / 3600,
+        longest_minutes=max(one.seconds for one in work) / 60,
+        lines=(
+            _instances("spot, median price", work, book, on_demand=False, high=False),
+            _instances("spot, 90th percentile", work, book, on_demand=False, high=True),
+            _instances("on-demand", work, book, on_demand=True, high=False),
+            _fargate(work, book),
+            _lambda(work, book),
+        ),
+        requests_usd=requests + len(units) * _PUTS_PER_UNIT * rates.put_request,
+        logs_usd=images * _LOG_MB_PER_IMAGE / 1e3 * rates.logs_gb,
+        storage_year_usd=written_gb * rates.storage_gb_month * 12,
+        egress_usd=read_gb * rates.egress_gb if egress else 0.0,
+        price_source=f"table of {book.table.as_of} for {book.table.region}: {book.table.source}",
+        assumptions=_assumptions(counts, book, egress=egress),
+    )
+
+
+def job_hour(book: PriceBook, memory_mib: int, *, on_demand: bool, high: bool = False) -> float:
+    """Dollars for an hour of one child of a class, on instances that are full.
+
+    On-demand takes the cheapest x86 type, as Batch does. Spot is bought in the cheaper half of the pools, as
+    the price-capacity strategy does: the median there of the types' median, or of their 90th percentile.
+    """
+    vcpus, prices = VCPUS[memory_mib], []
+    for family in book.table.per_vcpu_hour:
+        instance_type = next(
+            (one for size in _SIZES if jobs_on(one := f"{family}.{size}", memory_mib, vcpus)), None
+        )
+        if instance_type is None or family[0] == "c" or family.endswith(_GRAVITON):
+            continue
+        jobs = jobs_on(instance_type, memory_mib, vcpus)
+        if on_demand:
+            prices.append(book.price_of(instance_type, "on-demand").usd / jobs)
+        else:
+            found = book.spot_range(instance_type)
+            prices.append((found.p90 if high else found.p50) / jobs)
+    prices.sort()
+    if on_demand:
+        return prices[0]
+    cheaper = prices[: (len(prices) + 1) // 2]
+    return cheaper[len(cheaper) // 2]
+
+
+def _work(manifest: Manifest, counts: SceneCounts, measured: Measured) -> list[_Work]:
+    work = []
+    for array in manifest.arrays:
+        memory_mib = array.memory_mib or min(VCPUS)
+        for slot in manifest.slots[array.first_slot : array.first_slot + array.size]:
+            seconds = math.fsum(
+                expected_seconds(
+                    unit,
+                    manifest.regions[unit.region],
+                    images=counts.images[unit],
+                    measured=measured,
+                    vcpus=VCPUS[memory_mib],
+                )
+                for unit in slot
+            )
+            work.append(_Work(memory_mib, seconds))
+    return work
+
+
+def _instances(
+    service: str, work: Sequence[_Work], book: PriceBook, *, on_demand: bool, high: bool
+) -> CostLine:
+    rates, repeated = book.table.rates, 1.0 if on_demand else _REPEATED
+    compute = hosts = 0.0
+    for memory_mib in {one.memory_mib for one in work}:
+        hours = math.fsum(one.seconds for one in work if one.memory_mib == memory_mib) / 3600
+        hours *= _IDLE * repeated
+        compute += hours * job_hour(book, memory_mib, on_demand=on_demand, high=high)
+        hosts += hours * VCPUS[memory_mib] / 4
+    around = hosts * (rates.ipv4_hour + _DISK_GB * rates.disk_gb_month / _HOURS_A_MONTH)
+    return CostLine(service=service, compute_usd=compute, around_usd=around)
+
+
+def _fargate(work: Sequence[_Work], book: PriceBook) -> CostLine:
+    rates = book.table.rates
+    compute = around = 0.0
+    for one in work:
+        hours = one.seconds / 3600 * _REPEATED
+        gib = math.ceil(one.memory_mib / 1024)
+        # 8 GB a vCPU is the most Fargate gives; from 31 GB on the next size up
+        vcpus = 2 * VCPUS[one.memory_mib] if gib > 30 else VCPUS[one.memory_mib]
+        whole = vcpus * rates.fargate_vcpu_hour + gib * rates.fargate_gb_hour
+        compute += hours * whole * rates.fargate_spot_share
+        around += hours * rates.ipv4_hour
+    note = "20 GB of disk included"
+    return CostLine(service="Fargate Spot", compute_usd=compute, around_usd=around, note=note)
+
+
+def _lambda(work: Sequence[_Work], book: PriceBook) -> CostLine:
+    rates = book.table.rates
+    compute = around = 0.0
+    for one in work:
+        gib = min(one.memory_mib, _LAMBDA_MIB) / 1024
+        compute += one.seconds * gib * rates.lambda_gb_second + rates.lambda_request
+        around += one.seconds * _LAMBDA_DISK_GB * rates.lambda_disk_gb_second
+    unfit = sum(one.seconds > _LAMBDA_SECONDS or one.memory_mib > _LAMBDA_MIB for one in work)
+    limit = f"{unfit} of {len(work)} slots exceed its 15 minutes or 10,240 MB; cut them with --by"
+    note = limit if unfit else ""
+    return CostLine(service="Lambda", compute_usd=compute, around_usd=around, note=note)
+
+
+def _assumptions(counts: SceneCounts, book: PriceBook, *, egress: bool) -> tuple[str, ...]:
+    share = book.table.spot_share
+    spot = (
+        "spot prices are the time-weighted history by zone of the table"
+        if book.table.spot
+        else f"spot is assumed at {share.p50:.0%} (median) and {share.p90:.0%} (90th percentile) of"
+        " on-demand: no history was fetched (`glacierflow prices refresh`)"
+    )
+    return (
+        counts.source,
+        "an image of Sentinel-2 is counted as one for as many items as the region has tiles; every image is"
+        " taken to become a product, which overstates what is left out for low coverage",
+        f"{_READ_MB_PER_MPX} MB read and {_WRITTEN_MB_PER_MPX} MB written for a million pixels of a product",
+        spot,
+        "spot is bought in the cheaper half of the instance types, and instances are full",
+        f"instances are busy {1 / _IDLE:.0%} of the time; {_REPEATED - 1:.0%} of the work on spot is repeated"
+        " after reclaims",
+        f"each 4 vCPUs of instances have {_DISK_GB} GB of gp3 and one public IPv4 address",
+        f"Fargate Spot at {book.table.rates.fargate_spot_share:.0%} of Fargate; Lambda as fast as one vCPU,"
+        f" with {_LAMBDA_DISK_GB} GB of extra disk",
+        "S3 Standard for a year; free tiers, taxes and discounts are left out",
+        "reading the imagery from its own AWS region costs nothing but requests"
+        if not egress
+        else f"all bytes read cross regions at ${book.table.rates.egress_gb} a GB",
+    )

@@ -1,0 +1,206 @@
+"""An estimate whose sums are checked by hand, and image counts asked of a STAC API."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from http_servers import Api
+from runs_samples import some_regions
+
+from glacierflow.cli.app import run
+from glacierflow.errors import UnavailableError
+from glacierflow.model import Region, StepSettings, Unit
+from glacierflow.runs.arrange import arrange, plan_units
+from glacierflow.runs.estimate import Estimate, estimate_run, job_hour
+from glacierflow.runs.plan import build_manifest
+from glacierflow.runs.prices import PriceBook, SpotRange
+from glacierflow.runs.scene_counts import SceneCounts, assumed_counts, count_scenes
+from glacierflow.runs.workload import Measured
+from glacierflow.services.prices import load_prices
+from glacierflow.stac import Catalogue, Query, count_items
+
+DATE1, DATE2 = dt.date(2024, 1, 1), dt.date(2024, 1, 10)
+
+
+def squares(*km: float) -> dict[str, Region]:
+    return {
+        region.name: region.model_copy(
+            update={
+                "xmin": 0.0,
+                "ymin": 0.0,
+                "xmax": side * 1e3,
+                "ymax": side * 1e3,
+                "mgrs_tiles": ("22WEB",),
+            }
+        )
+        for region, side in zip(some_regions(len(km)), km, strict=True)
+    }
+
+
+def simple_book() -> PriceBook:
+    """One family: r6i at 10 cents a vCPU hour; spot known, 2 and 3 cents."""
+    table = load_prices(None).table
+    rates = table.rates.model_copy(
+        update={"ipv4_hour": 0.01, "disk_gb_month": 0.073, "storage_gb_month": 0.02}
+    )
+    spot = {"r6i.xlarge": {"us-west-2a": SpotRange(p50=0.08, p90=0.12)}}
+    return PriceBook(table.model_copy(update={"per_vcpu_hour": {"r6i": 0.10}, "spot": spot, "rates": rates}))
+
+
+def estimate_of(images: float, *, measured: Measured | None = None, egress: bool = False) -> Estimate:
+    """Two units of one million pixels each."""
+    regions = squares(10, 10)
+    units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
+    arrangement = arrange(units, regions)
+    manifest = build_manifest(
+        arrangement.slots,
+        list(regions.values()),
+        StepSettings(),
+        catalogue_sha256="c",
+        store="s3://x",
+        arrays=arrangement.arrays,
+    )
+    counts = SceneCounts(dict.fromkeys(units, images), "counted by hand")
+    return estimate_run(manifest, counts, simple_book(), measured=measured, egress=egress)
+
+
+def test_the_sums_by_hand() -> None:
+    found = estimate_of(1_000)
+    # each unit: 8 s and 1,000 images of 0.5 + 0.35 s
+    assert found.child_hours == pytest.approx(2 * 858 / 3600)
+    assert found.longest_minutes == pytest.approx(858 / 60)
+    assert (found.units, found.slots, found.images) == (2, 2, 2_000)
+    assert found.read_gb == pytest.approx(3.4)
+    assert found.written_gb == pytest.approx(2.8)
+    hours = 2 * 858 / 3600 * 1.10
+    # four children on an r6i.xlarge at 8, 12 and 40 cents
+    median, high, on_demand, fargate, function = found.lines
+    assert median.compute_usd == pytest.approx(hours * 1.05 * 0.02)
+    assert high.compute_usd == pytest.approx(hours * 1.05 * 0.03)
+    assert on_demand.compute_usd == pytest.approx(hours * 0.10)
+    # of each 4 vCPUs: an address at 1 cent, 100 GB at 7.3 cents a month of 730 hours
+    assert on_demand.around_usd == pytest.approx(hours / 4 * (0.01 + 0.01))
+    assert fargate.compute_usd == pytest.approx(2 * 858 / 3600 * 1.05 * 0.3 * (0.04048 + 8 * 0.004445))
+    assert function.compute_usd == pytest.approx(2 * (858 * 7_500 / 1024 * 0.0000166667 + 0.0000002))
+    assert function.note == ""
+    assert found.requests_usd == pytest.approx(2_000 * (30 * 4e-7 + 4 * 5e-6) + 2 * 6 * 5e-6)
+    assert found.storage_year_usd == pytest.approx(2.8 * 0.02 * 12)
+    assert found.egress_usd == 0.0
+    assert found.total_usd(median) == pytest.approx(
+        median.compute_usd + median.around_usd + found.requests_usd + found.logs_usd + 2.8 * 0.24
+    )
+    assert found.ceiling_usd(on_demand=True) == pytest.approx(found.total_usd(on_demand) - 2.8 * 0.24)
+    assert found.ceiling_usd(on_demand=False) == pytest.approx(found.total_usd(high) - 2.8 * 0.24)
+
+
+def test_what_crosses_regions_is_priced_and_what_exceeds_lambda_is_said() -> None:
+    found = estimate_of(1_100, egress=True)
+    assert found.egress_usd == pytest.approx(3.74 * 0.02)
+    assert found.lines[-1].note.startswith("2 of 2 slots exceed its 15 minutes")
+    assert any("cross regions at $0.02 a GB" in text for text in found.assumptions)
+
+
+def test_measured_seconds_correct_the_estimate() -> None:
+    measured = Measured(seconds_per_image={"000_made_up": 1.7, "001_made_up": 1.7})
+    assert estimate_of(1_000, measured=measured).child_hours == pytest.approx(2 * 1_708 / 3600)
+
+
+def test_an_hour_of_each_class_on_the_packaged_prices() -> None:
+    book = load_prices(None)
+    small = job_hour(book, 7_500, on_demand=True)
+    # r5a at 5.65 cents a vCPU is the cheapest x86 type that gives 8 GiB to each
+    assert small == pytest.approx(0.0565)
+    assert job_hour(book, 15_500, on_demand=True) == pytest.approx(2 * small)
+    assert job_hour(book, 63_200, on_demand=True) == pytest.approx(16 * small)
+    assert job_hour(book, 7_500, on_demand=False) < job_hour(book, 7_500, on_demand=False, high=True) < small
+
+
+def test_counts_are_shared_out_by_days_and_scaled_from_a_sample() -> None:
+    regions = squares(*range(5, 105))
+    units = plan_units("landsat", list(regions.values()), dt.date(2023, 1, 1), dt.date(2024, 12, 31), "year")
+    asked: list[Query] = []
+
+    def ask(catalogue: Catalogue, query: Query) -> int:
+        assert catalogue.collection == "landsat-c2l1"
+        asked.append(query)
+        return 731
+
+    counts = count_scenes(units, regions, StepSettings(), ask=ask)
+    assert len(asked) == 24
+    assert asked[0].interval[0] == dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
+    assert {round(counts.images[unit], 6) for unit in units} == {365.0, 366.0}
+    assert "17,544 items counted by the STAC API in 24 regions" in counts.source
+    assert "the other 76 at its average a day" in counts.source
+
+
+def test_items_of_several_tiles_make_one_image() -> None:
+    regions = {
+        name: region.model_copy(update={"mgrs_tiles": ("22WEB", "22WEC")})
+        for name, region in squares(10).items()
+    }
+    (unit,) = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
+    assert count_scenes([unit], regions, StepSettings(), ask=lambda *_: 10).images[unit] == pytest.approx(5.0)
+    landsat = unit.model_copy(update={"satellite": "landsat"})
+    counted = count_scenes([landsat], regions, StepSettings(), ask=lambda *_: 10)
+    assert counted.images[landsat] == pytest.approx(10.0)
+
+
+def test_a_real_api_is_asked_for_one_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    try:
+        api.items = [{"id": f"item-{number}"} for number in range(7)]
+        (region,) = squares(10).values()
+        catalogue = Catalogue.of(api.url, "sentinel-2-l2a", StepSettings(request_attempts=1))
+        begin = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+        assert count_items(catalogue, Query(region.geometry, (begin, begin))) == 7
+    finally:
+        api.server.shutdown()
+        api.server.server_close()
+
+
+def test_an_api_that_is_away_is_said_and_averages_are_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from glacierflow.runs import scene_counts
+
+    def away(*_: object, **__: object) -> SceneCounts:
+        raise UnavailableError("the STAC API is away")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scene_counts, "count_scenes", away)
+    words = ["batch", "plan", "--price", "--start-end-index", "0:3", "--json"]
+    assert run(words) == 0
+    estimate = json.loads(capsys.readouterr().out)["estimate"]
+    assert "not counted: the STAC API is away" in estimate["assumptions"][0]
+    assert set(estimate["total_usd"]) == {
+        "spot, median price",
+        "spot, 90th percentile",
+        "on-demand",
+        "Fargate Spot",
+        "Lambda",
+    }
+    assert run([*words[:-1], "--max-usd", "0.001"]) == 64
+    captured = capsys.readouterr()
+    assert "spot, 90th percentile" in captured.out
+    assert "above --max-usd 0.001" in captured.err
+    assert run([*words[:-1], "--max-usd", "1000"]) == 0
+
+
+def test_computing_far_from_the_images_is_refused_with_its_price(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["batch", "plan", "--start-end-index", "0:3", "--aws-region", "eu-central-1"]
+    assert run(words) == 64
+    err = capsys.readouterr().err
+    assert "run in eu-central-1 and read their images from us-west-2" in err
+    assert "GB across regions, $" in err
+    assert run([*words, "--allow-egress"]) == 0
+
+
+def test_assumed_counts_follow_the_days() -> None:
+    unit = Unit(satellite="sentinel2", region="x", date1=DATE1, date2=DATE2)
+    assert assumed_counts([unit]).images[unit] == pytest.approx(8.0)

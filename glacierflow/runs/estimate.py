@@ -74,7 +74,7 @@ class Estimate(Record):
         return line.compute_usd + line.around_usd + self.shared_usd
 
     def ceiling_usd(self, *, on_demand: bool) -> float:
-        """What the run itself may cost, without a year of storage: spot at its 90th percentile, or on-demand."""
+        """What the run itself may cost, storage aside: spot at its 90th percentile, or on-demand."""
         return self.total_usd(self.lines[2 if on_demand else 1]) - self.storage_year_usd
 
 

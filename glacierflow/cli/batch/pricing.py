@@ -34,7 +34,7 @@ MaxUsdOption = Annotated[
         "--max-usd",
         metavar="DOLLARS",
         min=0,
-        help="Refuse a run estimated above this, storage aside; with --wait stop it when it has cost as much.",
+        help="Refuse a run estimated above this, storage aside; with --wait stop it at this cost.",
     ),
 ]
 AllowEgressOption = Annotated[

@@ -22,6 +22,7 @@ from glacierflow.layout import Layout, RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.status import BatchView, RunStatus, SlotState
 from glacierflow.services import look as look_module
+from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.look import RunLook
 from glacierflow.store import LocalStore
 
@@ -214,7 +215,7 @@ class Script:
         self.steps = list(steps)
         monkeypatch.setattr(look_module, "describe_run", self._describe)
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
-        look = RunLook(self.manifest, [some_job(0, 3)], self.store, Cloud())
+        look = FamilyLook([RunLook(self.manifest, [some_job(0, 3)], self.store, Cloud())])
         monkeypatch.setattr(looking, "open_run", lambda _run, _line: look)
 
     def _describe(self, *_: Any, **__: Any) -> BatchView:

@@ -11,6 +11,7 @@ from runs_samples import NOW, make_receipt, put_attempt, some_job, some_manifest
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.receipt import Counts
+from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.log import Submission, latest_submission, log_submission
 from glacierflow.runs.records import (
     JobRecord,
@@ -54,10 +55,9 @@ def joined(
 ) -> RunStatus:
     reader = ReceiptReader(store, MANIFEST.run_id)
     attempts = list_attempts(store, MANIFEST.run_id)
-    starts = {
-        key: started for key in unended_attempts(attempts) if (started := reader.started(*key)) is not None
-    }
-    return join_status(MANIFEST, BatchView(states), attempts, reader.latest(attempts), starts, jobs=jobs)
+    records = [*reader.every(attempts), *reader.starts(unended_attempts(attempts))]
+    entries = {(record.slot, record.attempt): AttemptEntry.of(record) for record in records}
+    return join_status(MANIFEST, BatchView(states), attempts, entries, jobs=jobs)
 
 
 def row_of(store: LocalStore, state: SlotState | None, *, jobs: tuple[JobRecord, ...] = JOBS) -> SlotRow:
@@ -231,9 +231,10 @@ def test_a_log_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
 def test_receipts_of_a_row_are_those_of_its_slot() -> None:
     """The join goes by slot, not by order of arrival."""
     attempts = {2: _one("done"), 0: _one("failed")}
-    receipts = {0: make_receipt(MANIFEST, 0, "failed", error="bad"), 2: make_receipt(MANIFEST, 2)}
+    receipts = [make_receipt(MANIFEST, 0, "failed", error="bad"), make_receipt(MANIFEST, 2)]
+    entries = {(receipt.slot, 1): AttemptEntry.of(receipt) for receipt in receipts}
     view = BatchView({slot: SlotState("SUCCEEDED", f"job-0:{slot}") for slot in range(3)})
-    status = join_status(MANIFEST, view, attempts, receipts, {}, jobs=JOBS)
+    status = join_status(MANIFEST, view, attempts, entries, jobs=JOBS)
     assert [(row.regions[0][:3], row.outcome) for row in status.rows] == [
         ("000", "failed"),
         ("001", None),

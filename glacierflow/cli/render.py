@@ -1,4 +1,4 @@
-"""Tables and lines about runs, for a terminal."""
+"""JSON, and the progress of a run as a line or a bar."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
-    from glacierflow.runs.status import RunStatus, SlotRow
+    from glacierflow.runs.status import RunStatus
 
-__all__ = ["progress_line", "progress_view", "status_json", "summary", "to_json"]
-
-_MOST_ROWS = 60
-"""A table longer than this shows what is wrong or partial, and counts the rest."""
+__all__ = ["clock", "progress_line", "progress_view", "to_json"]
 
 _COLOURS = {"SUCCEEDED": "green", "RUNNING": "cyan", "FAILED": "red", "NOT_SUBMITTED": "red"}
 
@@ -31,7 +28,7 @@ def progress_line(status: RunStatus, elapsed_s: float) -> str:
     named = ", ".join(
         f"{outcomes[name]} {name}" for name in ("partial", "failed", "interrupted") if outcomes[name]
     )
-    return f"{_clock(elapsed_s)}  {states}  {status.products} products{f'  ({named})' if named else ''}"
+    return f"{clock(elapsed_s)}  {states}  {status.products} products{f'  ({named})' if named else ''}"
 
 
 def progress_view(status: RunStatus, elapsed_s: float) -> RenderableType:
@@ -46,76 +43,12 @@ def progress_view(status: RunStatus, elapsed_s: float) -> RenderableType:
     )
     grid = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=len(status.rows), completed=ended, width=30)
-    grid.add_row(bar, f"{ended}/{len(status.rows)}", counts, f"{status.products} products", _clock(elapsed_s))
+    grid.add_row(bar, f"{ended}/{len(status.rows)}", counts, f"{status.products} products", clock(elapsed_s))
     return grid
 
 
-def summary(status: RunStatus, console: Console) -> None:
-    """The table at the end, and one line for all of it."""
-    from rich.table import Table
-
-    notable = [row for row in status.rows if row.wrong or row.reason]
-    shown = status.rows if len(status.rows) <= _MOST_ROWS else tuple(notable[:_MOST_ROWS])
-    if shown:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("slot", justify="right")
-        table.add_column("region", no_wrap=True)
-        table.add_column("state")
-        table.add_column("outcome")
-        for name in ("products", "left out", "attempts"):
-            table.add_column(name, justify="right")
-        table.add_column("why", overflow="fold")
-        for row in shown:
-            table.add_row(*_cells(row), style="red" if row.wrong else None)
-        console.print(table)
-    if len(status.rows) > len(shown):
-        console.print(
-            f"{len(status.rows) - len(shown)} of {len(status.rows)} slots are not shown; --json has all"
-        )
-    console.print(_verdict(status), markup=False, highlight=False, soft_wrap=True)
-
-
-def _cells(row: SlotRow) -> tuple[str, ...]:
-    from rich.markup import escape
-
-    return (
-        str(row.slot),
-        escape(" ".join(row.regions)),
-        row.state,
-        row.outcome or "-",
-        str(row.products),
-        str(row.left_out),
-        str(row.attempts),
-        escape(row.reason or ""),
-    )
-
-
-def _verdict(status: RunStatus) -> str:
-    if not status.finished:
-        verdict = f"{sum(row.ended for row in status.rows)} of {len(status.rows)} slots have ended"
-    else:
-        verdict = f"all {len(status.rows)} slots have ended"
-    wrong, partial = len(status.wrong), status.outcomes.get("partial", 0)
-    parts = [verdict, f"{wrong} went wrong" if wrong else "nothing went wrong", f"{status.products} products"]
-    if partial:
-        parts.insert(2, f"{partial} partial")
-    return "; ".join(parts)
-
-
-def status_json(status: RunStatus) -> dict[str, Any]:
-    """Everything about a run."""
-    return {
-        **status.model_dump(mode="json", exclude={"rows"}),
-        "finished": status.finished,
-        "states": status.states,
-        "outcomes": status.outcomes,
-        "products": status.products,
-        "wrong": len(status.wrong),
-        "slots": [row.model_dump(mode="json") for row in status.rows],
-    }
-
-
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

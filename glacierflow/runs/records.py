@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -177,6 +178,16 @@ class ReceiptReader:
                 return None
             self._starts[slot, attempt] = Started.model_validate_json(content)
         return self._starts[slot, attempt]
+
+    def starts(self, keys: Sequence[tuple[int, int]]) -> list[Started]:
+        """What several attempts, by slot and number, wrote when they started."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        if not keys:
+            return []
+        with ThreadPoolExecutor(max_workers=min(16, len(keys))) as pool:
+            found = pool.map(lambda key: self.started(*key), keys)
+            return [started for started in found if started is not None]
 
     def _fetch(self, keys: set[tuple[int, int, str]]) -> None:
         from concurrent.futures import ThreadPoolExecutor

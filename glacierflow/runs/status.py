@@ -8,11 +8,22 @@ from collections.abc import Mapping, Sequence
 
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
-from glacierflow.receipt import Receipt, Started
+from glacierflow.receipt import Counts
+from glacierflow.runs.classify import Evidence, FailureClass, classify
+from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import Attempts, JobRecord
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, SlotState
 
-__all__ = ["STATES", "BatchView", "RunStatus", "SlotRow", "SlotState", "join_status", "unended_attempts"]
+__all__ = [
+    "STATES",
+    "BatchView",
+    "RunStatus",
+    "SlotRow",
+    "SlotState",
+    "evidence_of",
+    "join_status",
+    "unended_attempts",
+]
 
 _ENDED = {"SUCCEEDED", "FAILED", FORGOTTEN, NOT_SUBMITTED}
 _GOOD = {"done", "no_data", "partial"}
@@ -31,14 +42,29 @@ class SlotRow(Record):
     outcome: str | None
     """Of the latest attempt; None while there is none, or where it left none."""
     attempts: int
+    reclaims: int
+    """Attempts that ended because their machine was taken away."""
     products: int
     """Products in place: written by the latest attempt, or found there by it."""
     failed_scenes: int
     left_out: int
     reason: str | None
     """Why it is wrong, or partial; None where all is well."""
+    failure: FailureClass | None
+    """What kind of wrong, or what a waiting slot is stuck for."""
+    next_step: str | None
     wrong: bool
+    read: bool
+    """Whether the latest attempt's receipt was read; where not, its products are not counted yet."""
+    seconds: float | None
+    """How long the latest attempt took, or has been running; None where that is not known."""
+    memory_mib: int | None
+    """Memory class of its job."""
     job_id: str | None
+    run_id: str
+    """The run this is from: a retry, where there was one."""
+    run_slot: int
+    """Its slot in that run."""
 
     @property
     def ended(self) -> bool:
@@ -53,6 +79,8 @@ class RunStatus(Record):
     created_at: dt.datetime
     store: str
     rows: tuple[SlotRow, ...]
+    retries: tuple[str, ...] = ()
+    """Runs that tried some of the slots again, oldest first; their rows are among these."""
 
     @property
     def states(self) -> dict[str, int]:
@@ -69,6 +97,21 @@ class RunStatus(Record):
     def products(self) -> int:
         """Products in place so far."""
         return sum(row.products for row in self.rows)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts so far."""
+        return sum(row.attempts for row in self.rows)
+
+    @property
+    def reclaims(self) -> int:
+        """Attempts whose machine was taken away."""
+        return sum(row.reclaims for row in self.rows)
+
+    @property
+    def unread(self) -> int:
+        """Slots whose receipt was not read yet, so that their products are not counted."""
+        return sum(not row.read for row in self.rows)
 
     @property
     def finished(self) -> bool:
@@ -95,8 +138,7 @@ def join_status(
     manifest: Manifest,
     view: BatchView,
     attempts: Mapping[int, Attempts],
-    receipts: Mapping[int, Receipt],
-    starts: Mapping[tuple[int, int], Started],
+    entries: Mapping[tuple[int, int], AttemptEntry],
     *,
     jobs: Sequence[JobRecord],
 ) -> RunStatus:
@@ -106,20 +148,19 @@ def join_status(
         manifest: the run.
         view: AWS Batch's answer.
         attempts: attempts by slot, from the listing.
-        receipts: the latest attempt's receipt by slot, where it left one.
-        starts: what the latest attempts without a receipt wrote when they started.
+        entries: what is known of attempts by slot and number: receipts, and starts that left none.
         jobs: the jobs that are known to be submitted.
     """
-    submitted = {slot for job in jobs for slot in range(job.first_slot, job.first_slot + job.size)}
+    job_of = {slot: job for job in jobs for slot in range(job.first_slot, job.first_slot + job.size)}
     rows = []
     for slot in range(len(manifest.slots)):
         state = view.slots.get(slot)
         if state is None:
-            missing = NOT_SUBMITTED if slot not in submitted and slot not in attempts else FORGOTTEN
+            missing = NOT_SUBMITTED if slot not in job_of and slot not in attempts else FORGOTTEN
             state = SlotState(missing, "")
         of_slot = attempts.get(slot)
-        started = starts.get((slot, of_slot.latest)) if of_slot else None
-        rows.append(_row(manifest, slot, state, of_slot, receipts.get(slot), started))
+        entry = entries.get((slot, of_slot.latest)) if of_slot else None
+        rows.append(_row(manifest, slot, state, of_slot, entry, job_of.get(slot)))
     return RunStatus(
         run_id=manifest.run_id, created_at=manifest.created_at, store=manifest.store, rows=tuple(rows)
     )
@@ -130,14 +171,16 @@ def _row(
     slot: int,
     state: SlotState,
     attempts: Attempts | None,
-    receipt: Receipt | None,
-    started: Started | None,
+    entry: AttemptEntry | None,
+    job: JobRecord | None,
 ) -> SlotRow:
     units = manifest.slots[slot]
     outcome = attempts.outcomes[attempts.latest] if attempts else None
     wrong = _is_wrong(state.state, outcome)
-    counts = receipt.counts if receipt else None
-    return SlotRow(
+    read = outcome is None or (entry is not None and entry.outcome is not None)
+    counts = entry.counts if entry else Counts()
+    verdict = classify(evidence_of(state, attempts, entry))
+    return SlotRow.model_construct(
         slot=slot,
         satellite=units[0].satellite,
         regions=tuple(unit.region for unit in units),
@@ -146,13 +189,58 @@ def _row(
         state=state.state,
         outcome=outcome,
         attempts=max(len(attempts.outcomes) if attempts else 0, len(state.attempts)),
-        products=counts.written + counts.skipped if counts else 0,
-        failed_scenes=counts.failed if counts else 0,
-        left_out=len(receipt.left_out) if receipt else 0,
-        reason=_reason(state, attempts, receipt, started) if wrong or outcome == "partial" else None,
+        reclaims=_reclaims(attempts) + (verdict is not None and verdict.failure == "spot"),
+        products=counts.written + counts.skipped,
+        failed_scenes=counts.failed,
+        left_out=sum(entry.left_out.values()) if entry else 0,
+        reason=_reason(state, attempts, entry) if wrong or outcome == "partial" else None,
+        failure=verdict.failure if verdict else None,
+        next_step=verdict.next_step if verdict else None,
         wrong=wrong,
+        read=read,
+        seconds=_seconds(state.state, entry),
+        memory_mib=job.memory_mib if job else None,
         job_id=state.job_id or None,
+        run_id=manifest.run_id,
+        run_slot=slot,
     )
+
+
+def evidence_of(
+    state: SlotState,
+    attempts: Attempts | None,
+    entry: AttemptEntry | None,
+    *,
+    log_tail: tuple[str, ...] = (),
+) -> Evidence:
+    """What is known of a slot, as the evidence a verdict is made from."""
+    return Evidence(
+        state=state.state,
+        status_reason=state.status_reason,
+        container_reason=state.container_reason,
+        exit_code=state.exit_code if state.exit_code is not None else (entry.exit_code if entry else None),
+        attempts=state.attempts,
+        ended_by_request=state.ended_by_request,
+        started=len(attempts.outcomes) if attempts else 0,
+        outcome=attempts.outcomes[attempts.latest] if attempts else None,
+        error=entry.error if entry else None,
+        log_tail=log_tail,
+    )
+
+
+def _reclaims(attempts: Attempts | None) -> int:
+    """Of the earlier attempts: Batch tries again after a reclaim, so one that was cut short was reclaimed."""
+    if attempts is None:
+        return 0
+    earlier = (outcome for number, outcome in attempts.outcomes.items() if number != attempts.latest)
+    return sum(outcome in {None, "interrupted"} for outcome in earlier)
+
+
+def _seconds(state: str, entry: AttemptEntry | None) -> float | None:
+    if entry is None:
+        return None
+    end = entry.ended_at or (dt.datetime.now(dt.UTC) if state == "RUNNING" else None)
+    return None if end is None else (end - entry.started_at).total_seconds()
 
 
 def _is_wrong(state: str, outcome: str | None) -> bool:
@@ -161,14 +249,12 @@ def _is_wrong(state: str, outcome: str | None) -> bool:
     return state in {"FAILED", NOT_SUBMITTED}
 
 
-def _reason(
-    state: SlotState, attempts: Attempts | None, receipt: Receipt | None, started: Started | None
-) -> str:
+def _reason(state: SlotState, attempts: Attempts | None, entry: AttemptEntry | None) -> str:
     parts = []
-    if receipt is not None and receipt.error:
-        parts.append(receipt.error)
+    if entry is not None and entry.error:
+        parts.append(entry.error)
     elif attempts is not None and attempts.outcomes[attempts.latest] is None:
-        when = f" at {started.started_at:%Y-%m-%d %H:%M:%S} UTC on {started.host}" if started else ""
+        when = f" at {entry.started_at:%Y-%m-%d %H:%M:%S} UTC on {entry.host}" if entry else ""
         parts.append(f"attempt {attempts.latest} started{when} and left no receipt: it was killed")
     elif attempts is None:
         parts.append(_NEVER.get(state.state, "no attempt left a trace"))

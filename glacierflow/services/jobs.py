@@ -13,7 +13,7 @@ from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import STATES, AttemptState, BatchView, SlotState
 from glacierflow.services.failures import plain_errors
 
-__all__ = ["describe_jobs", "describe_run", "find_job", "find_lost_jobs"]
+__all__ = ["describe_jobs", "describe_run", "describe_slots", "find_job", "find_lost_jobs"]
 
 _DESCRIBE_LIMIT = 100
 _NEW = dt.timedelta(minutes=2)
@@ -97,6 +97,25 @@ def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView
         else:
             slots[record.first_slot] = _slot_state(job)
     return BatchView(slots)
+
+
+def describe_slots(records: Sequence[JobRecord], slots: Sequence[int], cloud: Cloud) -> dict[int, SlotState]:
+    """All that AWS Batch knows of some slots, a hundred a call; those it has forgotten are absent.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
+    if not slots:
+        return {}
+    ids = {
+        f"{record.job_id}:{slot - record.first_slot}" if record.is_array else record.job_id: slot
+        for record in records
+        for slot in slots
+        if record.first_slot <= slot < record.first_slot + record.size
+    }
+    jobs = describe_jobs(cloud.client("batch"), list(ids))
+    return {ids[job["jobId"]]: _slot_state(job) for job in jobs}
 
 
 def describe_jobs(client: Any, job_ids: Sequence[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401

@@ -1,11 +1,20 @@
-"""One look at a run: its manifest, what AWS Batch says, and what lies in the store, joined."""
+"""One look at a run: its manifest, what AWS Batch says, and what lies in the store, joined.
+
+What has been seen once is kept in the run's ledger, so that the next look, by anybody, need not ask again.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 from glacierflow.aws import Cloud
+from glacierflow.errors import StoreError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import Receipt
+from glacierflow.runs.ledger import AttemptEntry, Ledger, SlotEntry, keep_ledger, read_ledger
 from glacierflow.runs.records import (
+    Attempts,
     JobRecord,
     ReceiptReader,
     list_attempts,
@@ -13,33 +22,48 @@ from glacierflow.runs.records import (
     read_run_manifest,
     write_job,
 )
-from glacierflow.runs.status import BatchView, RunStatus, join_status, unended_attempts
-from glacierflow.services.jobs import describe_run, find_lost_jobs
+from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
+from glacierflow.runs.status import RunStatus, join_status, unended_attempts
+from glacierflow.services.jobs import describe_run, describe_slots, find_lost_jobs
 from glacierflow.store import Store
 
 __all__ = ["RunLook"]
+
+_FEW = 200
+"""As many receipts as a quick look reads; of a run with more unread ones it reads none."""
+
+_KEEP_EVERY_S = 60.0
+"""Seconds between two writes of the ledger while a run is watched."""
+
+_ENDED = {"SUCCEEDED", "FAILED"}
 
 
 class RunLook:
     """Looks at one run again and again; what cannot change any more is asked for once."""
 
-    def __init__(self, manifest: Manifest, jobs: list[JobRecord], store: Store, cloud: Cloud) -> None:
-        self.manifest = manifest
-        self.jobs = jobs
-        self.store = store
-        self._cloud = cloud
-        self._receipts = ReceiptReader(store, manifest.run_id)
-        self._view = BatchView({})
-
-    @classmethod
-    def open(
-        cls,
-        run_id: str,
+    def __init__(
+        self,
+        manifest: Manifest,
+        jobs: list[JobRecord],
         store: Store,
         cloud: Cloud,
         *,
-        job_queue: str,
-        ondemand_job_queue: str | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.jobs = jobs
+        self.store = store
+        self.notice: str | None = None
+        """Why the ledger cannot be kept, where it cannot."""
+        self._cloud = cloud
+        self._receipts = ReceiptReader(store, manifest.run_id)
+        self._ledger = ledger or Ledger(manifest.run_id)
+        self._news = False
+        self._kept_at = 0.0
+
+    @classmethod
+    def open(
+        cls, run_id: str, store: Store, cloud: Cloud, *, job_queue: str, ondemand_job_queue: str | None = None
     ) -> RunLook:
         """Look at a run submitted earlier; jobs it sent without recording them are found by name.
 
@@ -47,6 +71,24 @@ class RunLook:
             UsageError: there is no such run.
         """
         manifest = read_run_manifest(store, run_id)
+        return cls.of(manifest, store, cloud, job_queue=job_queue, ondemand_job_queue=ondemand_job_queue)
+
+    @classmethod
+    def of(
+        cls,
+        manifest: Manifest,
+        store: Store,
+        cloud: Cloud,
+        *,
+        job_queue: str,
+        ondemand_job_queue: str | None = None,
+    ) -> RunLook:
+        """The same, with the manifest in hand."""
+        run_id, notice = manifest.run_id, None
+        try:
+            ledger = read_ledger(store, run_id)
+        except StoreError as error:
+            ledger, notice = Ledger(run_id), error.message
         jobs = read_jobs(store, run_id)
         if len(jobs) < len(manifest.arrays):
             lost = find_lost_jobs(
@@ -55,24 +97,112 @@ class RunLook:
             for job in lost:
                 write_job(store, run_id, job)
                 jobs.append(job)
-        return cls(manifest, jobs, store, cloud)
+        look = cls(manifest, jobs, store, cloud, ledger=ledger)
+        look.notice = notice
+        return look
 
-    def now(self) -> RunStatus:
+    def now(self, *, quick: bool = False) -> RunStatus:
         """The run as it is.
 
         Batch is asked first: a child it calls finished has its receipt in the store by then.
+
+        Args:
+            quick: do with few calls: where there are many receipts nobody has read yet, leave them; the
+                listing tells their outcomes, and their products are counted by a look that is not quick.
         """
-        self._view = describe_run(self.jobs, self._cloud, known=self._view)
+        if self._ledger.complete:
+            return self._join(self._kept_view(), self._listed_in_ledger())
+        view = self._view()
         attempts = list_attempts(self.store, self.manifest.run_id)
-        starts = {
-            (slot, number): started
-            for slot, number in unended_attempts(attempts)
-            if (started := self._receipts.started(slot, number)) is not None
-        }
-        return join_status(
-            self.manifest, self._view, attempts, self._receipts.latest(attempts), starts, jobs=self.jobs
-        )
+        self._read(attempts, quick=quick)
+        status = self._join(view, attempts)
+        if status.finished and not quick:
+            self._explain(attempts)
+            status = self._join(BatchView({**view.slots, **self._kept_view().slots}), attempts)
+        if status.finished and not status.unread and not _unclear(status):
+            self._news |= not self._ledger.complete
+            self._ledger.complete = not self._unexplained(attempts)
+        if quick or status.finished or time.monotonic() - self._kept_at > _KEEP_EVERY_S:
+            self.keep()
+        return status
+
+    def keep(self) -> None:
+        """Write down what was seen; where that is not possible, say why in ``notice`` and go on."""
+        if not self._news or self.notice is not None:
+            return
+        try:
+            self._news = not keep_ledger(self.store, self._ledger)
+        except (UsageError, StoreError) as error:
+            self.notice = f"the ledger of the run cannot be kept: {error.message}"
+        self._kept_at = time.monotonic()
 
     def receipts(self) -> list[Receipt]:
         """Every receipt of the run, also those of earlier attempts."""
         return self._receipts.every(list_attempts(self.store, self.manifest.run_id))
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of attempts and ended children so far."""
+        return self._ledger
+
+    def _view(self) -> BatchView:
+        """Batch's answer, completed by what it said earlier and has forgotten since."""
+        known = self._kept_view()
+        explained = {slot: state for slot, state in known.slots.items() if state.explained}
+        view = describe_run(self.jobs, self._cloud, known=BatchView(explained))
+        for slot, state in view.slots.items():
+            if state.state in _ENDED:
+                self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))
+        return BatchView({**known.slots, **view.slots})
+
+    def _kept_view(self) -> BatchView:
+        return BatchView({slot: entry.state_of() for slot, entry in self._ledger.slots.items()})
+
+    def _listed_in_ledger(self) -> dict[int, Attempts]:
+        found: dict[int, Attempts] = {}
+        for (slot, number), entry in self._ledger.attempts.items():
+            found.setdefault(slot, Attempts()).outcomes[number] = entry.outcome
+        return found
+
+    def _read(self, attempts: Mapping[int, Attempts], *, quick: bool) -> None:
+        """Take the receipts that nobody has read yet into the ledger, and the starts of killed attempts."""
+        known = self._ledger.attempts
+        ended = {
+            (slot, number)
+            for slot, of_slot in attempts.items()
+            for number, outcome in of_slot.outcomes.items()
+            if outcome is not None and ((slot, number) not in known or known[slot, number].outcome is None)
+        }
+        starts = [key for key in unended_attempts(attempts) if key not in known]
+        if quick and len(ended) + len(starts) > _FEW:
+            return
+        wanted: dict[int, Attempts] = {}
+        for slot, number in ended:
+            outcomes = wanted.setdefault(slot, Attempts()).outcomes
+            outcomes[number] = attempts[slot].outcomes[number]
+        found = [AttemptEntry.of(receipt) for receipt in self._receipts.every(wanted)]
+        found += [AttemptEntry.of(start) for start in self._receipts.starts(starts)]
+        for entry in found:
+            self._news |= self._ledger.add_attempt(entry)
+
+    def _unexplained(self, attempts: Mapping[int, Attempts]) -> list[int]:
+        """Good slots with attempts only Batch can tell of, not asked about yet; failed ones always are."""
+        return [
+            slot
+            for slot, entry in self._ledger.slots.items()
+            if entry.state == "SUCCEEDED"
+            and not entry.explained
+            and len(attempts[slot].outcomes if slot in attempts else ()) != 1
+        ]
+
+    def _explain(self, attempts: Mapping[int, Attempts]) -> None:
+        for slot, state in describe_slots(self.jobs, self._unexplained(attempts), self._cloud).items():
+            self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))
+
+    def _join(self, view: BatchView, attempts: Mapping[int, Attempts]) -> RunStatus:
+        return join_status(self.manifest, view, attempts, self._ledger.attempts, jobs=self.jobs)
+
+
+def _unclear(status: RunStatus) -> bool:
+    """Whether some slots ended only as far as this look can tell: another look may know more."""
+    return any(row.state in {FORGOTTEN, NOT_SUBMITTED} for row in status.rows)

@@ -16,7 +16,7 @@ from glacierflow.errors import UsageError
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.runs.status import RunStatus
-    from glacierflow.services.look import RunLook
+    from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.places import Places
     from glacierflow.settings import LoadedSettings
     from glacierflow.store import Store
@@ -93,16 +93,16 @@ def locate_run(run: str, line: CommandLine) -> Located:
     return Located(run, store, cloud, loaded, places)
 
 
-def open_run(run: str, line: CommandLine) -> RunLook:
+def open_run(run: str, line: CommandLine) -> FamilyLook:
     """The run named, or the latest, ready to be looked at.
 
     Raises:
         UsageError: there is no such run.
     """
-    from glacierflow.services.look import RunLook
+    from glacierflow.services.family_look import FamilyLook
 
     found = locate_run(run, line)
-    return RunLook.open(
+    return FamilyLook.open(
         found.run_id,
         found.store,
         found.cloud,
@@ -111,20 +111,22 @@ def open_run(run: str, line: CommandLine) -> RunLook:
     )
 
 
-def show_status(status: RunStatus, *, as_json: bool) -> int:
+def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bool = False) -> int:
     """Print a run as it is; return the exit code."""
-    from glacierflow.cli import render
+    from glacierflow.cli.render import to_json
+    from glacierflow.cli.status_view import screen, status_json
     from glacierflow.cli.watch import make_console
 
+    for notice in look.notices:
+        say(f"glacierflow: {notice}", quiet=quiet)
     if as_json:
-        typer.echo(render.to_json(render.status_json(status)))
+        typer.echo(to_json(status_json(status)))
     else:
-        typer.echo(f"run {status.run_id}")
-        render.summary(status, make_console())
+        screen(status, make_console())
     return status.exit_code
 
 
-def watch_run(look: RunLook, line: CommandLine, *, fetch: Path | None, as_json: bool) -> int:
+def watch_run(look: FamilyLook, line: CommandLine, *, fetch: Path | None, as_json: bool) -> int:
     """Follow a run to its end, then show it and copy it where asked; return the exit code."""
     from glacierflow.cli.fetch import fetch_run
     from glacierflow.cli.watch import follow, make_console
@@ -136,12 +138,13 @@ def watch_run(look: RunLook, line: CommandLine, *, fetch: Path | None, as_json: 
             look.now, console=make_console(stderr=as_json), interval_s=interval_s, quiet=line.quiet
         )
     except KeyboardInterrupt:
+        look.keep()
         say(
             f"\nglacierflow: stopped watching; the run goes on. Look again with:\n"
             f"  glacierflow batch watch {run_id}{line.again()}"
         )
         return _EXIT_INTERRUPTED
-    code = show_status(ended, as_json=as_json)
+    code = show_status(look, ended, as_json=as_json, quiet=line.quiet)
     for text in where_it_is(look.manifest, look.store):
         typer.echo(text, err=as_json)
     if fetch is not None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from glacierflow.cli.batch import looking
 from glacierflow.cli.batch.looking import RunArgument
 from glacierflow.cli.context import CommandLine
@@ -18,9 +22,17 @@ from glacierflow.cli.options import (
 
 __all__ = ["status_command"]
 
+ReceiptsOption = Annotated[
+    bool,
+    typer.Option(
+        "--receipts", help="Read every receipt nobody has read yet, one call each, and count its products."
+    ),
+]
+
 
 def status_command(
     run: RunArgument = "latest",
+    receipts: ReceiptsOption = False,
     local: LocalOption = False,
     config: ConfigOption = None,
     aws_config: AwsConfigOption = None,
@@ -30,7 +42,7 @@ def status_command(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Show every slot of a run: Batch's state, what the child reported, and why where it went wrong."""
+    """Show a run on one screen: states, outcomes, products, attempts, reclaims, and failures by kind."""
     line = CommandLine(
         config=config,
         aws_config=aws_config,
@@ -40,4 +52,5 @@ def status_command(
         local=local,
         quiet=quiet,
     )
-    return looking.show_status(looking.open_run(run, line).now(), as_json=as_json)
+    look = looking.open_run(run, line)
+    return looking.show_status(look, look.now(quick=not receipts), as_json=as_json, quiet=quiet)

@@ -63,7 +63,7 @@ from glacierflow.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.manifest import Manifest
-    from glacierflow.services.look import RunLook
+    from glacierflow.services.family_look import FamilyLook
 
 __all__ = ["show_draft", "submit_command"]
 
@@ -158,9 +158,10 @@ def show_draft(
 
 def _submit(
     draft: Draft, line: CommandLine, *, force: bool, max_usd: float | None, egress: bool, price: bool
-) -> RunLook:
+) -> FamilyLook:
     """Nothing is written before bucket, queues and job definitions are known to be there."""
     from glacierflow.services.batch import complete_run, submit_run
+    from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.look import RunLook
     from glacierflow.services.places import find_places
     from glacierflow.services.same_run import find_same_run
@@ -197,7 +198,7 @@ def _submit(
         say(f"glacierflow: completing the submission of {manifest.run_id}, which was broken off")
         jobs = complete_run(manifest, same.jobs, cloud, store, targets=targets, **options)
     _log(manifest, line)
-    return RunLook(manifest, jobs, store, cloud)
+    return FamilyLook([RunLook(manifest, jobs, store, cloud)])
 
 
 def _log(manifest: Manifest, line: CommandLine) -> None:

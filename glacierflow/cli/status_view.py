@@ -1,0 +1,164 @@
+"""A run on one screen, and the same as JSON."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from glacierflow.runs.eta import estimate_end
+from glacierflow.runs.groups import group_failures
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from glacierflow.runs.eta import Eta
+    from glacierflow.runs.groups import FailureGroup
+    from glacierflow.runs.status import RunStatus, SlotRow
+
+__all__ = ["ago", "screen", "span", "status_json", "with_run"]
+
+_MOST_ROWS = 30
+"""Of a run with more slots than this only the groups of failures are shown."""
+
+_MOST_GROUPS = 8
+
+
+def screen(status: RunStatus, console: Console) -> None:
+    """Everything that matters, the table of slots where it is short, and one line for all of it."""
+    for text in _lines(status):
+        _plain(console, text)
+    if len(status.rows) <= _MOST_ROWS:
+        _table(status, console)
+    groups = group_failures(status.rows)
+    for group in groups[:_MOST_GROUPS]:
+        for text in _group_lines(group, status):
+            _plain(console, text)
+    if len(groups) > _MOST_GROUPS:
+        _plain(console, f"{len(groups) - _MOST_GROUPS} more kinds of failure; --json has all")
+    _plain(console, _verdict(status))
+
+
+def status_json(status: RunStatus) -> dict[str, Any]:
+    """Everything about a run."""
+    return {
+        **status.model_dump(mode="json", exclude={"rows"}),
+        "finished": status.finished,
+        "states": status.states,
+        "outcomes": status.outcomes,
+        "products": status.products,
+        "attempts": status.attempts,
+        "reclaims": status.reclaims,
+        "unread_receipts": status.unread,
+        "wrong": len(status.wrong),
+        "eta": estimate_end(status).model_dump(mode="json"),
+        "failures": [group.model_dump(mode="json") for group in group_failures(status.rows)],
+        "slots": [row.model_dump(mode="json") for row in status.rows],
+    }
+
+
+def _lines(status: RunStatus) -> list[str]:
+    lines = [
+        f"run       {status.run_id}",
+        f"submitted {status.created_at:%Y-%m-%d %H:%M} UTC, {ago(status.created_at)}; {status.store}",
+        f"slots     {len(status.rows)}: {_counts(status.states)}",
+    ]
+    if status.outcomes:
+        lines.append(f"outcomes  {_counts(status.outcomes)}")
+    unread = f" (the receipts of {status.unread} slots are not read yet: --receipts)" if status.unread else ""
+    lines.append(f"products  {status.products}{unread}")
+    lines.append(f"attempts  {status.attempts}, of which {status.reclaims} lost their machine")
+    if status.retries:
+        lines.append(f"retries   {', '.join(status.retries)}")
+    if not status.finished:
+        lines.append(f"ends in   {_eta(estimate_end(status))}")
+    return lines
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _eta(eta: Eta) -> str:
+    if eta.low_s is None or eta.high_s is None:
+        return f"no telling yet: {eta.basis}"
+    return f"{span(eta.low_s)} to {span(eta.high_s)} ({eta.basis})"
+
+
+def ago(when: dt.datetime) -> str:
+    """How long ago, roughly."""
+    return f"{span((dt.datetime.now(dt.UTC) - when).total_seconds())} ago"
+
+
+def span(seconds: float) -> str:
+    """A duration in the unit that fits it: ``40 s``, ``12 min``, ``3.5 h``, ``9 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def with_run(next_step: str, run_id: str) -> str:
+    """A verdict's next step with the whole command in it."""
+    return (
+        next_step.replace("`retry", f"`glacierflow batch retry {run_id}")
+        .replace("`glacierflow batch logs`", "the log below")
+        .replace("`glacierflow batch verify`", f"`glacierflow batch verify {run_id}`")
+    )
+
+
+def _group_lines(group: FailureGroup, status: RunStatus) -> list[str]:
+    return [
+        f"{len(group.slots)} x {group.failure}, e.g. {group.region} (slot {group.slot}): {group.example}",
+        f"    next: {with_run(group.next_step, status.run_id)}",
+        f"    log:  glacierflow batch logs {status.run_id} --slot {group.slot}",
+    ]
+
+
+def _table(status: RunStatus, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("slot", justify="right")
+    table.add_column("region", no_wrap=True)
+    table.add_column("state")
+    table.add_column("outcome")
+    for name in ("products", "left out", "attempts"):
+        table.add_column(name, justify="right")
+    table.add_column("why", overflow="fold")
+    for row in status.rows:
+        table.add_row(*_cells(row), style="red" if row.wrong else None)
+    console.print(table)
+
+
+def _cells(row: SlotRow) -> tuple[str, ...]:
+    from rich.markup import escape
+
+    return (
+        str(row.slot),
+        escape(" ".join(row.regions)),
+        row.state,
+        row.outcome or "-",
+        str(row.products) if row.read else "?",
+        str(row.left_out) if row.read else "?",
+        str(row.attempts),
+        row.failure or "",
+    )
+
+
+def _verdict(status: RunStatus) -> str:
+    if not status.finished:
+        verdict = f"{sum(row.ended for row in status.rows)} of {len(status.rows)} slots have ended"
+    else:
+        verdict = f"all {len(status.rows)} slots have ended"
+    wrong, partial = len(status.wrong), status.outcomes.get("partial", 0)
+    parts = [verdict, f"{wrong} went wrong" if wrong else "nothing went wrong", f"{status.products} products"]
+    if partial:
+        parts.insert(2, f"{partial} partial")
+    return "; ".join(parts)
+
+
+def _plain(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,93 @@
+"""A made-up run of thousands of children in fakes that count: for call counts, and for the benchmark."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch_fake import BatchFake
+from runs_samples import make_receipt, make_started, some_job, some_manifest
+from s3_fake import S3Fake
+
+from glacierflow.aws import Cloud
+from glacierflow.layout import RunLayout
+from glacierflow.receipt import Counts, Outcome
+from glacierflow.runs.records import write_job
+from glacierflow.services.family_look import FamilyLook
+from glacierflow.store import S3Store
+
+
+class BigRun:
+    """A submitted run of ``size`` children."""
+
+    def __init__(self, size: int) -> None:
+        self.batch, self.s3 = BatchFake(), S3Fake()
+        self.cloud = FakeCloud(clients={"batch": self.batch, "s3": self.s3})
+        self.store = S3Store("made-up", self.cloud)
+        self.manifest = some_manifest(size)
+        self.batch.add_queue("glacierflow-spot")
+        self.batch.add_queue("glacierflow-ondemand")
+        layout = RunLayout(self.manifest.run_id)
+        self.store.put(layout.manifest, self.manifest.model_dump_json().encode())
+        self.batch.add_array("job-0", ["RUNNABLE"] * len(self.manifest.slots))
+        write_job(self.store, self.manifest.run_id, some_job(0, len(self.manifest.slots)))
+
+    def attempt(self, slot: int, outcome: Outcome | None, number: int = 1, **fields: Any) -> None:
+        """Leave what an attempt leaves."""
+        run = RunLayout(self.manifest.run_id)
+        started = make_started(self.manifest, slot, number)
+        self.s3.objects[run.started(slot, number)] = started.model_dump_json().encode()
+        if outcome is not None:
+            receipt = make_receipt(self.manifest, slot, outcome, number, **fields)
+            self.s3.objects[run.receipt(slot, number, outcome)] = receipt.model_dump_json().encode()
+
+    def finish(self, *, failed: int = 0, reclaimed: float = 0.0, seed: int = 1) -> None:
+        """Let every child end: the last ``failed`` for lack of memory, a share after a reclaim, others well."""
+        chance = random.Random(seed)  # noqa: S311 - no secret
+        size = len(self.manifest.slots)
+        for slot in range(size):
+            number = 1
+            if chance.random() < reclaimed:
+                self.attempt(slot, "interrupted", 1, exit_code=75)
+                number = 2
+            if slot >= size - failed:
+                self.attempt(slot, None, number)
+                self.batch.set_child(
+                    "job-0",
+                    slot,
+                    status="FAILED",
+                    statusReason="Essential container in task exited",
+                    container={"exitCode": 137, "reason": "OutOfMemoryError: Container killed"},
+                )
+            else:
+                self.attempt(slot, "done", number, counts=Counts(found=5, kept=3, written=3))
+                self.batch.set_child("job-0", slot, status="SUCCEEDED")
+
+    def open(self) -> FamilyLook:
+        """As ``batch status`` opens it."""
+        return FamilyLook.open(
+            self.manifest.run_id,
+            self.store,
+            self.cloud,
+            job_queue="glacierflow-spot",
+            ondemand_job_queue="glacierflow-ondemand",
+        )
+
+    def calls(self) -> int:
+        """Calls since the last time this was asked."""
+        total = self.batch.calls.total() + self.s3.calls.total()
+        self.batch.calls.clear()
+        self.s3.calls.clear()
+        return total
+
+
+@dataclass(frozen=True)
+class FakeCloud(Cloud):
+    """Hands out the fakes."""
+
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        """The fake of a service."""
+        return self.clients[service]

@@ -1,0 +1,224 @@
+"""Looking at runs: how many calls it takes, what is kept, and what retries and forgetting change."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from big_run import BigRun
+from runs_samples import NOW, make_receipt, some_job
+
+from glacierflow.errors import UsageError
+from glacierflow.layout import RunLayout
+from glacierflow.manifest import Manifest
+from glacierflow.receipt import Counts
+from glacierflow.runs.family import RetryMark
+from glacierflow.runs.ledger import read_ledger
+from glacierflow.runs.records import write_job
+from glacierflow.runs.status import RunStatus
+
+EXITED = "Essential container in task exited"
+
+
+def quick(run: BigRun) -> RunStatus:
+    return run.open().now(quick=True)
+
+
+def test_status_of_ten_years_of_every_region_takes_at_most_twenty_calls_at_any_time() -> None:
+    run = BigRun(1920)
+    run.calls()
+    assert quick(run).states == {"RUNNABLE": 1920}
+    assert run.calls() <= 20
+    run.finish(failed=40, reclaimed=0.3)
+    for slot in range(0, 600):
+        run.batch.set_child("job-0", slot, status="RUNNING" if slot % 2 else "RUNNABLE")
+    status = quick(run)
+    assert run.calls() <= 20
+    assert status.states == {"RUNNABLE": 300, "RUNNING": 300, "SUCCEEDED": 1280, "FAILED": 40}
+    assert status.outcomes["done"] == 1880
+    assert 500 < status.reclaims < 650
+    assert status.unread == 1880
+    for slot in range(0, 600):
+        run.batch.set_child("job-0", slot, status="SUCCEEDED")
+    assert quick(run).finished
+    assert run.calls() <= 20
+
+
+def test_after_a_whole_look_everything_comes_from_the_ledger() -> None:
+    run = BigRun(1920)
+    run.finish(failed=3, reclaimed=0.1)
+    run.open().now()
+    run.calls()
+    status = quick(run)
+    assert run.calls() <= 8
+    assert (status.products, status.unread) == (3 * 1917, 0)
+    assert {row.failure for row in status.rows} == {None, "oom"}
+    assert status.exit_code == 1
+
+
+def test_ten_thousand_children_cost_a_handful_of_calls_and_pages() -> None:
+    run = BigRun(10_000)
+    run.finish(failed=200, reclaimed=0.05)
+    run.calls()
+    quick(run)
+    pages = run.s3.calls["ListObjectsV2"] + run.batch.calls["ListJobs"]
+    assert run.calls() - pages <= 9
+    assert pages <= 21 + 2 + 2
+    run.open().now()
+    run.calls()
+    status = quick(run)
+    assert run.calls() <= 8
+    assert status.states == {"SUCCEEDED": 9_800, "FAILED": 200}
+    assert status.products == 3 * 9_800
+
+
+def test_a_small_run_is_read_whole_by_a_quick_look() -> None:
+    run = BigRun(23)
+    run.finish()
+    status = quick(run)
+    assert (status.products, status.unread) == (69, 0)
+
+
+def test_what_batch_said_is_still_known_when_batch_has_forgotten() -> None:
+    run = BigRun(4)
+    run.finish(failed=1)
+    before = quick(run)
+    run.batch.forgotten = True
+    after = quick(run)
+    assert after.rows == before.rows
+    assert after.rows[3].failure == "oom"
+    assert read_ledger(run.store, run.manifest.run_id).complete
+
+
+def test_what_batch_forgot_before_anybody_looked_is_never_taken_for_complete() -> None:
+    run = BigRun(4)
+    run.finish(failed=1)
+    run.batch.forgotten = True
+    status = quick(run)
+    assert status.states == {"FORGOTTEN": 4}
+    assert status.rows[3].failure == "killed"
+    assert not read_ledger(run.store, run.manifest.run_id).complete
+    run.batch.forgotten = False
+    assert quick(run).rows[3].failure == "oom"
+
+
+def test_two_watchers_at_once_keep_one_ledger() -> None:
+    run = BigRun(6)
+    first, second = run.open(), run.open()
+    run.attempt(0, "done")
+    run.batch.set_child("job-0", 0, status="SUCCEEDED")
+    first.now()
+    run.finish()
+    second.now()
+    first.now()
+    ledger = read_ledger(run.store, run.manifest.run_id)
+    assert len(ledger.attempts) == 6
+    assert ledger.complete
+
+
+def test_a_store_that_may_only_be_read_is_looked_at_all_the_same() -> None:
+    run = BigRun(3)
+    run.finish()
+    run.s3.denied.add("PutObject")
+    look = run.open()
+    assert look.now().products == 9
+    (notice,) = look.notices
+    assert "cannot be kept" in notice
+
+
+def test_a_ledger_of_a_later_version_is_neither_read_nor_replaced() -> None:
+    run = BigRun(3)
+    run.finish()
+    key = RunLayout(run.manifest.run_id).ledger
+    run.s3.objects[key] = b"from the future"
+    look = run.open()
+    assert look.now().products == 9
+    assert "not a ledger" in look.notices[0]
+    assert run.s3.objects[key] == b"from the future"
+
+
+def test_a_start_failure_that_a_retry_of_batch_mended_is_counted_once_the_run_has_ended() -> None:
+    run = BigRun(2)
+    run.finish()
+    attempts = [{"statusReason": "Task failed to start", "container": {}}, {"container": {"exitCode": 0}}]
+    run.attempt(1, None, 1)
+    run.attempt(1, "done", 2)
+    run.batch.set_child("job-0", 1, attempts=[*attempts, {"container": {"exitCode": 0}}])
+    assert run.open().now().rows[1].attempts == 3
+
+
+def retry_of(run: BigRun, slots: tuple[int, ...], states: list[str], minutes: int = 5) -> Manifest:
+    created = NOW + dt.timedelta(minutes=minutes)
+    manifest = run.manifest.model_copy(
+        update={
+            "run_id": f"{run.manifest.run_id}-r{minutes}",
+            "created_at": created,
+            "slots": tuple(run.manifest.slots[slot] for slot in slots),
+            "arrays": (run.manifest.arrays[0].model_copy(update={"size": len(slots)}),),
+            "root_run_id": run.manifest.run_id,
+            "origin_slots": slots,
+        }
+    )
+    mark = RetryMark(run_id=manifest.run_id, created_at=created, origin_slots=slots)
+    root = RunLayout(run.manifest.run_id)
+    run.store.put(root.retry(manifest.run_id), mark.model_dump_json().encode())
+    run.store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    job = some_job(0, len(slots)).model_copy(update={"job_id": f"retry-{minutes}"})
+    run.batch.add_array(job.job_id, states)
+    write_job(run.store, manifest.run_id, job)
+    return manifest
+
+
+def put_receipt(run: BigRun, manifest: Manifest, slot: int, outcome: Any, **fields: Any) -> None:
+    receipt = make_receipt(manifest, slot, outcome, **fields)
+    layout = RunLayout(manifest.run_id)
+    run.store.put(layout.started(slot, 1), receipt.model_dump_json().encode())
+    run.store.put(layout.receipt(slot, 1, outcome), receipt.model_dump_json().encode())
+
+
+def test_a_retry_takes_the_place_of_the_slots_it_tried_again() -> None:
+    run = BigRun(5)
+    run.finish(failed=2)
+    retry = retry_of(run, (3, 4), ["SUCCEEDED", "RUNNING"])
+    put_receipt(run, retry, 0, "done", counts=Counts(kept=3, written=1, skipped=2))
+    status = quick(run)
+    assert [row.state for row in status.rows] == ["SUCCEEDED"] * 4 + ["RUNNING"]
+    assert (status.rows[3].outcome, status.rows[3].attempts, status.rows[3].run_id) == (
+        "done",
+        2,
+        retry.run_id,
+    )
+    assert (status.rows[4].slot, status.rows[4].run_slot) == (4, 1)
+    assert status.retries == (retry.run_id,)
+    assert (status.finished, status.exit_code, status.products) == (False, 0, 12)
+
+
+def test_the_latest_of_several_retries_counts_and_a_retry_leads_to_its_first_run() -> None:
+    run = BigRun(3)
+    run.finish(failed=1)
+    first = retry_of(run, (2,), ["FAILED"], minutes=5)
+    run.batch.set_child("retry-5", 0, statusReason="Job attempt duration exceeded timeout")
+    second = retry_of(run, (2,), ["SUCCEEDED"], minutes=9)
+    put_receipt(run, second, 0, "done")
+    for run_id in (run.manifest.run_id, first.run_id, second.run_id):
+        run.manifest = run.manifest.model_copy(update={"run_id": run_id})
+        status = quick(run)
+        assert (status.retries, status.exit_code) == ((first.run_id, second.run_id), 0)
+
+
+def test_a_retry_that_was_never_sent_changes_nothing() -> None:
+    run = BigRun(3)
+    run.finish(failed=1)
+    retry = retry_of(run, (2,), ["RUNNABLE"])
+    for key in [key for key in run.s3.objects if key.startswith(RunLayout(retry.run_id).jobs_prefix)]:
+        del run.s3.objects[key]
+    del run.batch.jobs["retry-5"]
+    assert quick(run).rows[2].failure == "oom"
+
+
+def test_a_run_nobody_knows_is_a_usage_error() -> None:
+    run = BigRun(2)
+    run.s3.objects.clear()
+    with pytest.raises(UsageError, match="there is no run"):
+        quick(run)

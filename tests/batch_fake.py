@@ -182,7 +182,9 @@ class BatchFake:
         self.log.append((operation, request))
         if operation in self.errors:
             raise self.errors[operation]
-        report = ParamValidator().validate(request, _MODEL.operation_model(operation).input_shape)
+        shape = _MODEL.operation_model(operation).input_shape
+        assert shape is not None
+        report = ParamValidator().validate(request, shape)
         assert not report.has_errors(), report.generate_report()
 
     def _find(self, job_id: str) -> Json | None:

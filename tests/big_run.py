@@ -43,7 +43,7 @@ class BigRun:
             self.s3.objects[run.receipt(slot, number, outcome)] = receipt.model_dump_json().encode()
 
     def finish(self, *, failed: int = 0, reclaimed: float = 0.0, seed: int = 1) -> None:
-        """Let every child end: the last ``failed`` for lack of memory, a share after a reclaim, others well."""
+        """Let every child end: the last ``failed`` for lack of memory, a share after a reclaim."""
         chance = random.Random(seed)  # noqa: S311 - no secret
         size = len(self.manifest.slots)
         for slot in range(size):

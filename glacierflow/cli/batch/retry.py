@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from glacierflow.manifest import Manifest
     from glacierflow.runs.retry import Conditions, RetryPlan
     from glacierflow.runs.verdict import FailureClass
-    from glacierflow.services.look import RunLook
+    from glacierflow.services.family_look import FamilyLook
 
 __all__ = ["retry_command"]
 
@@ -109,9 +109,10 @@ def retry_command(
 
 def _retry(
     found: Located, line: CommandLine, only: tuple[FailureClass, ...]
-) -> tuple[Manifest, RetryPlan, RunLook | None]:
+) -> tuple[Manifest, RetryPlan, FamilyLook | None]:
     from glacierflow.regions import load_catalogue
     from glacierflow.runs.family import read_family
+    from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.look import RunLook
     from glacierflow.services.retry import check_catalogue, find_retry, submit_retry
 
@@ -122,7 +123,7 @@ def _retry(
         return family.root, plan, None
     options = job_options(found.loaded.settings)
     manifest, jobs = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
-    return family.root, plan, RunLook(manifest, jobs, found.store, found.cloud)
+    return family.root, plan, FamilyLook([RunLook(manifest, jobs, found.store, found.cloud)])
 
 
 def _show(root: Manifest, plan: RetryPlan, *, as_json: bool) -> None:

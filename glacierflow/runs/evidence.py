@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glacierflow.receipt import Receipt
+from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import Attempts
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, SlotState
 from glacierflow.runs.verdict import Evidence
@@ -14,15 +15,21 @@ LIVE_STATES = frozenset({"SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNIN
 
 
 def evidence_of(
-    state: SlotState | None, attempts: Attempts | None, receipt: Receipt | None, *, submitted: bool
+    state: SlotState | None,
+    attempts: Attempts | None,
+    receipt: Receipt | AttemptEntry | None,
+    *,
+    submitted: bool,
+    log_tail: tuple[str, ...] = (),
 ) -> Evidence:
     """One slot's evidence.
 
     Args:
         state: what AWS Batch says; None where it knows nothing of the slot.
         attempts: what its attempts left in the store, if any started.
-        receipt: of the latest attempt, where it left one.
+        receipt: of the latest attempt, or its entry in the ledger, where it left one.
         submitted: whether its job is known to have been sent.
+        log_tail: last lines of its log, where somebody read it.
     """
     if state is None:
         state = SlotState(FORGOTTEN if submitted or attempts else NOT_SUBMITTED, "")
@@ -36,4 +43,5 @@ def evidence_of(
         started=len(attempts.outcomes) if attempts else 0,
         outcome=attempts.outcomes[attempts.latest] if attempts else None,
         error=receipt.error if receipt else None,
+        log_tail=log_tail,
     )

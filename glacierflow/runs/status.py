@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
 from glacierflow.receipt import Counts
-from glacierflow.runs.classify import Evidence, FailureClass, classify
+from glacierflow.runs.classify import FailureClass, classify
+from glacierflow.runs.evidence import evidence_of
 from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import Attempts, JobRecord
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, SlotState
@@ -20,7 +21,6 @@ __all__ = [
     "RunStatus",
     "SlotRow",
     "SlotState",
-    "evidence_of",
     "join_status",
     "unended_attempts",
 ]
@@ -179,7 +179,7 @@ def _row(
     wrong = _is_wrong(state.state, outcome)
     read = outcome is None or (entry is not None and entry.outcome is not None)
     counts = entry.counts if entry else Counts()
-    verdict = classify(evidence_of(state, attempts, entry))
+    verdict = classify(evidence_of(state, attempts, entry, submitted=True))
     return SlotRow.model_construct(
         slot=slot,
         satellite=units[0].satellite,
@@ -203,28 +203,6 @@ def _row(
         job_id=state.job_id or None,
         run_id=manifest.run_id,
         run_slot=slot,
-    )
-
-
-def evidence_of(
-    state: SlotState,
-    attempts: Attempts | None,
-    entry: AttemptEntry | None,
-    *,
-    log_tail: tuple[str, ...] = (),
-) -> Evidence:
-    """What is known of a slot, as the evidence a verdict is made from."""
-    return Evidence(
-        state=state.state,
-        status_reason=state.status_reason,
-        container_reason=state.container_reason,
-        exit_code=state.exit_code if state.exit_code is not None else (entry.exit_code if entry else None),
-        attempts=state.attempts,
-        ended_by_request=state.ended_by_request,
-        started=len(attempts.outcomes) if attempts else 0,
-        outcome=attempts.outcomes[attempts.latest] if attempts else None,
-        error=entry.error if entry else None,
-        log_tail=log_tail,
     )
 
 

@@ -38,7 +38,6 @@ def download(stac: str, region: Region, dates: str, folder: Path) -> Scenes:
     search = Client.open(stac).search(
         datetime=dates, collections=["sentinel-2-l2a"], intersects=region.geometry
     )
-    folder.mkdir(parents=True, exist_ok=True)
     scenes: Scenes = {}
     for item in search.items():
         name = item.properties["s2:product_uri"].removesuffix(".SAFE")
@@ -93,6 +92,14 @@ def clip(tiles: list[Path], region: Region, template: Path, path: Path) -> None:
         clipped.rio.to_raster(path)
 
 
+def write_lineage(scenes: Scenes, region: Region, folder: Path) -> None:
+    """Which tiles went into which scene, as the predecessor tells it."""
+    lines = [",".join([stem, *(tile.name for tile in tiles)]) for stem, tiles in scenes.items()]
+    for stem, line in zip(scenes, lines, strict=True):
+        (folder / "individual_csv" / f"{stem}.csv").write_text(line)
+    (folder / "combined_csv" / f"{region.name}.csv").write_text("\n".join(["0,1", *lines, ""]))
+
+
 def _open(path: Path) -> Any:  # noqa: ANN401 - rioxarray is untyped
     return rioxarray.open_rasterio(path)
 
@@ -112,14 +119,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     (region,) = load_catalogue().select([given.region], None).regions
+    folder = given.out / "sentinel2" / region.name
+    for name in ("download", "template", "clipped", "metadata/individual_csv", "metadata/combined_csv"):
+        (folder / name).mkdir(parents=True)
     start = time.perf_counter()
-    scenes = download(given.stac, region, f"{given.date1}/{given.date2}", given.out / "download")
+    scenes = download(given.stac, region, f"{given.date1}/{given.date2}", folder / "download")
     downloaded = time.perf_counter()
-    template = make_template(scenes, region, given.out / "template.tif")
+    template = make_template(scenes, region, folder / "template" / f"{region.name}.tif")
     found = time.perf_counter()
-    (given.out / "clipped").mkdir()
     for stem, tiles in scenes.items():
-        clip(tiles, region, template, given.out / "clipped" / f"{stem}.tif")
+        clip(tiles, region, template, folder / "clipped" / f"{stem}.tif")
+    write_lineage(scenes, region, folder / "metadata")
     clipped = time.perf_counter()
     steps = {"download": downloaded - start, "template": found - downloaded, "clip": clipped - found}
     print(", ".join(f"{step} {seconds:.1f} s" for step, seconds in steps.items()))

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from glacierflow.model import FolderStructure, Satellite
 from glacierflow.receipt import OUTCOMES
 
-__all__ = ["AttemptFile", "Layout", "RunLayout", "acquisition_of", "runs_prefix", "sensing_time"]
+__all__ = [
+    "AttemptFile",
+    "Layout",
+    "ProductPlace",
+    "RunLayout",
+    "acquisition_of",
+    "parse_product",
+    "runs_prefix",
+    "sensing_time",
+]
 
 
 def runs_prefix() -> str:
@@ -129,6 +138,40 @@ class Layout:
         if self.folder_structure == "old":
             return f"{self.base_path}/sentinel2/{region}/{part}"
         return f"{self.base_path}/sentinel2/{part}/{region}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPlace:
+    """What the key of a product tells."""
+
+    layout: Layout
+    satellite: Satellite
+    region: str
+    stem: str
+
+    @property
+    def acquisition(self) -> str:
+        """What it shows, whatever the processing baseline: the stem itself for Landsat."""
+        return acquisition_of(f"{self.stem}.tif") or self.stem
+
+
+_PRODUCT = re.compile(
+    r"(?:(?P<base>.+)/)?(?:"
+    r"sentinel2/(?:clipped/(?P<new>[^/]+)|(?P<old>[^/]+)/clipped)/(?P<sentinel2>[^/]+)"
+    r"|landsat/(?P<region>[^/]+)/(?P<landsat>[^/]+)_ortho"
+    r")\.tif"
+)
+
+
+def parse_product(key: str) -> ProductPlace | None:
+    """Where the product with this key belongs, in either folder structure; None for any other key."""
+    found = _PRODUCT.fullmatch(key)
+    if found is None:
+        return None
+    layout = Layout(found["base"] or ".", "old" if found["old"] else "new")
+    if found["landsat"]:
+        return ProductPlace(layout, "landsat", found["region"], found["landsat"])
+    return ProductPlace(layout, "sentinel2", found["new"] or found["old"], found["sentinel2"])
 
 
 @dataclass(frozen=True, slots=True)

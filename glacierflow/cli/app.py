@@ -9,6 +9,8 @@ from typer.exceptions import TyperException
 
 from glacierflow import __version__
 from glacierflow.cli import batch, config, local, prices, regions, sync
+from glacierflow.cli.check import check_command
+from glacierflow.cli.compare import compare_command
 from glacierflow.cli.doctor import doctor_command
 from glacierflow.cli.options import DryRunCommand
 from glacierflow.cli.run import run_command
@@ -28,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("run", cls=DryRunCommand)(run_command)
+app.command("check", epilog="Example: glacierflow check output")(check_command)
+app.command("compare", epilog="Example: glacierflow compare output s3://bucket/prefix")(compare_command)
 app.command("doctor", epilog="Example: glacierflow doctor --profile science")(doctor_command)
 app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")

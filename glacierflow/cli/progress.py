@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from glacierflow.clip import Progress
 
-__all__ = ["UnitProgress"]
+__all__ = ["UnitProgress", "file_progress"]
 
 
 class UnitProgress:
@@ -57,3 +58,17 @@ class UnitProgress:
 
 def _line(progress: Progress) -> None:
     typer.echo(f"{progress.unit.region} {progress.done}/{progress.total} {progress.text}", err=True)
+
+
+@contextlib.contextmanager
+def file_progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar that counts files on a terminal; nothing when quiet, and nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,147 @@
+"""``glacierflow check``: is every image of a tree what it should be?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli import options as o
+from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.errors import StoreError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.products.findings import CheckReport
+    from glacierflow.products.tree import Tree
+    from glacierflow.store import Store
+
+__all__ = ["check_command"]
+
+EXIT_UNCHECKED = 2
+_MOST_NAMED = 60
+"""More findings than this are counted, not named; ``--json`` names all."""
+_RUN_ID = re.compile(r"latest|(?:sentinel2|landsat)-\d{8}-\d{8}-[\w.-]+")
+_MANIFEST = "manifest.json"
+
+WhereArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DIR|s3://...|RUN",
+        help="Folder or prefix of images, ours or the predecessor's, of any depth; or a run (id, or latest).",
+    ),
+]
+QuickOption = Annotated[
+    bool,
+    typer.Option("--quick", help="Read headers only: no pixels, so no duplicates and no damaged blocks."),
+]
+
+
+def check_command(
+    where: WhereArgument,
+    quick: QuickOption = False,
+    regions_file: o.RegionsFileOption = None,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Check every image: grid, profile, pixels, lineage, and that the file is whole.
+
+    Exits 0 where all is well, 1 where something is wrong, 2 where something could not be checked.
+    """
+    from glacierflow.cli.progress import file_progress
+    from glacierflow.products.check import check_tree
+    from glacierflow.regions import load_catalogue
+
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+    catalogue = {region.name: region for region in load_catalogue(regions_file).regions}
+    try:
+        tree, missing = _find(where, line)
+        with file_progress("checking", quiet=quiet) as on_progress:
+            report = check_tree(tree, catalogue, quick=quick, on_progress=on_progress)
+    except (StoreError, UnavailableError) as error:
+        say(f"glacierflow: could not check: {error.message}")
+        return EXIT_UNCHECKED
+    report = report.with_missing(missing)
+    _show(report, as_json=as_json)
+    return report.exit_code
+
+
+def _find(where: str, line: CommandLine) -> tuple[Tree, tuple[str, ...]]:
+    """The tree named, and the keys that should be in it and are not."""
+    from glacierflow.products.tree import open_tree
+    from glacierflow.store import LocalStore, open_store
+
+    folder = Path(where).expanduser()
+    if where.startswith("s3://"):
+        cloud, _ = cloud_for(load_line(line), line)
+        bucket, _, key = where.removeprefix("s3://").partition("/")
+        store = open_store(f"s3://{bucket}", cloud)
+        if key and store.exists(f"{key.rstrip('/')}/{_MANIFEST}"):
+            return _of_run(key.rstrip("/").rpartition("/")[2], store)
+        return open_tree(where, cloud), ()
+    if (folder / _MANIFEST).is_file():
+        return _of_run(folder.name, LocalStore(folder.absolute().parents[1]))
+    if folder.exists():
+        from glacierflow.aws import Cloud
+
+        return open_tree(where, Cloud()), ()
+    if _RUN_ID.fullmatch(where):
+        from glacierflow.cli.batch.looking import locate_run
+
+        found = locate_run(where, line)
+        return _of_run(found.run_id, found.store)
+    raise UsageError(
+        f"{where} is neither a folder, nor an s3:// address, nor the id of a run",
+        next_step="name a folder of images, s3://bucket/prefix, a run's id, or latest",
+    )
+
+
+def _of_run(run_id: str, store: Store) -> tuple[Tree, tuple[str, ...]]:
+    """The products that the receipts of a run and its retries name."""
+    from glacierflow.products.tree import read_tree
+    from glacierflow.runs.family import read_family
+
+    family = read_family(store, run_id)
+    receipts = [receipt for several in family.receipts().values() for receipt in several]
+    keys = {product.key for receipt in receipts for product in (*receipt.products, *receipt.already_there)}
+    tree = read_tree(run_id, store, family.root.settings.base_path, only=keys)
+    return tree, tuple(sorted(keys - tree.files.keys()))
+
+
+def _show(report: CheckReport, *, as_json: bool) -> None:
+    from glacierflow.cli import render
+
+    if as_json:
+        facts = {**report.model_dump(mode="json"), "codes": report.codes, "exit_code": report.exit_code}
+        typer.echo(render.to_json(facts))
+        return
+    for title, findings in (("wrong", report.wrong), ("not checked", report.unchecked)):
+        for finding in findings[:_MOST_NAMED]:
+            typer.echo(f"{title}: {finding.key}\n  {finding.reason}")
+        if len(findings) > _MOST_NAMED:
+            typer.echo(f"... and {len(findings) - _MOST_NAMED} more; --json names all")
+    if report.codes:
+        typer.echo(", ".join(f"{count} {code}" for code, count in report.codes.items()))
+    how = "headers" if report.quick else "every pixel"
+    files = len({finding.key for finding in report.wrong})
+    verdict = f"wrong files: {files}" if files else "nothing is wrong"
+    typer.echo(f"images: {report.products}, regions: {report.regions}, checked by {how}; {verdict}")
+    if report.untagged:
+        typer.echo(f"made by another program, without tags and STAC items: {report.untagged}")
+    if report.unchecked:
+        typer.echo(f"could not be checked: {len(report.unchecked)}")

@@ -1,0 +1,94 @@
+"""A tree of products in a directory or a bucket, as a listing."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glacierflow.errors import UsageError
+from glacierflow.layout import ProductPlace, parse_product
+from glacierflow.store import Entry, LocalStore, Store, open_store
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+
+__all__ = ["Product", "Tree", "open_tree", "read_tree"]
+
+_SATELLITE_FOLDERS = ("sentinel2", "landsat")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product of a tree."""
+
+    entry: Entry
+    place: ProductPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What lies in a tree."""
+
+    where: str
+    """As a person would name it."""
+    store: Store
+    products: tuple[Product, ...]
+    """In key order."""
+    files: Mapping[str, Entry] = field(repr=False)
+    """Everything around them, by key: lineage, templates, STAC items."""
+
+    def has(self, key: str) -> bool:
+        """Whether a file is there."""
+        return posixpath.normpath(key) in self.files
+
+    def get(self, key: str) -> bytes | None:
+        """A file's bytes, or None where there is none."""
+        return self.store.get(posixpath.normpath(key)) if self.has(key) else None
+
+
+def open_tree(where: str, cloud: Cloud) -> Tree:
+    """The tree at a directory or ``s3://bucket/prefix``; any folder of it will do, down to one region's.
+
+    Raises:
+        UsageError: no such directory, or the bucket may not be read.
+        StoreError: the bucket does not answer.
+    """
+    if where.startswith("s3://"):
+        bucket, _, prefix = where.removeprefix("s3://").partition("/")
+        return read_tree(where, open_store(f"s3://{bucket}", cloud), prefix)
+    folder = Path(where).expanduser().absolute()
+    if not folder.is_dir():
+        raise UsageError(f"{where} is not a directory", next_step="name the folder that holds the images")
+    parts = folder.parts
+    # lineage lies beside the images: look from where the satellites' folders are
+    inside = [place for place, part in enumerate(parts) if part in _SATELLITE_FOLDERS]
+    root = Path(*parts[: inside[-1]]) if inside else folder
+    prefix = folder.relative_to(root).as_posix()
+    return read_tree(where, LocalStore(root), "" if prefix == "." else prefix)
+
+
+def read_tree(where: str, store: Store, prefix: str, only: Iterable[str] | None = None) -> Tree:
+    """The products below a prefix, and the files around them.
+
+    Args:
+        where: for a person.
+        store: holds the tree.
+        prefix: of the products.
+        only: keys of the products that are meant; None means all.
+    """
+    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+    files = {entry.key: entry for entry in store.list(prefix)}
+    wanted = None if only is None else set(only)
+    products = []
+    for key, entry in files.items():
+        place = parse_product(key)
+        if place is not None and (wanted is None or key in wanted):
+            products.append(Product(entry, place))
+    for base in {product.place.layout.base_path for product in products}:
+        around = "" if base == "." else f"{base}/"
+        if not around.startswith(prefix):
+            files |= {entry.key: entry for entry in store.list(around)}
+    return Tree(where, store, tuple(products), files)

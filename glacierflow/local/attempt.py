@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
-from glacierflow.local.jobs import Job
 
 __all__ = ["Attempt", "Ended", "Order", "Runner", "StartError"]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An attempt that is to be started."""
+    """A container that is to be started, whichever service wants it."""
 
-    job: Job
-    number: int
-    """1 for the first attempt of the job."""
-    queue: str
-    compute_environment: str
+    owner: str
+    """Id of the job or task it belongs to."""
+    region: str
+    image: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    """Of its definition, its overrides and its service."""
+    vcpus: float
+    memory_mib: int
+    user: str | None = None
+    """``uid:gid`` of a container; None: its image's own."""
+    read_only: bool = False
+    """Whether a container's root file system is."""
 
 
 @dataclass(frozen=True, slots=True)

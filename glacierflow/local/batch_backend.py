@@ -37,8 +37,8 @@ class BatchCloud:
     def __init__(self, options: CloudOptions, outer: Mapping[str, str], changed: Callable[[], None]) -> None:
         self._changed = changed
         self._log_lock = threading.Lock()
-        runner = (ContainerRunner if options.executor == "docker" else ProcessRunner)(options, outer)
-        self.executor = Executor(options, lambda: self.scheduler, self._log, runner)
+        self.runner = (ContainerRunner if options.executor == "docker" else ProcessRunner)(options, outer)
+        self.executor = Executor(options, lambda: self.scheduler, self._log, self.runner)
         self.scheduler = Scheduler(
             vcpus=options.vcpus,
             queue_view=_queue_view,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local.attempt import Order
 
 __all__ = [
     "child_argv",
-    "child_environment",
     "cloud_environment",
-    "container_environment",
     "filled_command",
     "process_environment",
 ]
@@ -24,14 +21,14 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN
 _PYTHONS = frozenset({"python", "python3"})
 
 
-def filled_command(command: list[str], parameters: Mapping[str, str]) -> list[str]:
+def filled_command(command: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
     """The command with ``Ref::name`` filled in."""
     return [parameters.get(word[5:], word) if word.startswith("Ref::") else word for word in command]
 
 
-def child_argv(command: list[str], parameters: Mapping[str, str]) -> list[str]:
-    """The filled command, run by this very Python and this very glacierflow."""
-    words = filled_command(command, parameters)
+def child_argv(command: Sequence[str]) -> list[str]:
+    """A container's command, run by this very Python and this very glacierflow."""
+    words = list(command)
     if words[0] in _PYTHONS:
         return [sys.executable, *words[1:]]
     if words[0] == "glacierflow":
@@ -40,34 +37,6 @@ def child_argv(command: list[str], parameters: Mapping[str, str]) -> list[str]:
             return [str(script), *words[1:]]
         return [sys.executable, "-c", "from glacierflow.cli import main; main()", *words[1:]]
     return words
-
-
-def child_environment(
-    order: Order, *, endpoint: str, scratch: Path, outer: Mapping[str, str]
-) -> dict[str, str]:
-    """The whole environment of an attempt that is a process.
-
-    Args:
-        order: the attempt.
-        endpoint: URL of the embedded cloud.
-        scratch: a directory of this attempt alone; its TMPDIR.
-        outer: environment the server was started with.
-    """
-    return process_environment(scratch, outer) | container_environment(order, endpoint=endpoint, outer=outer)
-
-
-def container_environment(order: Order, *, endpoint: str, outer: Mapping[str, str]) -> dict[str, str]:
-    """What a container is given besides its image's own environment."""
-    job = order.job
-    batch = {
-        "AWS_BATCH_JOB_ID": job.job_id,
-        "AWS_BATCH_JOB_ATTEMPT": str(order.number),
-        "AWS_BATCH_JQ_NAME": order.queue,
-        "AWS_BATCH_CE_NAME": order.compute_environment,
-    }
-    if job.index is not None:
-        batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
-    return cloud_environment(endpoint, job.spec.region, outer) | job.spec.environment | batch
 
 
 def process_environment(scratch: Path, outer: Mapping[str, str]) -> dict[str, str]:

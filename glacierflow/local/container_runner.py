@@ -12,7 +12,7 @@ from glacierflow import containers
 from glacierflow.containers import ContainerSpec, EngineError
 from glacierflow.errors import UnavailableError
 from glacierflow.local.attempt import Ended, Order, StartError
-from glacierflow.local.child import container_environment, filled_command
+from glacierflow.local.child import cloud_environment
 from glacierflow.local.options import ACCOUNT_ID, CloudOptions
 
 __all__ = ["ContainerRunner"]
@@ -70,7 +70,7 @@ class _ContainerAttempt:
 
 
 class ContainerRunner:
-    """Starts containers of the job definition's image."""
+    """Starts containers of the definition's image."""
 
     def __init__(self, options: CloudOptions, outer: Mapping[str, str]) -> None:
         self._options = options
@@ -79,22 +79,20 @@ class ContainerRunner:
 
     def start(self, order: Order) -> _ContainerAttempt:
         """Create and start a container; its output is followed from its first line."""
-        spec = order.job.spec
         name = f"glacierflow-{uuid.uuid4().hex}"
         try:
             containers.create(
                 ContainerSpec(
                     name=name,
-                    image=self._image(spec.image),
-                    command=filled_command(spec.command, spec.parameters),
-                    environment=container_environment(
-                        order, endpoint=self._options.endpoint, outer=self._outer
-                    ),
-                    memory_mib=spec.memory_mib,
-                    vcpus=spec.vcpus,
-                    user=spec.user,
-                    read_only=spec.read_only,
-                    labels={_LABEL: str(self._options.home), "glacierflow.job": order.job.job_id},
+                    image=self._image(order.image),
+                    command=list(order.command),
+                    environment=cloud_environment(self._options.endpoint, order.region, self._outer)
+                    | dict(order.environment),
+                    memory_mib=order.memory_mib,
+                    vcpus=order.vcpus,
+                    user=order.user,
+                    read_only=order.read_only,
+                    labels={_LABEL: str(self._options.home), "glacierflow.job": order.owner},
                 )
             )
         except UnavailableError as error:

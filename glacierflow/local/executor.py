@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glacierflow.local.attempt import Attempt, Order, Runner, StartError
+from glacierflow.local.child import filled_command
 from glacierflow.local.jobs import Job, now_ms
 from glacierflow.local.options import CloudOptions
 from glacierflow.local.scheduler import EXITED, AttemptResult, Place, QueueView, Scheduler
@@ -109,7 +110,7 @@ class Executor:
         try:
             if job.spec.start_error:
                 raise StartError(f"CannotStartContainerError: {job.spec.start_error}")
-            started = self._runner.start(Order(job, number, queue.name, place.name))
+            started = self._runner.start(_order(job, number, queue, place))
         except StartError as error:
             with self._lock:
                 stopped = self._early_stops.pop(job, None) is not None
@@ -181,3 +182,27 @@ class Executor:
             running.stop = stop
         running.attempt.ask_to_end()
         running.later(self._options.real_seconds(stop.grace_s), running.attempt.kill)
+
+
+def _order(job: Job, number: int, queue: QueueView, place: Place) -> Order:
+    """The container of one attempt, with the environment that Batch adds."""
+    spec = job.spec
+    batch = {
+        "AWS_BATCH_JOB_ID": job.job_id,
+        "AWS_BATCH_JOB_ATTEMPT": str(number),
+        "AWS_BATCH_JQ_NAME": queue.name,
+        "AWS_BATCH_CE_NAME": place.name,
+    }
+    if job.index is not None:
+        batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
+    return Order(
+        owner=job.job_id,
+        region=spec.region,
+        image=spec.image,
+        command=filled_command(spec.command, spec.parameters),
+        environment=spec.environment | batch,
+        vcpus=spec.vcpus,
+        memory_mib=spec.memory_mib,
+        user=spec.user,
+        read_only=spec.read_only,
+    )

@@ -172,7 +172,7 @@ class FunctionRunner:
             "GLACIERFLOW_FUNCTION_REQUEST": request,
         }
         return subprocess.Popen(  # noqa: S603 - running the function is what Lambda does
-            child_argv(["python", "-m", "glacierflow.local.function_process", str(handler)], {}),
+            child_argv(["python", "-m", "glacierflow.local.function_process", str(handler)]),
             env=environment,
             cwd=answer.parent,
             stdin=subprocess.PIPE,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glacierflow.local import processes
 from glacierflow.local.attempt import Ended, Order, StartError
-from glacierflow.local.child import child_argv, child_environment
+from glacierflow.local.child import child_argv, cloud_environment, process_environment
 from glacierflow.local.options import CloudOptions
 
 __all__ = ["ProcessRunner"]
@@ -68,11 +68,12 @@ class ProcessRunner:
         """Start a process in a scratch directory of its own."""
         scratch = self._scratch / uuid.uuid4().hex
         scratch.mkdir(parents=True)
-        spec = order.job.spec
+        environment = process_environment(scratch, self._outer)
+        environment |= cloud_environment(self._endpoint, order.region, self._outer)
         try:
             process = subprocess.Popen(  # noqa: S603 - running the submitted command is what Batch does
-                child_argv(spec.command, spec.parameters),
-                env=child_environment(order, endpoint=self._endpoint, scratch=scratch, outer=self._outer),
+                child_argv(order.command),
+                env=environment | dict(order.environment),
                 cwd=scratch,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -86,7 +87,7 @@ class ProcessRunner:
         self._pids.mkdir(exist_ok=True)
         record = self._pids / str(process.pid)
         record.write_text(str(processes.start_ticks(process.pid)))
-        attempt = _ProcessAttempt(process, spec.memory_mib, scratch, record)
+        attempt = _ProcessAttempt(process, order.memory_mib, scratch, record)
         with self._lock:
             self._running[process.pid] = attempt
         return attempt

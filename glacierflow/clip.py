@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from glacierflow import cog, lineage
 from glacierflow.clouds import measure_cloud
@@ -17,9 +17,9 @@ from glacierflow.errors import (
     CredentialsError,
     DataError,
     GlacierflowError,
-    InterruptedAttempt,
     UnavailableError,
 )
+from glacierflow.flight import in_order, unless_stopped
 from glacierflow.gaps import why_all_left_out
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, acquisition_of
@@ -29,6 +29,7 @@ from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
 from glacierflow.read import Imagery, Pixels
 from glacierflow.receipt import ProductRecord, ProductThere
+from glacierflow.resources import memory_budget_mb
 from glacierflow.search import search_unit
 from glacierflow.sidecars import put_item, rebuild_tree, write_tables
 from glacierflow.step import Progress, StepContext, UnitResult
@@ -40,10 +41,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "StepContext", "UnitResult", "process_unit"]
 
-_T = TypeVar("_T")
-
 _GRACE_S = 20.0
-"""Seconds the acquisition in hand may take after SIGTERM; AWS kills 30 s after it."""
+"""Seconds the acquisitions in hand may take after SIGTERM; AWS kills 30 s after it."""
+_IN_FLIGHT = 4
+"""Acquisitions in hand at a time; more hide no further latency."""
+_ROOM_MB = 400
+"""Memory for acquisitions in hand, where there is as much: enough to keep network and processors busy."""
+_BASE_MB = 250
+"""Python and its libraries."""
+_BYTES_A_PIXEL = 7
+"""Of a product: 2 for itself, about 3.5 for the source's window, the rest while it is written."""
 
 
 def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitResult) -> None:
@@ -59,23 +66,25 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     if unit.satellite == "landsat":
         context.cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
     start = time.perf_counter()
-    found = _unless_stopped(
-        lambda: search_unit(unit, region, settings), context.stop, 0.0, "the search was dropped"
+    found = unless_stopped(
+        lambda: search_unit(unit, region, settings), context.stop, "the search was dropped"
     )
     result.seconds["search"] = time.perf_counter() - start
     result.found = found.items
     result.left_out += found.left_out
     result.notes += found.notes
     context.tell(Progress(unit, 0, len(found.acquisitions), f"{found.items} STAC items found"))
-    work = _UnitWork(unit, region, context, result)
+    work = _UnitWork(unit, region, context, result.number)
     if found.acquisitions:
-        work.write_template()
+        result.left_out += work.write_template()
+    anything_read = False
     try:
-        for number, acquisition in enumerate(found.acquisitions, 1):
-            if context.stop.is_set():
-                raise InterruptedAttempt("asked to stop; the acquisitions that are finished are saved")
-            text = work.acquire(acquisition)
-            context.tell(Progress(unit, number, len(found.acquisitions), text))
+        for number, made in enumerate(work.acquire_all(found.acquisitions), 1):
+            if not anything_read:
+                _refuse_unit(made)
+            anything_read = anything_read or made.was_read
+            result.add(made.result)
+            context.tell(Progress(unit, number, len(found.acquisitions), made.text))
     finally:
         work.imagery.close()
         result.bytes_read, result.requests = work.imagery.bytes_read, work.imagery.requests
@@ -86,100 +95,124 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
         result.notes.append(why_all_left_out(found.items, result.left_out))
 
 
-class _UnitWork:
-    """One unit's region, grid and destination."""
+@dataclass
+class _Made:
+    """What became of one acquisition."""
 
-    def __init__(self, unit: Unit, region: Region, context: StepContext, result: UnitResult) -> None:
-        self.unit, self.region, self.context, self.result = unit, region, context, result
+    acquisition: Acquisition
+    result: UnitResult
+    text: str = ""
+    was_read: bool = False
+
+    def leave_out(self, code: str, reason: str) -> None:
+        self.result.left_out += [
+            LeftOut(item_id=scene.item_id, code=code, reason=reason) for scene in self.acquisition.scenes
+        ]
+
+
+class _UnitWork:
+    """One unit's region, grid and destination; its acquisitions are made side by side."""
+
+    def __init__(self, unit: Unit, region: Region, context: StepContext, number: int) -> None:
+        self.unit, self.region, self.context, self.number = unit, region, context, number
         self.settings, self.store = context.settings, context.store
         self.layout = Layout(self.settings.base_path, self.settings.folder_structure)
         self.geobox: GeoBox = geobox_of(region, unit.satellite)
         keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
         self.imagery = Imagery(context.cloud, self.settings, on_window=keep)
-        self._has_read = False
+        self._listing = threading.Lock()
         self._baselines: dict[str | None, str] | None = None
 
-    def acquire(self, acquisition: Acquisition) -> str:
-        """Make one product, or record why not; returns what happened in words."""
+    def acquire_all(self, acquisitions: Sequence[Acquisition]) -> Iterator[_Made]:
+        """Make the products, several in flight; what became of each, in order.
+
+        Raises:
+            InterruptedAttempt, StoreError: as ``in_order``.
+        """
+        limit, stop = self._in_flight(), self.context.stop
+        return in_order(self._acquire, acquisitions, limit=limit, stop=stop, grace_s=_GRACE_S)
+
+    def _in_flight(self) -> int:
+        """Acquisitions in hand at a time: as many as memory has room for, and no more than help."""
+        rows, cols = self.geobox.shape
+        room = min(memory_budget_mb(self.settings.memory_mb) - _BASE_MB, _ROOM_MB)
+        return max(1, min(_IN_FLIGHT, int(room * 1e6 / (rows * cols * _BYTES_A_PIXEL))))
+
+    def _acquire(self, acquisition: Acquisition) -> _Made:
+        """Make one product, or record why not."""
+        made = _Made(acquisition, UnitResult(self.number))
         key = self.layout.product(self.unit.satellite, self.region.name, acquisition.stem)
-        there = self._what_is_there(key, acquisition)
-        if there is not None:
-            return there
+        text = self._what_is_there(key, made) or self._make(key, made)
+        made.text = f"{acquisition.stem}: {text}"
+        return made
+
+    def _make(self, key: str, made: _Made) -> str:
+        acquisition = made.acquisition
         try:
-            cloud, limit = self._cloud(acquisition), self.settings.max_region_cloud
+            cloud, limit = self._cloud(made), self.settings.max_region_cloud
             if cloud is not None and limit is not None and cloud > limit:
-                text = f"cloud covers {cloud:.1%} of the region, more than {limit:.0%}"
-                self._leave_out(acquisition, "region_cloudy", text)
-                return f"{acquisition.stem}: left out, {cloud:.1%} under cloud"
-            image = self._compute(acquisition)
-            self._has_read = True
+                reason = f"cloud covers {cloud:.1%} of the region, more than {limit:.0%}"
+                made.leave_out("region_cloudy", reason)
+                return f"left out, {cloud:.1%} under cloud"
+            image = self.imagery.mosaic(acquisition.scenes, self.geobox)
         except GlacierflowError as error:
             if not _is_of_the_scene(error):
                 raise
-            self._refuse_unit(acquisition, error)
-            self.result.failures.append(error)
-            self._leave_out(acquisition, "unreadable", error.message)
-            return f"{acquisition.stem}: failed: {error.message}"
+            made.result.failures.append(error)
+            made.leave_out("unreadable", error.message)
+            return f"failed: {error.message}"
+        made.was_read = True
         coverage = valid_share(image)
         minimum = self.settings.sentinel2_min_coverage if self.unit.satellite == "sentinel2" else 0.0
         if coverage < minimum or coverage == 0.0:
-            text = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
-            self._leave_out(acquisition, "low_coverage", text if coverage else "no valid pixel in the region")
-            return f"{acquisition.stem}: left out, {coverage:.1%} covered"
-        self._write(key, acquisition, image, coverage, cloud)
-        return f"{acquisition.stem}: written, {coverage:.1%} covered"
+            reason = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
+            made.leave_out("low_coverage", reason if coverage else "no valid pixel in the region")
+            return f"left out, {coverage:.1%} covered"
+        self._write(key, made, image, coverage, cloud)
+        return f"written, {coverage:.1%} covered"
 
-    def _refuse_unit(self, acquisition: Acquisition, error: GlacierflowError) -> None:
-        """Where the very first paid read is refused, so will be all: one error instead of a hundred.
-
-        Raises:
-            CredentialsError: it was refused before anything could be read.
-        """
-        paid = any(scene.requester_pays for scene in acquisition.scenes)
-        if isinstance(error, CredentialsError) and paid and not self._has_read:
-            raise CredentialsError(
-                f"requester-pays images may not be read: {error.message}", next_step=error.next_step
-            ) from error
-
-    def _what_is_there(self, key: str, acquisition: Acquisition) -> str | None:
+    def _what_is_there(self, key: str, made: _Made) -> str | None:
         """Words if a product of the acquisition is there and stays; None if it is to be made."""
         head = self.store.get_head(key, cog.HEAD_BYTES)
         if head is None:
-            return self._other_baseline(key, acquisition)
+            return self._other_baseline(key, made)
         if key in self.context.remake:
             return None
+        acquisition = made.acquisition
         header = cog.read_header(head)
         made_by = header.tags.get(lineage.PRODUCTION_TAG) if header else None
         if made_by == lineage.production_hash(acquisition, self.region, self.settings):
-            self.result.skipped += 1
-            where = {"unit": self.result.number, "key": key, "acquisition": acquisition.key}
-            self.result.already_there.append(ProductThere(**where, datetime=acquisition.datetime))
-            return f"{acquisition.stem}: already there"
+            made.result.skipped += 1
+            where = {"unit": self.number, "key": key, "acquisition": acquisition.key}
+            made.result.already_there.append(ProductThere(**where, datetime=acquisition.datetime))
+            return "already there"
         if self.settings.reprocess:
             return None
         reason = f"{key} is there, made from other sources or with other settings; --reprocess replaces it"
-        self._leave_out(acquisition, "made_differently", reason)
-        return f"{acquisition.stem}: left as it is, made differently"
+        made.leave_out("made_differently", reason)
+        return "left as it is, made differently"
 
-    def _other_baseline(self, key: str, acquisition: Acquisition) -> str | None:
+    def _other_baseline(self, key: str, made: _Made) -> str | None:
         """The same for a product of another processing baseline, which has another name."""
         if self.unit.satellite == "landsat":
             return None
-        if self._baselines is None:
-            prefix = self.layout.products_prefix(self.unit.satellite, self.region.name)
-            self._baselines = {acquisition_of(entry.key): entry.key for entry in self.store.list(prefix)}
-        other = self._baselines.get(acquisition.key)
-        if other is None:
+        with self._listing:
+            if self._baselines is None:
+                prefix = self.layout.products_prefix(self.unit.satellite, self.region.name)
+                self._baselines = {acquisition_of(entry.key): entry.key for entry in self.store.list(prefix)}
+        other = self._baselines.get(made.acquisition.key)
+        if other is None or other == key:
             return None
         if self.settings.reprocess:
             reason = f"superseded by {key}, of another processing baseline"
-            self.result.left_out.append(LeftOut(item_id=other, code="superseded", reason=reason))
+            made.result.left_out.append(LeftOut(item_id=other, code="superseded", reason=reason))
             return None
-        reason = f"{other} is there, of another processing baseline; --reprocess makes {acquisition.stem} too"
-        self._leave_out(acquisition, "made_differently", reason)
-        return f"{acquisition.stem}: left out, another processing baseline is there"
+        stem = made.acquisition.stem
+        reason = f"{other} is there, of another processing baseline; --reprocess makes {stem} too"
+        made.leave_out("made_differently", reason)
+        return "left out, another processing baseline is there"
 
-    def _cloud(self, acquisition: Acquisition) -> float | None:
+    def _cloud(self, made: _Made) -> float | None:
         """Cloud over the region, where it is to be measured; where it cannot be, a note says so."""
         settings = self.settings
         wanted = settings.measure_cloud or settings.max_region_cloud is not None
@@ -187,35 +220,24 @@ class _UnitWork:
             return None
         why = "no tile has a classification of the region"
         try:
-            share = _unless_stopped(
-                lambda: measure_cloud(acquisition, self.region, settings, self.context.cloud),
-                self.context.stop,
-                _GRACE_S,
-                f"{acquisition.stem} was dropped unfinished",
-            )
+            share = measure_cloud(made.acquisition, self.region, settings, self.context.cloud)
         except (DataError, UnavailableError, CredentialsError) as error:
             share, why = None, error.message
         if share is None:
-            self.result.notes.append(Note(code="cloud_not_measured", text=f"{acquisition.stem}: {why}"))
+            text = f"{made.acquisition.stem}: {why}"
+            made.result.notes.append(Note(code="cloud_not_measured", text=text))
         return share
-
-    def _compute(self, acquisition: Acquisition) -> NDArray[np.uint16]:
-        """The mosaic in memory; after SIGTERM it has a grace period, then it is dropped."""
-        dropped = f"{acquisition.stem} was dropped unfinished"
-        return _unless_stopped(
-            lambda: self.imagery.mosaic(acquisition.scenes, self.geobox), self.context.stop, _GRACE_S, dropped
-        )
 
     def _write(
         self,
         key: str,
-        acquisition: Acquisition,
+        made: _Made,
         image: NDArray[np.uint16],
         coverage: float,
         cloud: float | None,
     ) -> None:
         """Sidecars first, the product last: where a product is, everything of it is."""
-        start = time.perf_counter()
+        start, acquisition = time.perf_counter(), made.acquisition
         quicklook = None
         if self.settings.quicklooks:
             quicklook = self.context.run.quicklook(self.region.name, acquisition.stem)
@@ -234,11 +256,11 @@ class _UnitWork:
         size, sha256, etag = self._put_image(key, image, tags, describe)
         differing = lineage.differing_offsets(acquisition)
         if differing:
-            self.result.notes.append(Note(code="differing_offsets", text=f"{acquisition.stem}: {differing}"))
-        self.result.written += 1
-        self.result.products.append(
+            made.result.notes.append(Note(code="differing_offsets", text=f"{acquisition.stem}: {differing}"))
+        made.result.written += 1
+        made.result.products.append(
             ProductRecord(
-                unit=self.result.number,
+                unit=self.number,
                 key=key,
                 acquisition=acquisition.key,
                 datetime=acquisition.datetime,
@@ -250,8 +272,7 @@ class _UnitWork:
                 etag=etag,
             )
         )
-        seconds = self.result.seconds
-        seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - start
+        made.result.seconds["write"] = time.perf_counter() - start
 
     def _put_image(
         self,
@@ -269,8 +290,8 @@ class _UnitWork:
                 describe(size, sha256)
             return size, sha256, self.store.put_file(key, path)
 
-    def write_template(self) -> None:
-        """An image of ones on the region's grid, for software that snaps to it."""
+    def write_template(self) -> list[LeftOut]:
+        """An image of ones on the region's grid, for software that snaps to it; why not, if not."""
         import numpy as np
 
         key = self.layout.template(self.unit.satellite, self.region.name)
@@ -278,17 +299,12 @@ class _UnitWork:
         if head is not None:
             header = cog.read_header(head)
             if header and (header.bounds, header.shape) == (self.region.bounds, tuple(self.geobox.shape)):
-                return
+                return []
             if not self.settings.reprocess:
                 reason = f"{key} is on another grid than the region's; --reprocess replaces it"
-                self.result.left_out.append(LeftOut(item_id=key, code="template_differs", reason=reason))
-                return
+                return [LeftOut(item_id=key, code="template_differs", reason=reason)]
         self._put_image(key, np.ones(self.geobox.shape, np.uint8), {"GLACIERFLOW_REGION": self.region.name})
-
-    def _leave_out(self, acquisition: Acquisition, code: str, reason: str) -> None:
-        self.result.left_out += [
-            LeftOut(item_id=scene.item_id, code=code, reason=reason) for scene in acquisition.scenes
-        ]
+        return []
 
     def _keep_window(self, scene: Scene, pixels: Pixels) -> None:
         name = scene.source_name.removesuffix("_B08.tif")
@@ -304,21 +320,15 @@ def _is_of_the_scene(error: GlacierflowError) -> bool:
     return isinstance(error, DataError | UnavailableError | CredentialsError)
 
 
-def _unless_stopped(work: Callable[[], _T], stop: threading.Event, grace_s: float, dropped: str) -> _T:
-    """Do some work; once asked to stop, wait for it no longer than the grace period.
+def _refuse_unit(made: _Made) -> None:
+    """Where the very first paid read is refused, so will be all: one error instead of a hundred.
 
     Raises:
-        InterruptedAttempt: it was not finished by then. Its thread is left behind.
+        CredentialsError: it was refused before anything could be read.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="step")
-    try:
-        future = pool.submit(work)
-        deadline = None
-        while not wait([future], timeout=0.2).done:
-            if stop.is_set():
-                deadline = deadline if deadline is not None else time.monotonic() + grace_s
-                if time.monotonic() >= deadline:
-                    raise InterruptedAttempt(f"asked to stop; {dropped}")
-        return future.result()
-    finally:
-        pool.shutdown(wait=False)
+    paid = any(scene.requester_pays for scene in made.acquisition.scenes)
+    for error in made.result.failures:
+        if paid and isinstance(error, CredentialsError):
+            raise CredentialsError(
+                f"requester-pays images may not be read: {error.message}", next_step=error.next_step
+            ) from error

@@ -43,10 +43,15 @@ def quicklook_png(image: NDArray[Any]) -> bytes:
 
 
 def _block_means(image: NDArray[Any], step: int) -> NDArray[np.float64]:
-    """Means of valid pixels over blocks of ``step`` pixels; 0 where a block has none."""
-    rows, cols = (-(-size // step) * step for size in image.shape)
-    padded = np.zeros((rows, cols), np.float64)
-    padded[: image.shape[0], : image.shape[1]] = image
-    blocks = padded.reshape(rows // step, step, cols // step, step)
-    count = (blocks > 0).sum(axis=(1, 3))
-    return np.asarray(blocks.sum(axis=(1, 3)) / np.maximum(count, 1))
+    """Means of valid pixels over blocks of ``step`` pixels; 0 where a block has none.
+
+    Strip by strip, so that it takes no memory to speak of.
+    """
+    starts = np.arange(0, image.shape[1], step)
+    means = np.zeros((-(-image.shape[0] // step), starts.size))
+    for row, mean in enumerate(means):
+        strip = image[row * step : (row + 1) * step]
+        total = np.add.reduceat(strip.sum(axis=0, dtype=np.uint32), starts)
+        count = np.add.reduceat(np.count_nonzero(strip, axis=0), starts)
+        mean[:] = total / np.maximum(count, 1)
+    return means

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-__all__ = ["compiled_cache", "cpu_count", "resource_path"]
+__all__ = ["compiled_cache", "cpu_count", "memory_budget_mb", "resource_path"]
 
 
 def resource_path(name: str) -> Path:
@@ -30,6 +31,21 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def memory_budget_mb(wanted: int | None) -> float:
+    """Megabytes this process may use: what a setting says, never more than the container or machine has."""
+    limits = [float("inf") if wanted is None else float(wanted)]
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6)
+    for path in _CGROUP_LIMITS:
+        # "max" where there is no limit
+        with contextlib.suppress(ValueError, OSError):
+            limits.append(int(Path(path).read_text()) / 1e6)
+    return min(limits)
 
 
 def compiled_cache() -> Path:

@@ -46,7 +46,7 @@ class StepContext:
 
 @dataclass
 class UnitResult:
-    """What became of one unit, kept up to date while it runs."""
+    """What became of one unit, or of one acquisition of it; kept up to date while the unit runs."""
 
     number: int
     """Place of the unit in its slot."""
@@ -73,3 +73,12 @@ class UnitResult:
             skipped=self.skipped,
             failed=failed,
         )
+
+    def add(self, part: UnitResult) -> None:
+        """Count what became of one acquisition."""
+        self.written += part.written
+        self.skipped += part.skipped
+        for name in ("left_out", "notes", "products", "already_there", "failures"):
+            getattr(self, name).extend(getattr(part, name))
+        for phase, seconds in part.seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds

@@ -8,7 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from glacierflow import __version__
-from glacierflow.cli import batch, config, local, prices, regions, sync
+from glacierflow.cli import batch, config, local, prices, regions, stack, sync
 from glacierflow.cli.check import check_command
 from glacierflow.cli.compare import compare_command
 from glacierflow.cli.doctor import doctor_command
@@ -37,6 +37,7 @@ app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")
 app.add_typer(config.app, name="config")
+app.add_typer(stack.app, name="stack")
 app.add_typer(sync.app, name="sync")
 app.add_typer(prices.app, name="prices")
 app.add_typer(local.app, name="local")

@@ -14,11 +14,10 @@ from glacierflow.services.templates import MAIN, NETWORK, Template, stack_name
 from glacierflow.settings import LoadedSettings
 from glacierflow.settings.load import DEFAULT
 
-__all__ = ["check_names", "choose_parameters", "from_settings"]
+__all__ = ["account_of", "check_names", "choose_parameters", "from_settings"]
 
 _FROM_SETTINGS = {
     "BasePath": "STORAGE.s3_base_path",
-    "LogGroupName": "MONITORING.log_group",
     "LogRetentionDays": "MONITORING.log_retention_days",
     "ExistingExecutionRole": "SECURITY.iam_execution_role",
     "ExistingJobRole": "SECURITY.iam_task_role",
@@ -34,7 +33,9 @@ def from_settings(loaded: LoadedSettings) -> dict[str, str]:
     for parameter, key in _FROM_SETTINGS.items():
         section, _, name = key.partition(".")
         value = getattr(getattr(loaded.settings, section.lower()), name)
-        if loaded.origins.get(key, DEFAULT) != DEFAULT and value is not None:
+        by_hand = loaded.origins.get(key, DEFAULT) != DEFAULT and value is not None
+        # the predecessor's file may name a role without its account, which a template cannot use
+        if by_hand and (section != "SECURITY" or str(value).startswith("arn:")):
             told[parameter] = str(value)
     return told
 
@@ -126,7 +127,7 @@ def _adopted(cloud: Cloud, template: Template, told: dict[str, str]) -> dict[str
     """With the bucket and the repository that an earlier stack left, in place of making them."""
     adopted = dict(told)
     if not told.get("ExistingBucket"):
-        bucket = told.get("BucketName") or f"glacierflow-{_account(cloud)}-{cloud.region}"
+        bucket = told.get("BucketName") or f"glacierflow-{account_of(cloud)}-{cloud.region}"
         if _has_bucket(cloud, bucket):
             adopted["ExistingBucket"] = bucket
     if not told.get("ExistingRepository"):
@@ -136,7 +137,8 @@ def _adopted(cloud: Cloud, template: Template, told: dict[str, str]) -> dict[str
     return adopted
 
 
-def _account(cloud: Cloud) -> str:
+def account_of(cloud: Cloud) -> str:
+    """Number of the account the credentials belong to."""
     with plain_errors("ask which account this is", service="STS"):
         account: str = cloud.client("sts").get_caller_identity()["Account"]
         return account

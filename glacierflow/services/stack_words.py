@@ -129,7 +129,7 @@ def blocked(name: str, status: str) -> None:
     }
     way = "wait until it has ended: `glacierflow stack status`" if status.endswith("_IN_PROGRESS") else None
     raise UsageError(
-        f"the stack {name} cannot be changed, it is {state_in_words(status)} ({status})",
+        f"the stack {name} cannot be changed: {state_in_words(status)} ({status})",
         next_step=ways.get(status) or way or f"run `glacierflow stack delete --stack {name}`, deploy again",
     )
 

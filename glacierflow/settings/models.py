@@ -172,9 +172,8 @@ class CostOptimization(Section):
             },
             "AWS Batch has no such strategy",
         ),
-        _UNUSED,
     ] = "SPOT_PRICE_CAPACITY_OPTIMIZED"
-    budget_limit: Annotated[Amount | None, _UNUSED] = None
+    budget_limit: Amount | None = None
     cost_alerts: Annotated[Flag, _UNUSED] = False
 
 
@@ -182,7 +181,7 @@ class Monitoring(Section):
     """Logs."""
 
     log_group: Annotated[Text, _JOB_LOGS] = "/aws/glacier-processing"
-    log_retention_days: Annotated[Whole, _UNUSED] = 30
+    log_retention_days: Whole = 365
     enable_detailed_monitoring: Annotated[Flag, _UNUSED] = False
 
 
@@ -196,8 +195,8 @@ class Notifications(Section):
 class Security(Section):
     """Roles."""
 
-    iam_execution_role: Annotated[Text | None, _UNUSED] = None
-    iam_task_role: Annotated[Text | None, _UNUSED] = None
+    iam_execution_role: Text | None = None
+    iam_task_role: Text | None = None
 
 
 class Lambda(Section):

@@ -72,6 +72,7 @@ def _make_environment(name: str, properties: Json, account_id: str, region: str)
 def _change_environment(environment: Any, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
     request, backend = to_request(properties), _backend(account_id, region)
     found = backend.get_compute_environment(environment.arn)
+    backend._validate_compute_resources(request["computeResources"])
     found.compute_resources = request["computeResources"]
     backend.update_compute_environment(found.arn, request.get("state", "ENABLED"), {}, None)
     return found

@@ -31,6 +31,7 @@ def install() -> None:
     backend.execute_change_set = _execute
     backend.list_stack_resources = lambda self, name: (self.get_stack(name), _resources(self.get_stack(name)))
     backend.describe_stack_resources = _describe_resources
+    backend.delete_stack = _delete_stack
     stack: Any = moto_formation.Stack
     stack.parameter_list = property(_parameter_list)
     stack.delete = _delete
@@ -263,6 +264,15 @@ def _roll_back(stack: Any, verb: str, reason: str, before: tuple[Any, Json]) -> 
     )
     _carry_out(stack, template, parameters, list(_changes(proposal)))
     _settle(stack, "UPDATE_ROLLBACK_COMPLETE")
+
+
+def _delete_stack(self: Any, name_or_stack_id: str) -> None:  # noqa: ANN401
+    """A stack of which something could not be deleted is still there."""
+    for stack_id, stack in list(self.stacks.items()):
+        if name_or_stack_id in {stack_id, stack.name}:
+            stack.delete()
+            if stack.status == "DELETE_COMPLETE":
+                self.deleted_stacks[stack_id] = self.stacks.pop(stack_id)
 
 
 def _delete(self: Any) -> None:  # noqa: ANN401 - a Stack

@@ -24,7 +24,7 @@ def install() -> None:
         _set_policies(role, properties, account_id)
         return role
 
-    mend(moto.Role, create=make_role, update=_change_role)
+    mend(moto.Role, create=make_role, update=_change_role, delete=_end_role)
     mend(moto.ManagedPolicy, update=_change_policy, delete=_end_policy)
 
 
@@ -65,6 +65,17 @@ def _change_role(role: Any, properties: Json, account_id: str, _: str) -> Any:  
     role.assume_role_policy_document = json.dumps(properties["AssumeRolePolicyDocument"])
     _set_policies(role, properties, account_id)
     return role
+
+
+def _end_role(role: Any, account_id: str, _: str) -> None:  # noqa: ANN401
+    backend = _backend(account_id)
+    for profile in backend.instance_profiles.values():
+        profile.roles = [one for one in profile.roles if one.name != role.name]
+    for name in list(role.policies):
+        role.delete_policy(name)
+    for arn in list(role.managed_policies):
+        backend.detach_role_policy(arn, role.name)
+    backend.delete_role(role.name)
 
 
 def _change_policy(policy: Any, properties: Json, account_id: str, _: str) -> Any:  # noqa: ANN401

@@ -171,11 +171,11 @@ def _end_alarm(one: Settings, account_id: str, region: str) -> None:
 
 def _put_budget(_: str, properties: Json, account_id: str, __: str) -> str:
     backend: Any = moto_budgets.budgets_backends[account_id]["aws"]
-    name: str = properties["Budget"]["BudgetName"]
+    limit = {key: str(value) for key, value in properties["Budget"]["BudgetLimit"].items()}
+    budget = properties["Budget"] | {"BudgetLimit": limit}
+    name: str = budget["BudgetName"]
     backend.budgets[account_id].pop(name, None)
-    backend.create_budget(
-        account_id, properties["Budget"], properties.get("NotificationsWithSubscribers", [])
-    )
+    backend.create_budget(account_id, budget, properties.get("NotificationsWithSubscribers", []))
     return name
 
 

@@ -1,0 +1,302 @@
+"""``glacierflow stack``: everything on AWS that runs need, made, changed, looked at and deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli import options as o
+from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.stack_steps import (
+    all_outputs,
+    confirm,
+    deploy_one,
+    failed,
+    show_changes,
+    show_outputs,
+    states,
+    told,
+)
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+    from glacierflow.services.templates import Template
+    from glacierflow.settings import LoadedSettings
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Everything on AWS that runs need: deploy, status, outputs, diff, delete, policies.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+StackOption = Annotated[
+    str | None, typer.Option("--stack", metavar="NAME", help="Name of the stack, default glacierflow.")
+]
+WithOption = Annotated[
+    str | None,
+    typer.Option(
+        "--with", metavar="A,B", help="Also these templates of batch/, each a stack of its own, e.g. network."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of a template; may be repeated."),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command(
+    epilog="Example: glacierflow stack deploy --with network --set MaxVcpus=512 --set Image=URI@sha256:..."
+)
+def deploy(
+    stack: StackOption = None,
+    extras: WithOption = None,
+    sets: SetOption = None,
+    yes: YesOption = False,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Make the stack or bring it up to date: shows what would change, asks, and tells how it goes."""
+    from glacierflow.services.stack_parameters import check_names, choose_parameters, from_settings
+
+    templates = _templates(extras)
+    typed = _typed(sets)
+    check_names(typed, templates)
+    loaded, cloud, base = _open(
+        _line(config, aws_config, profile, aws_region, s3_bucket, local, quiet), stack
+    )
+    given = from_settings(loaded) | typed
+    for template in templates:
+        parameters = choose_parameters(template, cloud, base, given)
+        if not deploy_one(cloud, base, template, parameters, yes=yes, quiet=quiet):
+            return 1
+    show_outputs(all_outputs(cloud, base), as_json=as_json)
+    return 0
+
+
+@app.command(epilog="Example: glacierflow stack diff --set MaxVcpus=512")
+def diff(
+    stack: StackOption = None,
+    extras: WithOption = None,
+    sets: SetOption = None,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Show what `stack deploy` would change, and change nothing."""
+    from glacierflow.cli.render import to_json
+    from glacierflow.services.stack import discard, propose
+    from glacierflow.services.stack_parameters import check_names, choose_parameters, from_settings
+    from glacierflow.services.templates import stack_name
+
+    templates = _templates(extras)
+    typed = _typed(sets)
+    check_names(typed, templates)
+    loaded, cloud, base = _open(
+        _line(config, aws_config, profile, aws_region, s3_bucket, local, quiet), stack
+    )
+    given = from_settings(loaded) | typed
+    found: dict[str, list[dict[str, object]]] = {}
+    for template in templates:
+        name = stack_name(base, template.name)
+        proposal = propose(cloud, name, template, choose_parameters(template, cloud, base, given))
+        changes = proposal.changes if proposal else ()
+        found[name] = [
+            {"action": one.action, "resource": one.logical_id, "type": one.kind, "replaces": one.replaces}
+            for one in changes
+        ]
+        if proposal is None:
+            say(f"{name}: nothing would change", quiet=as_json)
+            continue
+        if not as_json:
+            show_changes(proposal)
+        discard(cloud, proposal)
+    if as_json:
+        typer.echo(to_json(found))
+    return 0
+
+
+@app.command(epilog="Example: glacierflow stack status --json")
+def status(
+    stack: StackOption = None,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Say how the stacks stand, in plain words; exit code 1 where one is missing or not well."""
+    from glacierflow.cli.render import to_json
+    from glacierflow.services.stack_words import ended_well, state_in_words
+
+    _, cloud, base = _open(_line(config, aws_config, profile, aws_region, None, local, quiet), stack)
+    stacks = states(cloud, base)
+    if as_json:
+        found = [
+            {"stack": one.name, "status": one.status, "reason": one.reason, "changed": str(one.updated_at)}
+            for one in stacks
+        ]
+        typer.echo(to_json(found))
+    for one in [] if as_json else stacks:
+        typer.echo(f"{one.name}: {state_in_words(one.status)} ({one.status}), changed {one.updated_at}")
+    if base not in {one.name for one in stacks}:
+        say(
+            f"there is no stack {base} in {cloud.region}; make it with `glacierflow stack deploy`",
+            quiet=as_json,
+        )
+        return 1
+    return 0 if all(ended_well(one.status) for one in stacks) else 1
+
+
+@app.command(epilog="Example: glacierflow stack outputs --json")
+def outputs(
+    stack: StackOption = None,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Print what the stacks put out: names of queues, job definitions, bucket, repository and more."""
+    _, cloud, base = _open(_line(config, aws_config, profile, aws_region, None, local, quiet), stack)
+    found = all_outputs(cloud, base)
+    if not found:
+        raise UsageError(
+            f"there is no stack {base} in {cloud.region}", next_step="make it with `glacierflow stack deploy`"
+        )
+    show_outputs(found, as_json=as_json)
+    return 0
+
+
+@app.command(epilog="Example: glacierflow stack delete --yes")
+def delete(
+    stack: StackOption = None,
+    yes: YesOption = False,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Delete the stacks; the bucket with all products and records stays, and so do the images."""
+    from glacierflow.services.stack import delete as delete_stack
+
+    _, cloud, base = _open(_line(config, aws_config, profile, aws_region, None, local, quiet), stack)
+    stacks = states(cloud, base)[::-1]
+    if not stacks:
+        say(f"there is no stack {base} in {cloud.region}: nothing to delete")
+        return 0
+    kept = next((one.outputs for one in stacks if one.name == base), {})
+    confirm(f"Delete {', '.join(one.name for one in stacks)}?", yes=yes)
+    for state in stacks:
+        steps = list(told(delete_stack(cloud, state), quiet=quiet))
+        if not any(step.is_stack and step.status == "DELETE_COMPLETE" for step in steps):
+            return failed(state.name, "DELETE_FAILED", steps)
+        typer.echo(f"{state.name}: deleted")
+    if "Bucket" in kept:
+        typer.echo(
+            f"kept: the bucket {kept['Bucket']} with everything in it, and the images in the repository"
+        )
+        typer.echo(f"      {kept.get('RepositoryName', '')}; another `stack deploy` uses both again.")
+    return 0
+
+
+@app.command(epilog="Example: glacierflow stack policies ./policies --account 111122223333")
+def policies(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write to.")],
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="ID", help="Account, where you cannot ask AWS.")
+    ] = None,
+    stack: StackOption = None,
+    extras: WithOption = None,
+    sets: SetOption = None,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    s3_bucket: o.BucketOption = None,
+    local: o.LocalOption = False,
+    quiet: o.QuietOption = False,
+) -> int:
+    """Write each role's trust and policy as JSON, for an administrator who makes the roles by hand."""
+    from glacierflow.services.policies import policy_files, write_policies
+    from glacierflow.services.resolve import Account
+    from glacierflow.services.stack_parameters import account_of, check_names, from_settings
+
+    templates = _templates(extras)
+    typed = _typed(sets)
+    check_names(typed, templates)
+    line = _line(config, aws_config, profile, aws_region, s3_bucket, local, quiet)
+    loaded = load_line(line)
+    settings = loaded.settings
+    number = account or settings.aws_account.account_id or account_of(cloud_for(loaded, line)[0])
+    where = Account(number, settings.aws_account.aws_region, stack or settings.batch.stack)
+    for path in write_policies(policy_files(templates, where, from_settings(loaded) | typed), folder):
+        say(str(path), quiet=quiet)
+    return 0
+
+
+def _line(
+    config: str | None,
+    aws_config: Path | None,
+    profile: str | None,
+    aws_region: str | None,
+    s3_bucket: str | None,
+    local: bool,
+    quiet: bool,
+) -> CommandLine:
+    return CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+
+
+def _open(line: CommandLine, stack: str | None) -> tuple[LoadedSettings, Cloud, str]:
+    loaded = load_line(line)
+    cloud, _ = cloud_for(loaded, line)
+    return loaded, cloud, stack or loaded.settings.batch.stack
+
+
+def _templates(extras: str | None) -> list[Template]:
+    """The main template and the others that are named, in the order of their deployment."""
+    from glacierflow.services.templates import MAIN, load_template, template_names
+
+    wanted = {MAIN, *(name.strip() for name in (extras or "").split(",") if name.strip())}
+    found = [load_template(name) for name in sorted(wanted - set(template_names()))]
+    return found + [load_template(name) for name in template_names() if name in wanted]
+
+
+def _typed(sets: list[str] | None) -> dict[str, str]:
+    typed = {}
+    for word in sets or []:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {word} is not NAME=VALUE", next_step="write, say, --set MaxVcpus=512")
+        typed[name] = value
+    return typed

@@ -1,0 +1,288 @@
+"""The templates: what they promise in documents, in botocore's model, and to a policy linter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+from moto.events.models import EventPattern
+
+from glacierflow.runs.workload import VCPUS
+from glacierflow.services.resolve import Account, Resolver
+from glacierflow.services.templates import MAIN, load_template, stack_name, template_names
+
+ROOT = Path(__file__).parents[1]
+ACCOUNT = Account("111122223333", "us-west-2", "glacierflow")
+GIVEN = {"Vpc": "vpc-1", "Subnets": "subnet-1,subnet-2"}
+
+RETRY = {
+    "attempts": 4,
+    "evaluateOnExit": [
+        {"onStatusReason": "Host EC2*", "action": "RETRY"},
+        {"onStatusReason": "Your Spot Task was interrupted*", "action": "RETRY"},
+        {"onStatusReason": "Task failed to start*", "action": "RETRY"},
+        {"onExitCode": "75", "action": "RETRY"},
+        {"onReason": "*", "action": "EXIT"},
+    ],
+}
+
+
+def resolver(**parameters: str) -> Resolver:
+    return Resolver(load_template(MAIN), ACCOUNT, GIVEN | parameters)
+
+
+def api(properties: Any) -> Any:
+    """CloudFormation's spelling in the API's, numbers as numbers."""
+    if isinstance(properties, list):
+        return [api(one) for one in properties]
+    if isinstance(properties, dict):
+        keeps = {"Tags", "Options"}
+        return {
+            key[0].lower() + key[1:]: value if key in keeps else api(value)
+            for key, value in properties.items()
+        }
+    return int(properties) if isinstance(properties, str) and properties.isdecimal() else properties
+
+
+def refused(call: str, request: dict[str, Any]) -> str:
+    shape = botocore.session.get_session().get_service_model("batch").operation_model(call).input_shape
+    assert shape is not None
+    report = ParamValidator().validate(request, shape)
+    return report.generate_report() if report.has_errors() else ""
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    lint = Path(sys.executable).with_name("cfn-lint")
+    files = sorted(str(path) for path in (ROOT / "batch").glob("*.yaml"))
+    done = subprocess.run([lint, *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_template_fits_into_a_request_and_has_a_stack_of_its_own() -> None:
+    names = template_names()
+    assert names[:2] == ("network", MAIN)
+    assert all(len(load_template(name).body.encode()) <= 51_200 for name in names)
+    assert stack_name("glacierflow", MAIN) == "glacierflow"
+    assert len({stack_name("glacierflow", name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("memory", [7_500, 15_500, 31_500, 63_200])
+def test_a_job_definition_is_as_documented_and_as_botocore_wants_it(memory: int) -> None:
+    definitions = resolver().resources("AWS::Batch::JobDefinition")
+    told = definitions[f"JobDefinition{memory}"]
+    assert len(definitions) == len(VCPUS)
+    assert told["JobDefinitionName"] == f"glacierflow-{memory}"
+    needs = {one["Type"]: one["Value"] for one in told["ContainerProperties"]["ResourceRequirements"]}
+    assert needs == {"MEMORY": str(memory), "VCPU": str(VCPUS[memory])}
+    request = api({key: value for key, value in told.items() if key != "ResourceRetentionPolicy"})
+    for rule in request["retryStrategy"]["evaluateOnExit"]:
+        if "onExitCode" in rule:
+            rule["onExitCode"] = str(rule["onExitCode"])
+    for one in request["containerProperties"]["resourceRequirements"]:
+        one["value"] = str(one["value"])
+    assert request["retryStrategy"] == RETRY
+    assert request["propagateTags"] is True
+    assert request["timeout"] == {"attemptDurationSeconds": 7200}
+    assert request["containerProperties"]["command"] == ["python", "-m", "glacierflow.task"]
+    assert refused("RegisterJobDefinition", request) == ""
+    assert "Unknown parameter" in refused("RegisterJobDefinition", request | {"retries": 3})
+
+
+def test_environments_and_queues_are_as_botocore_wants_them() -> None:
+    for told in resolver().resources("AWS::Batch::ComputeEnvironment").values():
+        kept = {
+            key: value
+            for key, value in told.items()
+            if key not in {"ReplaceComputeEnvironment", "UpdatePolicy"}
+        }
+        request = api(kept)
+        request["computeResources"].pop("updateToLatestImageVersion")
+        assert refused("CreateComputeEnvironment", request) == ""
+    queues = resolver().resources("AWS::Batch::JobQueue")
+    assert set(queues) == {"SpotQueue", "OnDemandQueue"}
+    for told in queues.values():
+        request = api(told)
+        assert refused("CreateJobQueue", request) == ""
+        reasons = [one["reason"] for one in request["jobStateTimeLimitActions"]]
+        assert reasons == [
+            "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY",
+            "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+            "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+        ]
+        for one in request["jobStateTimeLimitActions"]:
+            assert (one["state"], one["action"]) == ("RUNNABLE", "CANCEL")
+            assert 600 <= one["maxTimeSeconds"] <= 86_400
+
+
+def test_the_instances_drain_and_ask_for_imdsv2() -> None:
+    data = resolver().resources("AWS::EC2::LaunchTemplate")["LaunchTemplate"]["LaunchTemplateData"]
+    assert data["MetadataOptions"]["HttpTokens"] == "required"
+    assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    assert data["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == "100"
+    assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true" in data["UserData"]
+
+
+def test_what_is_there_already_is_used_and_nothing_is_made_in_its_place() -> None:
+    told = resolver(
+        ExistingBucket="ours",
+        ExistingRepository="images",
+        ExistingJobRole="arn:job",
+        ExistingExecutionRole="arn:execution",
+        ExistingInstanceProfile="arn:profile",
+        ExistingSpotQueue="arn:spot",
+        ExistingOnDemandQueue="arn:ondemand",
+        ExistingJobDefinition="theirs",
+        CreateSubmitterRole="false",
+    )
+    made = {name for name in told.template.content["Resources"] if told.resource(name) is not None}
+    assert made == {"LogGroup", "Topic", "TopicPolicy", "RunEndedRule"}
+    outputs = {
+        name: told.value(one["Value"])
+        for name, one in told.template.content["Outputs"].items()
+        if "Condition" not in one
+    }
+    assert (outputs["Bucket"], outputs["SpotQueue"], outputs["JobRole"]) == ("ours", "arn:spot", "arn:job")
+    assert outputs["JobDefinition63200"] == "theirs-63200"
+
+
+def test_a_permissions_boundary_is_on_every_role() -> None:
+    roles = resolver(PermissionsBoundary="arn:boundary").resources("AWS::IAM::Role")
+    assert {one.get("PermissionsBoundary") for one in roles.values()} == {"arn:boundary"}
+    assert all("PermissionsBoundary" not in one for one in resolver().resources("AWS::IAM::Role").values())
+
+
+def test_graviton_has_families_of_its_own() -> None:
+    intel = resolver().resources("AWS::Batch::ComputeEnvironment")["SpotEnvironment"]["ComputeResources"]
+    arm = resolver(Architecture="arm64").resources("AWS::Batch::ComputeEnvironment")["SpotEnvironment"]
+    families = arm["ComputeResources"]["InstanceTypes"]
+    assert all(one.endswith("g") for one in families)
+    assert not set(families) & set(intel["InstanceTypes"])
+
+
+# ---- who is told that a run has ended ----
+
+
+def event(**detail: Any) -> dict[str, Any]:
+    """A Batch Job State Change as the user guide shows it."""
+    return {
+        "version": "0",
+        "id": "c8f9c4b5-76e5-d76a-f980-7011e206042b",
+        "detail-type": "Batch Job State Change",
+        "source": "aws.batch",
+        "account": "111122223333",
+        "time": "2026-01-11T23:36:40Z",
+        "region": "us-west-2",
+        "resources": ["arn:aws:batch:us-west-2:111122223333:job/4c7599ae-0a82-49aa-ba5a-4727fcce14a8"],
+        "detail": {
+            "jobArn": "arn:aws:batch:us-west-2:111122223333:job/4c7599ae-0a82-49aa-ba5a-4727fcce14a8",
+            "jobName": "gf-sentinel2-20240701-20240731-000_22-20260111T233600Z-c0ffee-0",
+            "jobId": "4c7599ae-0a82-49aa-ba5a-4727fcce14a8",
+            "jobQueue": "arn:aws:batch:us-west-2:111122223333:job-queue/glacierflow-spot",
+            "status": "SUCCEEDED",
+            "attempts": [],
+            "retryStrategy": {"attempts": 4, "evaluateOnExit": []},
+        }
+        | detail,
+    }
+
+
+PARENT = {"arrayProperties": {"size": 23, "statusSummary": {"SUCCEEDED": 22, "FAILED": 1}}}
+CHILD = {
+    "jobId": "4c7599ae-0a82-49aa-ba5a-4727fcce14a8:3",
+    "arrayProperties": {"index": 3, "statusSummary": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "detail"),
+    [
+        (True, PARENT | {"status": "FAILED"}),
+        (True, PARENT),
+        (True, {}),
+        (True, {"arrayProperties": {"statusSummary": {}}}),
+        (False, CHILD),
+        (False, CHILD | {"status": "FAILED"}),
+        (False, CHILD | {"arrayProperties": {"index": 0}}),
+        (False, PARENT | {"status": "RUNNING"}),
+        (False, PARENT | {"status": "PENDING"}),
+        (False, PARENT | {"jobName": "somebody-elses"}),
+    ],
+)
+def test_the_topic_is_told_of_parents_that_ended_and_of_nothing_else(
+    told: bool, detail: dict[str, Any]
+) -> None:
+    rule = resolver().resources("AWS::Events::Rule")["RunEndedRule"]
+    pattern = EventPattern.load(json.dumps(rule["EventPattern"]))
+    told_event: Any = event(**detail)
+    assert pattern.matches_event(told_event) is told
+
+
+def test_a_failed_unit_writes_what_the_metric_filter_counts() -> None:
+    filters = load_template("observability").content["Resources"]["FailedUnits"]["Properties"]
+    wanted = filters["FilterPattern"].strip('"')
+    assert wanted == "ERROR failed:"
+    source = (ROOT / "glacierflow" / "task.py").read_text()
+    assert '"%s: %s", receipt.outcome' in source
+    assert "%(levelname)s %(message)s" in source
+
+
+# ---- policies ----
+
+NO_RESOURCE_LEVEL = {
+    "batch:DescribeJobs",
+    "batch:ListJobs",
+    "batch:DescribeJobQueues",
+    "batch:DescribeJobDefinitions",
+    "batch:DescribeComputeEnvironments",
+    "ec2:DescribeSpotPriceHistory",
+    "ecr:GetAuthorizationToken",
+    "pricing:GetProducts",
+}
+"""Actions for which the service authorization reference lists no resource types."""
+
+
+def statements() -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for template in template_names():
+        told = Resolver(load_template(template), ACCOUNT, GIVEN if template == MAIN else {})
+        documents = [
+            (f"{template}/{name}", one["PolicyDocument"])
+            for name, one in told.resources("AWS::IAM::ManagedPolicy").items()
+        ]
+        for name, role in told.resources("AWS::IAM::Role").items():
+            documents += [(f"{template}/{name}", one["PolicyDocument"]) for one in role.get("Policies", [])]
+        found += [(name, one) for name, document in documents for one in document["Statement"]]
+    return found
+
+
+def listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_no_policy_of_the_main_template_allows_more_than_it_names() -> None:
+    checked = [(name, one) for name, one in statements() if name.startswith(f"{MAIN}/")]
+    assert len(checked) >= 14
+    for name, statement in checked:
+        for action in listed(statement["Action"]):
+            assert "*" not in action, (name, action)
+            assert action.split(":")[0] not in {"iam", "sts"}, (name, action)
+        if "*" in listed(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= NO_RESOURCE_LEVEL, (name, statement["Sid"])
+
+
+def test_trust_is_for_services_of_this_account_only() -> None:
+    roles = resolver().resources("AWS::IAM::Role")
+    for name in ("JobRole", "ExecutionRole"):
+        (statement,) = roles[name]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
+    (statement,) = roles["SubmitterRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+    topic = resolver().resources("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"][0]
+    assert topic["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":rule/glacierflow-run-ended")

@@ -60,6 +60,7 @@ class Cloud:
         config = Config(
             retries={"mode": "adaptive", "max_attempts": self.retries},
             connect_timeout=10,
+            max_pool_connections=32,
             s3={"addressing_style": "path"} if endpoint else None,
         )
         try:

@@ -173,11 +173,11 @@ class _UnitWork:
 
     def _what_is_there(self, key: str, made: _Made) -> str | None:
         """Words if a product of the acquisition is there and stays; None if it is to be made."""
+        if key in self.context.remake:
+            return None
         head = self.store.get_head(key, cog.HEAD_BYTES)
         if head is None:
             return self._other_baseline(key, made)
-        if key in self.context.remake:
-            return None
         acquisition = made.acquisition
         header = cog.read_header(head)
         made_by = header.tags.get(lineage.PRODUCTION_TAG) if header else None

@@ -21,7 +21,9 @@ __all__ = ["Product", "make_catalog", "make_collection", "make_item"]
 
 _STAC_VERSION = "1.1.0"
 _EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
-_EXTENSIONS = ("projection/v2.0.0", "file/v2.1.0", "view/v1.0.0", "eo/v2.0.0", "processing/v1.2.0")
+_EXTENSIONS = ("projection/v2.0.0", "file/v2.1.0", "eo/v2.0.0", "processing/v1.1.0")
+_OPTIONAL_EXTENSIONS = {"view:": "view/v1.0.0", "sat:": "sat/v1.0.0"}
+"""These want at least one of their fields, which an item may not have."""
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _SHA256_MULTIHASH = "1220"
 """Code of SHA-256 and its length of 32 bytes, as the file extension wants it before the digest."""
@@ -64,7 +66,11 @@ def make_item(product: Product, layout: Layout) -> dict[str, Any]:
     acquisition, region = product.acquisition, product.region
     satellite = acquisition.scenes[0].satellite
     place = layout.stac_item(satellite, region.name, acquisition.stem)
-    extensions = [*_EXTENSIONS, "sat/v1.1.0"] if satellite == "sentinel2" else _EXTENSIONS
+    properties = _properties(product)
+    extensions = list(_EXTENSIONS)
+    for prefix, extension in _OPTIONAL_EXTENSIONS.items():
+        if any(name.startswith(prefix) for name in properties):
+            extensions.append(extension)
     return {
         "type": "Feature",
         "stac_version": _STAC_VERSION,
@@ -73,7 +79,7 @@ def make_item(product: Product, layout: Layout) -> dict[str, Any]:
         "collection": _collection_id(satellite, region),
         "geometry": region.geometry,
         "bbox": _bbox(region),
-        "properties": _properties(product),
+        "properties": properties,
         "assets": _assets(product, layout, place),
         "links": [
             _link("root", place, layout.stac_catalog, "application/json"),

@@ -92,6 +92,21 @@ def test_a_landsat_item_has_path_and_row_and_the_exact_time() -> None:
     assert properties["proj:shape"] == [400, 400]
 
 
+def test_an_extension_is_named_only_where_its_fields_are() -> None:
+    blind = scenes("landsat")[0].model_copy(update={"sun_azimuth": None, "sun_elevation": None})
+    for satellite, acquisition, named in [
+        ("sentinel2", None, {"view", "sat"}),
+        ("landsat", None, {"view"}),
+        ("landsat", group_scenes([blind], "landsat", ())[0], set()),
+    ]:
+        item = make_item(product(satellite, acquisition), LAYOUT)  # type: ignore[arg-type]
+        extensions = {uri.split("/")[3] for uri in item["stac_extensions"]}
+        assert extensions == {"projection", "file", "eo", "processing"} | named
+        prefixes = {name.partition(":")[0] for name in item["properties"] if ":" in name}
+        prefixes = {"projection" if prefix == "proj" else prefix for prefix in prefixes}
+        assert prefixes - {"glacierflow", "landsat"} <= extensions
+
+
 def test_tiles_that_differ_in_their_offset_are_told() -> None:
     one = scenes("sentinel2")[0]
     other = one.model_copy(update={"place": "32UQD", "offset_applied": None, "baseline": "05.00"})

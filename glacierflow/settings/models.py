@@ -111,8 +111,10 @@ class Imagery(Section):
 
     sentinel2_stac_url: Url = _STEP.sentinel2_stac_url
     landsat_stac_url: Url = _STEP.landsat_stac_url
-    sentinel2_collection: Text = _STEP.sentinel2_collection
-    landsat_collection: Text = _STEP.landsat_collection
+    sentinel2_collection: Annotated[str, one_of("sentinel-2-l2a", "sentinel-2-c1-l2a")] = (
+        _STEP.sentinel2_collection
+    )
+    landsat_collection: Annotated[str, one_of("landsat-c2l1")] = _STEP.landsat_collection
     imagery_region: Text = _STEP.imagery_region
     imagery_s3_endpoint: Url | None = _STEP.imagery_s3_endpoint
     resampling: Annotated[Resampling, one_of("cubic", "bilinear", "lanczos", "nearest")] = _STEP.resampling

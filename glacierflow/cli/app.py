@@ -13,6 +13,7 @@ from glacierflow.cli.check import check_command
 from glacierflow.cli.compare import compare_command
 from glacierflow.cli.doctor import doctor_command
 from glacierflow.cli.options import DryRunCommand
+from glacierflow.cli.plan import plan_command
 from glacierflow.cli.run import run_command
 from glacierflow.cli.task import task_command
 from glacierflow.errors import GlacierflowError
@@ -33,6 +34,9 @@ app.command("run", cls=DryRunCommand)(run_command)
 app.command("check", epilog="Example: glacierflow check output")(check_command)
 app.command("compare", epilog="Example: glacierflow compare output s3://bucket/prefix")(compare_command)
 app.command("doctor", epilog="Example: glacierflow doctor --profile science")(doctor_command)
+app.command(
+    "plan", epilog="Example: glacierflow plan --manifest manifest.json --start-end-index 0:23 --by year"
+)(plan_command)
 app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")

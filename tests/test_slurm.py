@@ -42,9 +42,9 @@ def start(folder: Path, child: str, **more: str) -> subprocess.Popen[bytes]:
         path = bin_folder / name
         path.write_text(f"#!/bin/bash\n{body}\n")
         path.chmod(0o755)
-    path = f"{bin_folder}:{os.environ['PATH']}"
+    search = f"{bin_folder}:{os.environ['PATH']}"
     return subprocess.Popen(
-        ["bash", "glacierflow.sbatch"], cwd=folder, env={**os.environ, "PATH": path, **SLURM, **more}
+        ["bash", "glacierflow.sbatch"], cwd=folder, env={**os.environ, "PATH": search, **SLURM, **more}
     )
 
 

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from glacierflow import __version__
 from glacierflow.cli import batch, config, local, prices, regions, stack, sync
 from glacierflow.cli.check import check_command
+from glacierflow.cli.clean import clean_command
 from glacierflow.cli.compare import compare_command
 from glacierflow.cli.doctor import doctor_command
 from glacierflow.cli.options import DryRunCommand
@@ -37,6 +38,11 @@ app.command("doctor", epilog="Example: glacierflow doctor --profile science")(do
 app.command(
     "plan", epilog="Example: glacierflow plan --manifest manifest.json --start-end-index 0:23 --by year"
 )(plan_command)
+app.command(
+    "clean",
+    cls=DryRunCommand,
+    epilog="Example: glacierflow clean --satellite landsat --regions 134_Arsuk --dry-run",
+)(clean_command)
 app.command("task", hidden=True)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")

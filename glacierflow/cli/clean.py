@@ -1,0 +1,136 @@
+"""``glacierflow clean``: remove products of regions from the bucket, to make them anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.context import CommandLine, choose_regions, cloud_for, load_line, say
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    DryRunOption,
+    IndexRangeOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+    RegionsFileOption,
+    RegionsOption,
+    SatelliteOption,
+)
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.services.clean import Rubbish
+
+__all__ = ["clean_command"]
+
+AllRegionsOption = Annotated[bool, typer.Option("--all", help="All regions of the catalogue.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
+
+
+def clean_command(
+    satellite: SatelliteOption = None,
+    start_end_index: IndexRangeOption = None,
+    regions: RegionsOption = None,
+    regions_file: RegionsFileOption = None,
+    all_regions: AllRegionsOption = False,
+    dry_run: DryRunOption = None,
+    yes: YesOption = False,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Remove products and lineage of regions from the bucket; manifests and receipts stay."""
+    from glacierflow.layout import Layout
+    from glacierflow.services.clean import delete_objects, find_objects, is_versioned
+    from glacierflow.services.places import find_places
+    from glacierflow.store import open_store
+
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        regions=regions,
+        start_end_index=start_end_index,
+        regions_file=regions_file,
+        satellite=satellite,
+        dry_run=dry_run,
+        quiet=quiet,
+        accept_all=all_regions,
+    )
+    _check_typed(line)
+    loaded = load_line(line)
+    choice = choose_regions(loaded, line)
+    cloud, step = cloud_for(loaded, line)
+    where = f"s3://{find_places(loaded, cloud).bucket}"
+    store = open_store(where, cloud)
+    layout = Layout(step.base_path, step.folder_structure)
+    names = [region.name for region in choice.regions]
+    found = find_objects(store, layout, loaded.settings.settings.satellite, names)
+    keys = [entry.key for of_region in found for entry in of_region.entries]
+    if not as_json:
+        _show(found, where)
+    deleted = 0
+    if keys and not loaded.settings.settings.dry_run:
+        versioned = is_versioned(where, cloud)
+        _confirm(len(keys), where, yes=yes, versioned=versioned)
+        deleted = delete_objects(where, keys, cloud)
+    if as_json:
+        typer.echo(json.dumps({"store": where, "found": keys, "deleted": deleted}, indent=2))
+    elif deleted:
+        say(f"{deleted} objects deleted", quiet=quiet)
+    elif keys:
+        typer.echo("dry run: nothing was deleted")
+    return 0
+
+
+def _check_typed(line: CommandLine) -> None:
+    """What a file says is meant for processing; what is deleted has to be typed."""
+    if line.satellite is None:
+        raise UsageError(
+            "clean deletes what is typed, and no satellite was",
+            next_step="add --satellite sentinel2 or landsat",
+        )
+    if line.regions is None and line.start_end_index is None and not line.accept_all:
+        raise UsageError(
+            "clean deletes what is typed, and no region was",
+            next_step="name regions with --regions or --start-end-index, or add --all",
+        )
+
+
+def _show(found: list[Rubbish], where: str) -> None:
+    for of_region in found:
+        if of_region.entries:
+            size = of_region.size / 1e6
+            typer.echo(f"  {of_region.region:<32}{len(of_region.entries):>8} objects {size:>12,.1f} MB")
+    count = sum(len(of_region.entries) for of_region in found)
+    typer.echo(f"{count} objects in {where}, {sum(of_region.size for of_region in found) / 1e9:,.2f} GB")
+
+
+def _confirm(count: int, where: str, *, yes: bool, versioned: bool) -> None:
+    if versioned:
+        say(
+            "glacierflow: the bucket is versioned: what is deleted stays behind as an earlier version, "
+            "which can be restored and is paid for"
+        )
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{count} objects would be deleted", next_step="add --yes, or look with --dry-run")
+    if not typer.confirm(f"Delete {count} objects of {where}?", err=True):
+        raise typer.Abort

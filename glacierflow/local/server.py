@@ -24,7 +24,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local import batch_backend, conditions, functions, s3_storage, state, tasks
+from glacierflow.local import batch_backend, enforcement, functions, s3_storage, state, tasks
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
 from glacierflow.local.infrastructure import Infrastructure
@@ -90,7 +90,7 @@ class EmbeddedServer:
         self.batch = batch_backend.BatchCloud(options, outer, self.saver.changed)
         batch_backend.install(self.batch)
         functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
-        conditions.install()
+        enforcement.install()
         tasks.install(tasks.TaskRunner(options, self.batch.runner, self.batch.log_line))
         moto_app = DomainDispatcherApplication(create_backend_app)
         payers = RequesterPays(moto_app, self.saver.changed)

@@ -1,0 +1,130 @@
+"""Which action on which resources a request is, where moto is told to enforce policies.
+
+moto asks for ``batch:submitjob`` on ``*``; IAM wants ``batch:SubmitJob`` on the queue and on the job
+definition, and ``batch:TagResource`` where the job is tagged. Enforcement is off until a POST to
+``/moto-api/reset-auth`` turns it on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from moto.core import responses as moto_responses
+from moto.iam import access_control
+
+from glacierflow.local import conditions
+from glacierflow.local.options import ACCOUNT_ID
+
+__all__ = ["install", "permissions_of"]
+
+Permissions = list[tuple[str, str]]
+"""(action, resource ARN), all of which must be allowed."""
+
+_S3_NAMES = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjects": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+}
+"""API calls whose permission has another name."""
+
+
+@cache
+def _batch_operations() -> dict[str, str]:
+    import botocore.session
+
+    names = botocore.session.get_session().get_service_model("batch").operation_names
+    return {name.lower(): name for name in names}
+
+
+def permissions_of(service: str, action: str, request: dict[str, Any], region: str) -> Permissions:
+    """What a request needs.
+
+    Args:
+        service: as IAM calls it, ``batch``.
+        action: as moto calls it.
+        request: its parameters.
+        region: where it goes.
+    """
+    place = f"{region}:{ACCOUNT_ID}"
+    if service == "batch":
+        return _batch_permissions(_batch_operations().get(action, action), request, place)
+    resources: dict[str, Callable[[], str]] = {
+        "logs": lambda: _log_arn(request, place),
+        "ecr": lambda: f"arn:aws:ecr:{place}:repository/{request.get('repositoryName')}",
+        "cloudformation": lambda: f"arn:aws:cloudformation:{place}:stack/{request.get('StackName')}/id",
+    }
+    named = {"logs": "logGroupName", "ecr": "repositoryName", "cloudformation": "StackName"}
+    found = resources[service]() if request.get(named.get(service, "")) else "*"
+    return [(action, found)]
+
+
+def _batch_permissions(action: str, request: dict[str, Any], place: str) -> Permissions:
+    def arn(kind: str, name: str) -> str:
+        return name if name.startswith("arn:") else f"arn:aws:batch:{place}:{kind}/{name}"
+
+    if action == "SubmitJob":
+        needed = [
+            (action, arn("job-queue", request["jobQueue"])),
+            (action, arn("job-definition", request["jobDefinition"])),
+        ]
+        return needed + ([("TagResource", arn("job", "new"))] if request.get("tags") else [])
+    if action in {"CancelJob", "TerminateJob"}:
+        return [(action, arn("job", request["jobId"]))]
+    if request.get("jobQueue") and action != "ListJobs":
+        return [(action, arn("job-queue", request["jobQueue"]))]
+    return [(action, "*")]
+
+
+def _log_arn(request: dict[str, Any], place: str) -> str:
+    stream = f":log-stream:{request['logStreamName']}" if request.get("logStreamName") else ""
+    return f"arn:aws:logs:{place}:log-group:{request['logGroupName']}{stream}"
+
+
+def _parameters(response: Any) -> dict[str, Any]:  # noqa: ANN401 - one of moto's responses
+    try:
+        body = json.loads(response.body or "{}")
+    except (TypeError, ValueError):
+        body = {}
+    queried = {name: values[0] for name, values in response.querystring.items() if values}
+    return queried | (body if isinstance(body, dict) else {})
+
+
+def _authorize(self: Any, resource: str = "*") -> None:  # noqa: ANN401
+    """As moto, once for each action and resource the request needs."""
+    service = self.boto3_service_name
+    if service not in {"batch", "logs", "ecr", "cloudformation"}:
+        _moto_authorize(self, resource)
+        return
+    original = self._get_action
+    for action, found in permissions_of(service, original(), _parameters(self), self.region):
+        self._get_action = lambda action=action: action
+        try:
+            _moto_authorize(self, found)
+        finally:
+            del self._get_action
+
+
+def _check_action_permitted(self: Any, resource: str) -> None:  # noqa: ANN401
+    self._action = _S3_NAMES.get(self._action, self._action)
+    _moto_check_action_permitted(self, resource)
+
+
+_moto_authorize = moto_responses.BaseResponse._authenticate_and_authorize_normal_action
+_moto_check_action_permitted = access_control.IAMRequestBase.check_action_permitted
+
+
+def install() -> None:
+    """Put this in the place of moto's."""
+    conditions.install()
+    # Any: methods are replaced
+    base: Any = moto_responses.BaseResponse
+    base._authenticate_and_authorize_normal_action = _authorize
+    request: Any = access_control.IAMRequestBase
+    request.check_action_permitted = _check_action_permitted

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from glacierflow.errors import StoreError
 from glacierflow.layout import RunLayout
 from glacierflow.model import Record
-from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
+from glacierflow.receipt import BatchPlace, Counts, Machine, Outcome, Receipt, Started
 from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.store import Store
 
@@ -40,6 +40,7 @@ class AttemptEntry(Record):
     code_version: str
     image_digest: str | None = None
     batch: BatchPlace = Field(default_factory=BatchPlace)
+    machine: Machine | None = None
     exit_code: int | None = None
     counts: Counts = Field(default_factory=Counts)
     left_out: dict[str, int] = Field(default_factory=dict)
@@ -68,7 +69,7 @@ class AttemptEntry(Record):
         )
 
 
-_KEPT_OF_START = ("slot", "attempt", "started_at", "host", "code_version", "image_digest", "batch")
+_KEPT_OF_START = ("slot", "attempt", "started_at", "host", "code_version", "image_digest", "batch", "machine")
 _KEPT_OF_RECEIPT = (
     "outcome",
     "ended_at",
@@ -90,6 +91,7 @@ class SlotEntry(Record):
     status_reason: str | None = None
     container_reason: str | None = None
     exit_code: int | None = None
+    log_stream: str | None = None
     attempts: tuple[AttemptState, ...] = ()
     ended_by_request: bool = False
     explained: bool = False
@@ -110,6 +112,7 @@ _KEPT_OF_SLOT = (
     "status_reason",
     "container_reason",
     "exit_code",
+    "log_stream",
     "attempts",
     "ended_by_request",
     "explained",

@@ -46,6 +46,8 @@ class SlotState:
     container_reason: str | None = None
     """Detail of its last container."""
     exit_code: int | None = None
+    log_stream: str | None = None
+    """CloudWatch log stream of its last container."""
     attempts: tuple[AttemptState, ...] = ()
     ended_by_request: bool = False
     """Cancelled or terminated by somebody."""

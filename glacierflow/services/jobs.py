@@ -192,6 +192,7 @@ def _slot_state(job: dict[str, Any]) -> SlotState:
         status_reason=job.get("statusReason"),
         container_reason=container.get("reason") or last.reason,
         exit_code=container.get("exitCode", last.exit_code),
+        log_stream=container.get("logStreamName") or last.log_stream,
         attempts=attempts,
         ended_by_request=bool(job.get("isCancelled") or job.get("isTerminated")),
         explained=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from glacierflow.cli.batch.cancel import cancel_command
+from glacierflow.cli.batch.logs import logs_command
 from glacierflow.cli.batch.plan import plan_command
 from glacierflow.cli.batch.retry import retry_command
 from glacierflow.cli.batch.status import status_command
@@ -26,8 +27,11 @@ app.command(
     cls=DryRunCommand,
     epilog="Example: glacierflow batch submit --satellite sentinel2 --start-end-index 0:23 --dry-run",
 )(submit_command)
-app.command("status")(status_command)
-app.command("watch")(watch_command)
+app.command("status", epilog="Example: glacierflow batch status latest")(status_command)
+app.command("watch", epilog="Example: glacierflow batch watch latest --fetch results")(watch_command)
+app.command("logs", epilog="Example: glacierflow batch logs latest --region 049_jakobshavn --follow")(
+    logs_command
+)
 app.command("verify", epilog="Example: glacierflow batch verify latest --png coverage.png")(verify_command)
 app.command(
     "retry",

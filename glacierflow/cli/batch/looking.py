@@ -28,6 +28,7 @@ __all__ = [
     "WaitOption",
     "check_fetch",
     "locate_run",
+    "open_look",
     "open_run",
     "show_status",
     "watch_run",
@@ -99,16 +100,26 @@ def open_run(run: str, line: CommandLine) -> FamilyLook:
     Raises:
         UsageError: there is no such run.
     """
+    return open_look(run, line)[0]
+
+
+def open_look(run: str, line: CommandLine) -> tuple[FamilyLook, Cloud]:
+    """The same, with the cloud that it is in.
+
+    Raises:
+        UsageError: there is no such run.
+    """
     from glacierflow.services.family_look import FamilyLook
 
     found = locate_run(run, line)
-    return FamilyLook.open(
+    look = FamilyLook.open(
         found.run_id,
         found.store,
         found.cloud,
         job_queue=found.places.spot_queue,
         ondemand_job_queue=found.places.ondemand_queue,
     )
+    return look, found.cloud
 
 
 def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bool = False) -> int:

@@ -1,0 +1,177 @@
+"""``glacierflow batch logs``: what one child wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.batch import looking
+from glacierflow.cli.batch.looking import RunArgument
+from glacierflow.cli.context import CommandLine, say
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+)
+from glacierflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+    from glacierflow.services.logs import LogLine
+    from glacierflow.services.slot import AttemptFacts, SlotFacts
+
+__all__ = ["RegionOption", "SlotOption", "logs_command"]
+
+_LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
+"""Seconds between two looks for new lines."""
+
+_DEFAULT_LOG_GROUP = "/aws/batch/job"
+
+RegionOption = Annotated[str | None, typer.Option("--region", metavar="NAME", help="The region's name.")]
+SlotOption = Annotated[int | None, typer.Option("--slot", metavar="N", help="The child's slot, from 0.")]
+AttemptOption = Annotated[
+    int | None, typer.Option("--attempt", metavar="K", help="Which attempt, from 1; default the latest.")
+]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Stay, and print lines as they come.")]
+GrepOption = Annotated[
+    str | None, typer.Option("--grep", metavar="PATTERN", help="Only lines in which this expression occurs.")
+]
+
+
+def logs_command(
+    run: RunArgument = "latest",
+    region: RegionOption = None,
+    slot: SlotOption = None,
+    attempt: AttemptOption = None,
+    follow: FollowOption = False,
+    grep: GrepOption = None,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Print the log of one child's attempt; Batch's reason where no container ever started."""
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+    wanted = _pattern(grep)
+    gather, cloud = _open(run, line, region, slot)
+    facts = gather()
+    found = facts.attempt(attempt)
+    if found is None or (found.log_stream is None and not (follow and facts.live)):
+        return _without_log(facts, found, as_json=as_json)
+    _head(facts, found, quiet=quiet)
+    pause_s = _LOCAL_PAUSE_S if local else _AWS_PAUSE_S
+    try:
+        for entry in _lines(cloud, gather, found, follow=follow, fixed=attempt is not None, pause_s=pause_s):
+            if wanted.search(entry.text):
+                typer.echo(_json(entry) if as_json else entry.text)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _pattern(grep: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(grep or "")
+    except re.error as error:
+        raise UsageError(
+            f"--grep = {grep} is not a regular expression: {error}", next_step="put \\ before ( [ * + ?"
+        ) from error
+
+
+def _open(
+    run: str, line: CommandLine, region: str | None, slot: int | None
+) -> tuple[Callable[[], SlotFacts], Cloud]:
+    """A way to ask about the slot again and again."""
+    from glacierflow.services.slot import find_slot, gather_slot
+
+    look, cloud = looking.open_look(run, line)
+    row = find_slot(look.now(quick=True), region=region, slot=slot)
+    return (lambda: gather_slot(look, row, cloud)), cloud
+
+
+def _head(facts: SlotFacts, found: AttemptFacts, *, quiet: bool) -> None:
+    row = facts.row
+    where = f"slot {row.slot}, {' '.join(row.regions)}, {row.date1} to {row.date2}"
+    say(f"{where}: attempt {found.number} of {len(facts.attempts)}, {row.state}", quiet=quiet)
+
+
+def _without_log(facts: SlotFacts, found: AttemptFacts | None, *, as_json: bool) -> int:
+    if found is None:
+        why = facts.state.reason if facts.state else None
+        text = f"no attempt has started yet: it is {facts.row.state}{f' ({why})' if why else ''}"
+    else:
+        said = found.reason if found.state or not facts.state else facts.state.reason
+        text = f"attempt {found.number} never started its container: {said}"
+    typer.echo(json.dumps({"slot": facts.row.slot, "log": None, "reason": text}) if as_json else text)
+    return 0
+
+
+def _lines(
+    cloud: Cloud,
+    gather: Callable[[], SlotFacts],
+    found: AttemptFacts,
+    *,
+    follow: bool,
+    fixed: bool,
+    pause_s: float,
+) -> Iterator[LogLine]:
+    """Lines of one attempt; followed, those of the attempts after it, too, unless one was named."""
+    from glacierflow.services.logs import LogStream
+
+    while True:
+        if found.log_stream is not None:
+            stream = LogStream(cloud, found.log_group or _DEFAULT_LOG_GROUP, found.log_stream)
+            if not follow:
+                yield from stream.news()
+                return
+            over = partial(_is_over, gather, found.number)
+            yield from stream.follow(over, pause_s=pause_s)
+        if fixed or not follow or not _next(gather, found, pause_s):
+            return
+        found = gather().attempts[-1]
+
+
+def _is_over(gather: Callable[[], SlotFacts], number: int) -> bool:
+    """Whether an attempt has ended: the job has, or waits again, or is in a later attempt."""
+    facts = gather()
+    later = bool(facts.attempts) and facts.attempts[-1].number > number
+    return later or not facts.live or (facts.state is not None and facts.state.state == "RUNNABLE")
+
+
+def _next(gather: Callable[[], SlotFacts], found: AttemptFacts, pause_s: float) -> bool:
+    """Wait for the attempt after this one; False where there will be none."""
+    import time
+
+    while True:
+        facts = gather()
+        if facts.attempts and facts.attempts[-1].number > found.number:
+            return True
+        if not facts.live:
+            return False
+        time.sleep(pause_s)
+
+
+def _json(entry: LogLine) -> str:
+    return json.dumps({"time": entry.time.isoformat(), "message": entry.text})

@@ -72,6 +72,11 @@ class FamilyLook:
         root, *retries = [(member.manifest, member.now(quick=quick)) for member in self.members]
         return with_retries(root[1], retries)
 
+    def stop(self, reason: str) -> None:
+        """End every job of the run and of its retries."""
+        for member in self.members:
+            member.stop(reason)
+
     def keep(self) -> None:
         """Write down what was seen."""
         for member in self.members:

@@ -24,6 +24,7 @@ from glacierflow.runs.records import (
 )
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
 from glacierflow.runs.status import RunStatus, join_status, unended_attempts
+from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import describe_run, describe_slots, find_lost_jobs
 from glacierflow.store import Store
 
@@ -34,6 +35,9 @@ _FEW = 200
 
 _KEEP_EVERY_S = 60.0
 """Seconds between two writes of the ledger while a run is watched."""
+
+_LONGEST_REASON = 256
+"""Characters of a reason that Batch shows."""
 
 _ENDED = {"SUCCEEDED", "FAILED"}
 
@@ -125,6 +129,19 @@ class RunLook:
         if quick or status.finished or time.monotonic() - self._kept_at > _KEEP_EVERY_S:
             self.keep()
         return status
+
+    def stop(self, reason: str) -> None:
+        """End every job of the run; what has ended stays as it is.
+
+        Raises:
+            UsageError: AWS refuses.
+            UnavailableError: AWS cannot be reached.
+        """
+        client = self._cloud.client("batch")
+        why = f"Stopped by glacierflow: {reason}"[:_LONGEST_REASON]
+        for job in self.jobs:
+            with plain_errors(f"terminate the job {job.job_id}"):
+                client.terminate_job(jobId=job.job_id, reason=why)
 
     def keep(self) -> None:
         """Write down what was seen; where that is not possible, say why in ``notice`` and go on."""

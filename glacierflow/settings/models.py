@@ -156,6 +156,8 @@ class Batch(Section):
     job_definition: Text = "glacierflow"
     consumable_resource: Text | None = None
     owner: Text | None = None
+    breaker_children: Whole = 20
+    breaker_share: Share = 0.5
 
 
 class CostOptimization(Section):

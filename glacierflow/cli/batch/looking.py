@@ -15,6 +15,7 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
+    from glacierflow.runs.guard import Limits
     from glacierflow.runs.status import RunStatus
     from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.places import Places
@@ -137,8 +138,14 @@ def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bo
     return status.exit_code
 
 
-def watch_run(look: FamilyLook, line: CommandLine, *, fetch: Path | None, as_json: bool) -> int:
-    """Follow a run to its end, then show it and copy it where asked; return the exit code."""
+def watch_run(
+    look: FamilyLook, line: CommandLine, *, fetch: Path | None, as_json: bool, limits: Limits | None = None
+) -> int:
+    """Follow a run to its end, then show it and copy it where asked; return the exit code.
+
+    With limits, what is left of the run is stopped when it passes one.
+    """
+    from glacierflow.cli.batch.guarding import guarded_look
     from glacierflow.cli.fetch import fetch_run
     from glacierflow.cli.watch import follow, make_console
 
@@ -146,7 +153,10 @@ def watch_run(look: FamilyLook, line: CommandLine, *, fetch: Path | None, as_jso
     run_id = look.manifest.run_id
     try:
         ended = follow(
-            look.now, console=make_console(stderr=as_json), interval_s=interval_s, quiet=line.quiet
+            guarded_look(look, limits) if limits else look.now,
+            console=make_console(stderr=as_json),
+            interval_s=interval_s,
+            quiet=line.quiet,
         )
     except KeyboardInterrupt:
         look.keep()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glacierflow.cli.batch.guarding import limits_of
 from glacierflow.cli.batch.looking import FetchOption, WaitOption, check_fetch, watch_run
 from glacierflow.cli.batch.planning import (
     ByOption,
@@ -134,7 +135,8 @@ def submit_command(
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
     if wait or fetch is not None:
-        return watch_run(look, line, fetch=fetch, as_json=as_json)
+        limits = limits_of(line, max_usd)
+        return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits)
     if as_json:
         typer.echo(submission_json(look.manifest, look.jobs))
     return 0

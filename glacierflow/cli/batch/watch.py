@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glacierflow.cli.batch import looking
+from glacierflow.cli.batch.guarding import StopAtUsdOption, limits_of
 from glacierflow.cli.batch.looking import FetchOption, RunArgument
 from glacierflow.cli.context import CommandLine
 from glacierflow.cli.options import (
@@ -22,6 +23,7 @@ __all__ = ["watch_command"]
 def watch_command(
     run: RunArgument = "latest",
     fetch: FetchOption = None,
+    max_usd: StopAtUsdOption = None,
     local: LocalOption = False,
     config: ConfigOption = None,
     aws_config: AwsConfigOption = None,
@@ -42,4 +44,6 @@ def watch_command(
         quiet=quiet,
     )
     looking.check_fetch(fetch)
-    return looking.watch_run(looking.open_run(run, line), line, fetch=fetch, as_json=as_json)
+    look = looking.open_run(run, line)
+    limits = limits_of(line, max_usd)
+    return looking.watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits)

@@ -30,19 +30,26 @@ def write_tables(store: Store, layout: Layout, unit: Unit, region: Region, found
         StoreError: the store could not be read or written.
     """
     if unit.satellite == "sentinel2":
-        lines = _texts(store, layout.individual_csv_prefix(region.name))
-        if lines:
+
+        def combine(keys: list[str]) -> None:
+            lines = _texts(store, keys)
             store.put(layout.combined_csv(region.name), lineage.combine_lines(lines).encode())
+
+        _settle(store, layout.individual_csv_prefix(region.name), ".csv", combine)
     elif found.acquisitions:
         scenes = [scene for acquisition in found.acquisitions for scene in acquisition.scenes]
         part = layout.query_part(region.name, unit.date1, unit.date2)
         store.put(part, lineage.query_results(scenes, region).encode())
-        table = lineage.combine_query_parts(_texts(store, layout.query_parts_prefix(region.name)))
-        store.put(layout.query_results(region.name), table.encode())
+
+        def join(keys: list[str]) -> None:
+            table = lineage.combine_query_parts(_texts(store, keys))
+            store.put(layout.query_results(region.name), table.encode())
+
+        _settle(store, layout.query_parts_prefix(region.name), ".csv", join)
 
 
-def _texts(store: Store, prefix: str) -> list[str]:
-    contents = [store.get(entry.key) for entry in store.list(prefix)]
+def _texts(store: Store, keys: list[str]) -> list[str]:
+    contents = [store.get(key) for key in keys]
     return [content.decode() for content in contents if content is not None]
 
 
@@ -73,33 +80,33 @@ def rebuild_tree(store: Store, layout: Layout, satellite: Satellite, region: Reg
         titles = {key: _title(key) for key in keys}
         _put_json(store, layout.stac_catalog, make_catalog(titles, layout))
 
-    if _settle(store, layout.stac_items_prefix(satellite, region.name), write_collection):
-        _settle(store, layout.stac_collections_prefix, write_catalog)
+    if _settle(store, layout.stac_items_prefix(satellite, region.name), ".json", write_collection):
+        _settle(store, layout.stac_collections_prefix, ".json", write_catalog)
 
 
 def _put_json(store: Store, key: str, content: dict[str, Any]) -> None:
     store.put(key, json.dumps(content, indent=1).encode())
 
 
-def _settle(store: Store, prefix: str, write: Callable[[list[str]], None]) -> bool:
+def _settle(store: Store, prefix: str, suffix: str, write: Callable[[list[str]], None]) -> bool:
     """Write a list of what lies below a prefix, until it is still true after the writing.
 
     Of several units that do so at once, the last to write looks again afterwards, so that none is missing.
     """
-    keys = _keys(store, prefix)
+    keys = _keys(store, prefix, suffix)
     for _ in range(_ROUNDS):
         if not keys:
             break
         write(keys)
-        now = _keys(store, prefix)
+        now = _keys(store, prefix, suffix)
         if now == keys:
             break
         keys = now
     return bool(keys)
 
 
-def _keys(store: Store, prefix: str) -> list[str]:
-    return sorted(entry.key for entry in store.list(prefix) if entry.key.endswith(".json"))
+def _keys(store: Store, prefix: str, suffix: str) -> list[str]:
+    return sorted(entry.key for entry in store.list(prefix) if entry.key.endswith(suffix))
 
 
 def _title(key: str) -> str:

@@ -5,14 +5,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pystac
-from samples import make_region
+from samples import make_region, make_unit
 
 from glacierflow.layout import Layout
-from glacierflow.sidecars import rebuild_tree
+from glacierflow.search import Found
+from glacierflow.sidecars import rebuild_tree, write_tables
 from glacierflow.store import Entry, LocalStore
 
 LAYOUT = Layout("base")
 STEMS = [f"S2A_MSIL2A_202407{day:02d}T101032_N0510_R022" for day in (1, 2, 3)]
+
+
+def test_lineage_of_a_unit_that_finishes_while_another_writes_is_not_forgotten(tmp_path: Path) -> None:
+    class Busy(LocalStore):
+        looks = 0
+
+        def list(self, prefix: str) -> Iterator[Entry]:
+            entries = [*super().list(prefix)]
+            Busy.looks += 1
+            if Busy.looks == 1:
+                self.put(LAYOUT.individual_csv("a", STEMS[1]), f"{STEMS[1]},second".encode())
+            return iter(entries)
+
+    store = Busy(tmp_path)
+    store.put(LAYOUT.individual_csv("a", STEMS[0]), f"{STEMS[0]},first".encode())
+    write_tables(store, LAYOUT, make_unit("a"), make_region("a"), Found((), (), 0))
+    assert (tmp_path / LAYOUT.combined_csv("a")).read_text().splitlines() == [
+        "0,1",
+        f"{STEMS[0]},first",
+        f"{STEMS[1]},second",
+    ]
 
 
 def write_items(store: LocalStore, region: str, stems: list[str]) -> None:

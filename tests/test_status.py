@@ -10,6 +10,7 @@ from runs_samples import NOW, make_receipt, put_attempt, some_job, some_manifest
 
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout
+from glacierflow.model import Note
 from glacierflow.receipt import Counts
 from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.log import Submission, latest_submission, log_submission
@@ -66,13 +67,13 @@ def row_of(store: LocalStore, state: SlotState | None, *, jobs: tuple[JobRecord,
 
 def test_a_good_run_counts_its_products_and_exits_0(store: CountingStore) -> None:
     put_attempt(store, MANIFEST, 0, "done")
-    put_attempt(store, MANIFEST, 1, "no_data", counts=Counts())
+    put_attempt(store, MANIFEST, 1, "no_data", counts=Counts(), notes=(Note(code="no_scenes", text="none"),))
     put_attempt(store, MANIFEST, 2, "done")
     status = joined(store, {slot: SlotState("SUCCEEDED", f"job-0:{slot}") for slot in range(3)})
     assert (status.finished, status.exit_code, status.products) == (True, 0, 6)
     assert status.outcomes == {"done": 2, "no_data": 1}
     assert [row.left_out for row in status.rows] == [1, 1, 1]
-    assert [row.reason for row in status.rows] == [None, None, None]
+    assert [row.reason for row in status.rows] == [None, "none", None]
 
 
 def test_a_partial_slot_is_named_and_not_wrong(store: CountingStore) -> None:

@@ -17,6 +17,7 @@ from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import Layout, RunLayout
 from glacierflow.local.control import Endpoint
 from glacierflow.manifest import Manifest
+from glacierflow.model import Note
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
 from glacierflow.runs.family import RetryMark, read_family
 from glacierflow.runs.verify import Depth, UnitCheck, VerifyReport, verify_run
@@ -153,14 +154,20 @@ def test_damage_is_worse_than_absence(store: LocalStore) -> None:
 
 
 def test_nothing_to_process_is_an_answer_with_its_reason(store: LocalStore) -> None:
-    manifest = a_run(store, 2)
+    manifest = a_run(store, 3)
     put_attempt(store, manifest, 0, "no_data", counts=Counts(found=0))
     put_attempt(store, manifest, 1, "no_data", counts=Counts(found=7))
+    note = Note(code="polar_night", text="the sun does not rise")
+    put_attempt(store, manifest, 2, "no_data", counts=Counts(found=0), notes=(note,))
     report = check(store, manifest)
-    assert report.states == {"no_data": 2}
+    assert report.states == {"no_data": 3}
     assert report.exit_code == 0
     reasons = [unit.reason for unit in report.units]
-    assert reasons == ["the search found no scene", "7 scenes found, none of use: 1 low_coverage"]
+    assert reasons == [
+        "the search found no scene",
+        "7 scenes found, none of use: 1 low_coverage",
+        "the sun does not rise",
+    ]
 
 
 def test_units_without_a_good_attempt_are_missing_and_say_why(store: LocalStore) -> None:

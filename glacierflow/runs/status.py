@@ -193,7 +193,7 @@ def _row(
         products=counts.written + counts.skipped,
         failed_scenes=counts.failed,
         left_out=sum(entry.left_out.values()) if entry else 0,
-        reason=_reason(state, attempts, entry) if wrong or outcome == "partial" else None,
+        reason=_reason(state, attempts, entry) if wrong or outcome == "partial" else _remark(entry, outcome),
         failure=verdict.failure if verdict else None,
         next_step=verdict.next_step if verdict else None,
         wrong=wrong,
@@ -241,6 +241,11 @@ def _reason(state: SlotState, attempts: Attempts | None, entry: AttemptEntry | N
         said = ", ".join(text for text in (state.reason, code) if text)
         parts.append(f"Batch: {said}" if said else "Batch gives no reason")
     return "; ".join(parts) or "it ended without a reason"
+
+
+def _remark(entry: AttemptEntry | None, outcome: str | None) -> str | None:
+    """Why a slot has no images, though nothing went wrong."""
+    return "; ".join(entry.notes) or None if entry is not None and outcome == "no_data" else None
 
 
 _NEVER = {

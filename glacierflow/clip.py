@@ -82,12 +82,14 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
         for number, made in enumerate(work.acquire_all(found.acquisitions), 1):
             if not anything_read:
                 _refuse_unit(made)
-            anything_read = anything_read or made.was_read
+            anything_read = anything_read or made.was_read or bool(made.result.skipped)
             result.add(made.result)
             context.tell(Progress(unit, number, len(found.acquisitions), made.text))
     finally:
-        work.imagery.close()
-        result.bytes_read, result.requests = work.imagery.bytes_read, work.imagery.requests
+        for imagery in (work.imagery, work.maps):
+            imagery.close()
+            result.bytes_read += imagery.bytes_read
+            result.requests += imagery.requests
         result.seconds.update(work.imagery.seconds)
     write_tables(context.store, work.layout, unit, region, found)
     rebuild_tree(context.store, work.layout, unit.satellite, region)
@@ -120,6 +122,7 @@ class _UnitWork:
         self.geobox: GeoBox = geobox_of(region, unit.satellite)
         keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
         self.imagery = Imagery(context.cloud, self.settings, on_window=keep)
+        self.maps = Imagery(context.cloud, self.settings.model_copy(update={"resampling": "nearest"}))
         self._listing = threading.Lock()
         self._baselines: dict[str | None, str] | None = None
 
@@ -220,7 +223,7 @@ class _UnitWork:
             return None
         why = "no tile has a classification of the region"
         try:
-            share = measure_cloud(made.acquisition, self.region, settings, self.context.cloud)
+            share = measure_cloud(made.acquisition, self.region, self.maps)
         except (DataError, UnavailableError, CredentialsError) as error:
             share, why = None, error.message
         if share is None:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glacierflow.grid import geobox_of
-from glacierflow.read import Imagery
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from glacierflow.aws import Cloud
-    from glacierflow.model import Acquisition, Region, StepSettings
+    from glacierflow.model import Acquisition, Region
+    from glacierflow.read import Imagery
 
 __all__ = ["cloud_share", "measure_cloud"]
 
@@ -28,10 +27,13 @@ def cloud_share(classes: NDArray[np.uint16]) -> float | None:
     return float(np.isin(classes, _CLOUDS).sum() / classified) if classified else None
 
 
-def measure_cloud(
-    acquisition: Acquisition, region: Region, settings: StepSettings, cloud: Cloud
-) -> float | None:
+def measure_cloud(acquisition: Acquisition, region: Region, maps: Imagery) -> float | None:
     """Share of cloud over a region's own rectangle, 0..1, first valid tile by tile like the image itself.
+
+    Args:
+        acquisition: whose classification.
+        region: where.
+        maps: reads them; resampling must be nearest, because classes have no mean.
 
     Returns:
         None where no tile has a classification, or none of it lies in the region.
@@ -39,16 +41,12 @@ def measure_cloud(
     Raises:
         DataError, UnavailableError, CredentialsError: a classification could not be read.
     """
-    maps = [
+    classified = [
         scene.model_copy(update={"href": scene.classification_href, "asset_key": "scl", "nodata": 0})
         for scene in acquisition.scenes
         if scene.classification_href
     ]
-    if not maps:
+    if not classified:
         return None
     geobox = geobox_of(region, "sentinel2").zoom_to(resolution=_PIXEL_M)
-    imagery = Imagery(cloud, settings.model_copy(update={"resampling": "nearest"}))
-    try:
-        return cloud_share(imagery.mosaic(maps, geobox))
-    finally:
-        imagery.close()
+    return cloud_share(maps.mosaic(classified, geobox))

@@ -14,6 +14,7 @@ from glacierflow.aws import Cloud
 from glacierflow.clouds import cloud_share, measure_cloud
 from glacierflow.errors import DataError
 from glacierflow.model import Acquisition, StepSettings
+from glacierflow.read import Imagery
 from glacierflow.search import group_scenes
 
 EDGE_EAST = 344_000
@@ -51,7 +52,10 @@ def share_east() -> float:
 
 
 def measure(acquisition: Acquisition) -> float | None:
-    return measure_cloud(acquisition, real_region("902_Berlin"), StepSettings(), Cloud())
+    maps = Imagery(Cloud(), StepSettings(resampling="nearest"))
+    share = measure_cloud(acquisition, real_region("902_Berlin"), maps)
+    maps.close()
+    return share
 
 
 @pytest.mark.parametrize("cloudy", [8, 9, 10])

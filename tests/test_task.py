@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import datetime as dt
 import os
@@ -310,14 +311,32 @@ def bucket(api: Api, tmp_path: Path) -> Iterator[RangeServer]:
 def test_paid_images_that_are_refused_are_one_error_and_not_many(
     api: Api, bucket: RangeServer, tmp_path: Path
 ) -> None:
-    paths = [
-        f"/usgs-landsat/{Path(item['assets']['pan']['alternate']['s3']['href']).name}" for item in api.items
-    ]
-    bucket.faults = dict.fromkeys(paths, 403)
+    first = api.items[0]
+    name = Path(first["assets"]["pan"]["alternate"]["s3"]["href"]).name
+    bucket.faults = {f"/usgs-landsat/{name}": 403}
+    api.items, api.page_size = [], 100
+    for day in range(1, 21):
+        other = copy.deepcopy(first)
+        other["id"] = f"{first['id']}-{day}"
+        other["properties"]["datetime"] = f"2016-06-{day:02d}T20:37:06Z"
+        api.items.append(other)
     receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
     assert (receipt.outcome, receipt.exit_code) == ("failed", 64)
     assert (receipt.error or "").startswith("requester-pays images may not be read: s3://usgs-landsat/")
-    assert not [path for path in bucket.paths if path == paths[1]]
+    assert receipt.counts.failed == 0
+    # those that were in hand already
+    assert 1 <= len(bucket.paths) < 12
+
+
+def test_one_refusal_after_products_that_are_there_is_that_scenes_failure(
+    api: Api, bucket: RangeServer, tmp_path: Path
+) -> None:
+    name = Path(api.items[1]["assets"]["pan"]["alternate"]["s3"]["href"]).name
+    manifest = make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url)
+    bucket.faults = {f"/usgs-landsat/{name}": 403}
+    process(manifest)
+    again = process(manifest)
+    assert (again.outcome, again.counts.skipped, again.counts.failed) == ("partial", 1, 1)
 
 
 def test_one_refusal_among_paid_images_is_that_scenes_failure(

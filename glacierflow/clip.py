@@ -287,7 +287,7 @@ class _UnitWork:
         """Write an image whole, then put it; in between its size and checksum may be told."""
         with cog.scratch_folder() as folder:
             path = folder / "image.tif"
-            cog.write_cog(path, image, self.geobox, tags)
+            cog.write_cog(path, image, self.geobox, tags, overviews=self.settings.overviews)
             size, sha256 = path.stat().st_size, cog.file_sha256(path)
             if describe is not None:
                 describe(size, sha256)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from glacierflow.cog_blocks import write_blocks
 from glacierflow.errors import StoreError
 
 if TYPE_CHECKING:
@@ -32,7 +35,9 @@ HEAD_BYTES = 65_536
 _BLOCK = 512
 
 
-def write_cog(path: Path, image: NDArray[Any], geobox: GeoBox, tags: dict[str, str]) -> None:
+def write_cog(
+    path: Path, image: NDArray[Any], geobox: GeoBox, tags: dict[str, str], *, overviews: bool = False
+) -> None:
     """Write one band as Cloud-Optimized GeoTIFF: tiled 512, DEFLATE level 1, predictor 2, nodata 0.
 
     Level 1 because level 6 makes these images no smaller, at three times the time.
@@ -42,7 +47,18 @@ def write_cog(path: Path, image: NDArray[Any], geobox: GeoBox, tags: dict[str, s
         image: (rows, cols) uint16 or uint8.
         geobox: the grid, same shape.
         tags: metadata of the file.
+        overviews: whether the file holds smaller copies of the image, means of 2 x 2 pixels and so on, for
+            software that shows it from afar; a third more bytes.
     """
+    if overviews:
+        path.write_bytes(_by_gdal(image, geobox, tags, overviews=True))
+        return
+    head = _by_gdal(np.zeros((_BLOCK, _BLOCK), image.dtype), geobox, tags)
+    write_blocks(path, image, head, _BLOCK)
+
+
+def _by_gdal(image: NDArray[Any], geobox: GeoBox, tags: dict[str, str], *, overviews: bool = False) -> bytes:
+    """The bytes of a COG as GDAL's driver makes it."""
     import rasterio
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
@@ -57,22 +73,24 @@ def write_cog(path: Path, image: NDArray[Any], geobox: GeoBox, tags: dict[str, s
         "transform": geobox.affine,
         "nodata": 0,
     }
-    with rasterio.Env(), MemoryFile() as memory:
+    options = {
+        "driver": "COG",
+        "COMPRESS": "DEFLATE",
+        "LEVEL": "1",
+        "PREDICTOR": "STANDARD",
+        "BLOCKSIZE": str(_BLOCK),
+        "OVERVIEWS": "AUTO" if overviews else "NONE",
+        "OVERVIEW_RESAMPLING": "AVERAGE",
+        "NUM_THREADS": "2",
+    }
+    with rasterio.Env(), MemoryFile() as memory, MemoryFile(ext=".tif") as made:
         with memory.open(**profile) as target:
             target.write(image, 1)
             target.update_tags(**tags)
         with memory.open() as source:
-            copy(
-                source,
-                str(path),
-                driver="COG",
-                COMPRESS="DEFLATE",
-                LEVEL="1",
-                PREDICTOR="STANDARD",
-                BLOCKSIZE=str(_BLOCK),
-                OVERVIEWS="NONE",
-                NUM_THREADS="2",
-            )
+            copy(source, made.name, **options)
+        data: bytes = made.read()
+    return data
 
 
 def write_native_window(path: Path, data: NDArray[Any], transform: Any, epsg: int) -> None:  # noqa: ANN401

@@ -190,6 +190,8 @@ class StepSettings(Record):
     keep_downloads: bool = False
     """download_flag: also keep the native-grid window that was read (Sentinel-2)."""
     quicklooks: bool = True
+    overviews: bool = False
+    """Smaller copies of the image inside each product."""
     reprocess: bool = False
     """Replace products that were made with other settings, instead of leaving them."""
     memory_mb: int | None = None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from rasterio.io import MemoryFile
 from rio_cogeo.cogeo import cog_info, cog_validate
 from samples import make_region
 
-from glacierflow.cog import HEAD_BYTES, file_sha256, read_header, write_cog
+from glacierflow.cog import HEAD_BYTES, _by_gdal, file_sha256, read_header, write_cog
+from glacierflow.geotiff import parse_geotiff
 from glacierflow.grid import geobox_of
 from glacierflow.mosaic import valid_share
 from glacierflow.quicklook import quicklook_png
@@ -38,6 +40,47 @@ def test_a_product_is_a_valid_cog_with_the_contracts_profile(tmp_path: Path) -> 
         assert product.res == (10, 10)
         assert product.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "2"
         assert product.tags()["A"] == "b"
+
+
+@pytest.mark.parametrize("shape", [(900, 900), (512, 1024), (40, 30), (513, 511), (1500, 700)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_our_blocks_are_in_the_file_that_gdal_would_have_made(
+    tmp_path: Path, shape: tuple[int, int], dtype: Any
+) -> None:
+    """All tags, the layout GDAL promises to readers, and the pixels, against the COG driver's own file."""
+    rows, cols = shape
+    region = make_region(bounds=(3525300, -2236200, 3525300 + 10 * cols, -2236200 + 10 * rows))
+    geobox = geobox_of(region, "sentinel2")
+    image = np.random.default_rng(2).integers(0, 250, shape).astype(dtype)
+    tags = {"A": "b", "ODD": "x" * 4999, "TIFFTAG_DATETIME": "2024:07:01 10:00:00", "TIFFTAG_SOFTWARE": "us"}
+    write_cog(tmp_path / "ours.tif", image, geobox, tags)
+    (tmp_path / "gdals.tif").write_bytes(_by_gdal(image, geobox, tags))
+    assert cog_validate(tmp_path / "ours.tif", quiet=True)[0]
+    with rasterio.open(tmp_path / "ours.tif") as ours, rasterio.open(tmp_path / "gdals.tif") as gdals:
+        assert ours.profile == gdals.profile
+        assert ours.tags() == gdals.tags()
+        for space in ("IMAGE_STRUCTURE", "TIFF"):
+            assert ours.tags(ns=space) == gdals.tags(ns=space)
+        np.testing.assert_array_equal(ours.read(1), image)
+        np.testing.assert_array_equal(gdals.read(1), image)
+    data = (tmp_path / "ours.tif").read_bytes()
+    tiff = parse_geotiff(data)
+    for offset, size in zip(tiff.offsets.ravel().tolist(), tiff.sizes.ravel().tolist(), strict=True):
+        assert int.from_bytes(data[offset - 4 : offset], "little") == size
+        assert data[offset + size : offset + size + 4] == data[offset + size - 4 : offset + size]
+
+
+def test_overviews_on_request(tmp_path: Path) -> None:
+    region = make_region(bounds=(3525300, -2236200, 3537300, -2224200))
+    image = np.full((1200, 1200), 700, np.uint16)
+    image[:, :600] = 0
+    write_cog(tmp_path / "a.tif", image, geobox_of(region, "sentinel2"), {"A": "b"}, overviews=True)
+    assert cog_validate(tmp_path / "a.tif", strict=True)[0]
+    with rasterio.open(tmp_path / "a.tif") as product:
+        assert product.overviews(1)
+        np.testing.assert_array_equal(product.read(1), image)
+        # nodata does not darken what is beside it
+        assert set(np.unique(product.read(1, out_shape=(600, 600)))) == {0, 700}
 
 
 def test_tags_are_read_from_the_head_alone(tmp_path: Path) -> None:

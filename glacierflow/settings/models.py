@@ -130,6 +130,7 @@ class Imagery(Section):
     )
     folder_structure: Annotated[FolderStructure, one_of("new", "old")] = _STEP.folder_structure
     quicklooks: Flag = _STEP.quicklooks
+    overviews: Flag = _STEP.overviews
 
 
 class AwsAccount(Section):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import moto.batch.models as moto_batch
+from moto.batch import urls
 from moto.batch.exceptions import ClientException
 from moto.batch.responses import BatchResponse
 from moto.batch.utils import make_arn_for_job
@@ -141,6 +142,15 @@ class EmbeddedBatchBackend(moto_batch.BatchBackend):
             found = listing.filter_jobs(jobs, request, children=given != ["jobQueue"])
             return listing.page(found, request)
 
+    def snapshot(self, name: str) -> Json:
+        """GetJobQueueSnapshot: the first hundred RUNNABLE jobs, in the order in which they will start."""
+        queue = self.get_job_queue(name)
+        if queue is None:
+            raise ClientException(f"Job queue {name} does not exist.")
+        front = self.scheduler.waiting(self.region_name, queue.arn)[:MAX_DESCRIBED]
+        jobs = [{"jobArn": job.arn, "earliestTimeAtPosition": job.created_at} for job in front]
+        return {"frontOfQueue": {"jobs": jobs, "lastUpdatedAt": now_ms()}}
+
     def end(self, name: str, reason: str, *, terminate: bool) -> None:
         """CancelJob or TerminateJob, of a job, a child, or a parent with all its children."""
         job = self._find(name)
@@ -215,6 +225,10 @@ def _terminate_job(self: BatchResponse) -> str:
     return "{}"
 
 
+def _get_job_queue_snapshot(self: BatchResponse) -> str:
+    return json.dumps(_backend(self).snapshot(json.loads(self.body)["jobQueue"]))
+
+
 def _backend(response: BatchResponse) -> EmbeddedBatchBackend:
     backend = response.batch_backend
     if not isinstance(backend, EmbeddedBatchBackend):
@@ -237,3 +251,5 @@ def install(cloud: BatchCloud) -> None:
     response.listjobs = _list_jobs
     response.canceljob = _cancel_job
     response.terminatejob = _terminate_job
+    response.getjobqueuesnapshot = _get_job_queue_snapshot
+    urls.url_paths["{0}/v1/getjobqueuesnapshot$"] = BatchResponse.dispatch

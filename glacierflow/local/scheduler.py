@@ -185,6 +185,11 @@ class Scheduler:
             self.dispatch()
             return begun
 
+    def waiting(self, region: str, queue: str) -> list[Job]:
+        """The RUNNABLE jobs of a queue in the order in which they will start."""
+        with self.lock:
+            return list(self._runnable.get((region, queue), ()))
+
     def close(self) -> None:
         """Start nothing any more."""
         with self.lock:

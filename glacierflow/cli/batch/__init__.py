@@ -7,11 +7,13 @@ import typer
 from glacierflow.cli.batch.cancel import cancel_command
 from glacierflow.cli.batch.logs import logs_command
 from glacierflow.cli.batch.plan import plan_command
+from glacierflow.cli.batch.queue import queue_command
 from glacierflow.cli.batch.retry import retry_command
 from glacierflow.cli.batch.status import status_command
 from glacierflow.cli.batch.submit import submit_command
 from glacierflow.cli.batch.verify import verify_command
 from glacierflow.cli.batch.watch import watch_command
+from glacierflow.cli.batch.why import why_command
 from glacierflow.cli.options import DryRunCommand
 
 __all__ = ["app"]
@@ -41,3 +43,5 @@ app.command(
 app.command("cancel", epilog="Example: glacierflow batch cancel latest --region 049_jakobshavn")(
     cancel_command
 )
+app.command("why", epilog="Example: glacierflow batch why latest 049_jakobshavn")(why_command)
+app.command("queue", epilog="Example: glacierflow batch queue")(queue_command)

@@ -1,0 +1,71 @@
+"""``glacierflow batch why``: what happened to one slot, in one plain paragraph."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glacierflow.cli.batch import looking
+from glacierflow.cli.batch.logs import SlotOption
+from glacierflow.cli.context import CommandLine, say
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+)
+
+__all__ = ["why_command"]
+
+RunFirst = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.")]
+RegionArgument = Annotated[str | None, typer.Argument(metavar="REGION", help="The region's name.")]
+
+
+def why_command(
+    run: RunFirst,
+    region: RegionArgument = None,
+    slot: SlotOption = None,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Explain one slot from attempts, exit codes, reasons, receipt, log and queue; and what to do next."""
+    from glacierflow.cli.render import to_json
+    from glacierflow.cli.status_view import with_run
+    from glacierflow.services.slot import find_slot
+    from glacierflow.services.why import explain_slot
+
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+    look, cloud = looking.open_look(run, line)
+    status = look.now(quick=True)
+    found = explain_slot(look, find_slot(status, region=region, slot=slot), cloud)
+    run_id = status.run_id
+    if as_json:
+        answer = found.model_dump(mode="json")
+        answer["next_step"] = with_run(found.next_step, run_id) if found.next_step else None
+        typer.echo(to_json(answer))
+        return 0
+    typer.echo(found.paragraph)
+    if found.next_step:
+        typer.echo(f"next: {with_run(found.next_step, run_id)}")
+    if found.attempts:
+        say(f"log:  glacierflow batch logs {run_id} --slot {found.slot}{line.again()}", quiet=quiet)
+    return 0

@@ -1,0 +1,81 @@
+"""Gathers what there is to know of one slot and has it put into words."""
+
+from __future__ import annotations
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import GlacierflowError
+from glacierflow.runs.states import WAITING
+from glacierflow.runs.status import SlotRow
+from glacierflow.runs.verdict import Verdict
+from glacierflow.runs.why import Explanation, QueueWords, TriedAttempt, explain
+from glacierflow.services.family_look import FamilyLook
+from glacierflow.services.logs import LogStream
+from glacierflow.services.queues import QueueReport, look_at_queue
+from glacierflow.services.slot import AttemptFacts, SlotFacts, gather_slot
+
+__all__ = ["explain_slot", "queue_words"]
+
+_TAIL = 20
+_DEFAULT_LOG_GROUP = "/aws/batch/job"
+
+
+def explain_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> Explanation:
+    """Why a slot is as it is; a log or a queue that cannot be read is left out of the explanation.
+
+    Raises:
+        UsageError: AWS refuses to say anything of the job.
+        UnavailableError: AWS cannot be reached.
+    """
+    facts = gather_slot(look, row, cloud)
+    return explain(
+        row,
+        facts.state,
+        [TriedAttempt(one.number, one.state, one.entry) for one in facts.attempts],
+        log_tail=_tail(facts, cloud),
+        queue=_queue(facts, cloud),
+    )
+
+
+def _tail(facts: SlotFacts, cloud: Cloud) -> list[str]:
+    latest = facts.attempt(None)
+    if latest is None or latest.log_stream is None or not (facts.row.wrong or facts.row.failure):
+        return []
+    return _last_lines(latest, latest.log_stream, cloud)
+
+
+def _last_lines(attempt: AttemptFacts, stream: str, cloud: Cloud) -> list[str]:
+    try:
+        lines = LogStream(cloud, attempt.log_group or _DEFAULT_LOG_GROUP, stream).tail(_TAIL)
+    except GlacierflowError:
+        return []
+    return [line.text for line in lines if line.text.strip()]
+
+
+def _queue(facts: SlotFacts, cloud: Cloud) -> QueueWords:
+    if facts.row.state not in WAITING or facts.job is None:
+        return QueueWords()
+    try:
+        return queue_words(look_at_queue(facts.job.job_queue, cloud), facts.row.job_id)
+    except GlacierflowError as error:
+        return QueueWords((f"The queue could not be asked: {error.message}",))
+
+
+def queue_words(queue: QueueReport, job_id: str | None) -> QueueWords:
+    """What a queue has to do with a slot that waits in it."""
+    depth = ", ".join(f"{count} {state}" for state, count in queue.depth.items())
+    sentences = [f"The queue {queue.name} has {depth or 'nothing else'}"]
+    verdict = None
+    if queue.state != "ENABLED":
+        verdict = Verdict("config", f"the queue {queue.name} is {queue.state}", "enable the queue")
+    for one in queue.environments:
+        used = "" if one.vcpus is None else f", machines for {one.vcpus} of {one.max_vcpus} vCPUs"
+        health = "" if one.healthy else f", which is why nothing starts there: {one.reason or 'no reason'}"
+        sentences.append(f"Its environment {one.name} is {one.state} and {one.status}{used}{health}")
+    if queue.environments and not any(one.healthy for one in queue.environments):
+        step = "enable or mend a compute environment: `glacierflow batch queue` shows their state"
+        verdict = Verdict("config", f"no compute environment of the queue {queue.name} can take jobs", step)
+    if queue.head is not None and queue.head.failure is not None and queue.head.sentence is not None:
+        whose = "It stands" if queue.head.job_id == job_id else f"{queue.head.job_id} stands"
+        sentences.append(f"{whose} at the head of the queue and blocks it: {queue.head.sentence}")
+        verdict = verdict or Verdict(queue.head.failure, queue.head.sentence, queue.head.next_step or "")
+    return QueueWords(tuple(sentences), verdict)

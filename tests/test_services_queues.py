@@ -15,9 +15,7 @@ from glacierflow.local.control import Endpoint
 from glacierflow.services.queues import QueueReport, look_at_queue
 
 NOW = dt.datetime.fromtimestamp(NOW_MS / 1000 + 600, dt.UTC)
-STUCK = (
-    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - The job requires more vCPUs than maxvCpus."
-)
+STUCK = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - The job requires more vCPUs than maxvCpus."
 
 
 @pytest.fixture

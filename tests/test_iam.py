@@ -151,7 +151,11 @@ def test_the_job_role_reads_sources_and_writes_its_prefixes(enforced: dict[str, 
     paid = s3.get_object(Bucket="usgs-landsat", Key="a/B8.TIF", RequestPayer="requester")
     assert paid["Body"].read() == b"pixels"
     assert s3.head_object(Bucket=BUCKET, Key="runs/r/manifest.json")
-    for key in ("runs/r/attempts/0/1.done.json", f"{PRODUCTS}/sentinel2/clipped/049/x.tif"):
+    for key in (
+        "runs/r/attempts/0/1.done.json",
+        f"{PRODUCTS}/sentinel2/clipped/049/x.tif",
+        "stac/sentinel2/049/x.json",
+    ):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
         assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"x"
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="runs/r/")["KeyCount"] == 2

@@ -14,6 +14,7 @@ from botocore.validate import ParamValidator
 from moto.events.models import EventPattern
 
 from glacierflow.runs.workload import VCPUS
+from glacierflow.services.policies import policy_files
 from glacierflow.services.resolve import Account, Resolver
 from glacierflow.services.templates import MAIN, load_template, stack_name, template_names
 
@@ -274,6 +275,41 @@ def test_no_policy_of_the_main_template_allows_more_than_it_names() -> None:
             assert action.split(":")[0] not in {"iam", "sts"}, (name, action)
         if "*" in listed(statement["Resource"]):
             assert set(listed(statement["Action"])) <= NO_RESOURCE_LEVEL, (name, statement["Sid"])
+
+
+FALSE_ALARMS = {("submitter-role", "RESOURCE_MISMATCH", "batch:SubmitJob")}
+"""The linter's table of 2023 takes SubmitJob for an action on jobs; AWS: on queue and job definition."""
+
+
+LINT = """
+import json, sys, parliament
+told = {}
+for name, document in json.load(sys.stdin).items():
+    found = parliament.analyze_policy_string(document).findings
+    details = [one.detail[0]["action"] if isinstance(one.detail, list) else str(one.detail) for one in found]
+    told[name] = [[one.issue, detail] for one, detail in zip(found, details)]
+print(json.dumps(told))
+"""
+
+
+def findings(documents: dict[str, str]) -> set[tuple[str, str, str]]:
+    """(policy, kind, detail) of every finding; in another process, for the linter leaves files open."""
+    done = subprocess.run(
+        [sys.executable, "-c", LINT], input=json.dumps(documents), capture_output=True, text=True, check=True
+    )
+    return {(name, *one) for name, found in json.loads(done.stdout).items() for one in found}
+
+
+def test_a_policy_linter_finds_nothing_in_actions_resources_and_conditions() -> None:
+    files = policy_files([load_template(name) for name in template_names()], ACCOUNT, GIVEN)
+    policies = {name.partition(".")[0]: text for name, text in files.items() if name.endswith(".policy.json")}
+    assert len(policies) >= 4
+    condition = {"StringEquals": {"s3:never": "x"}}
+    wrong = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::a/*"}
+    policies["wrong"] = json.dumps({"Version": "2012-10-17", "Statement": [wrong | {"Condition": condition}]})
+    told = findings(policies)
+    assert {one[:2] for one in told if one[0] == "wrong"} == {("wrong", "UNKNOWN_CONDITION_FOR_ACTION")}
+    assert {one for one in told if one[0] != "wrong"} == FALSE_ALARMS
 
 
 def test_trust_is_for_services_of_this_account_only() -> None:

@@ -63,7 +63,7 @@ def make_receipt(
 ) -> Receipt:
     return Receipt(
         **make_started(manifest, slot, attempt).model_dump(),
-        ended_at=NOW,
+        ended_at=fields.pop("ended_at", NOW),
         outcome=outcome,
         exit_code=fields.pop("exit_code", 0),
         counts=fields.pop("counts", Counts(found=5, kept=3, written=2, skipped=1)),

@@ -104,8 +104,8 @@ def test_what_crosses_regions_is_priced_and_what_exceeds_lambda_is_said() -> Non
 
 
 def test_measured_seconds_correct_the_estimate() -> None:
-    measured = Measured(seconds_per_image={"000_made_up": 1.7, "001_made_up": 1.7})
-    assert estimate_of(1_000, measured=measured).child_hours == pytest.approx(2 * 1_708 / 3600)
+    measured = Measured(time_factor=3.0)
+    assert estimate_of(1_000, measured=measured).child_hours == pytest.approx(3 * 2 * 858 / 3600)
 
 
 def test_an_hour_of_each_class_on_the_packaged_prices() -> None:

@@ -72,5 +72,5 @@ def test_time_grows_with_days_and_pixels_and_follows_what_was_measured() -> None
     assert expected_images(unit) == pytest.approx(8.0)
     assert expected_seconds(unit, region, images=10) == pytest.approx(8 + 10 * (0.5 + 0.35))
     assert expected_seconds(unit, region, images=10, vcpus=2) == pytest.approx(8 + 10 * (0.5 + 0.175))
-    measured = Measured(seconds_per_image={"square": 3.0})
-    assert expected_seconds(unit, region, images=10, measured=measured) == pytest.approx(38.0)
+    slow = Measured(time_factor=2.0)
+    assert expected_seconds(unit, region, images=10, measured=slow) == pytest.approx(2 * 16.5)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from glacierflow.model import Region, StepSettings, Unit
-from glacierflow.runs.workload import expected_images
+from glacierflow.runs.workload import expected_images, image_count
 from glacierflow.stac import Catalogue, Query, count_items
 
 __all__ = ["SceneCounts", "assumed_counts", "count_scenes"]
@@ -58,7 +58,7 @@ def count_scenes(
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         counts = dict(zip(asked, pool.map(count, asked), strict=True))
     daily = {
-        name: items / _days(spans[name]) / _items_an_image(units[0], regions[name])
+        name: image_count(items, units[0].satellite, regions[name]) / _days(spans[name])
         for name, items in counts.items()
     }
     usual = sum(daily.values()) / len(daily)
@@ -100,7 +100,3 @@ def _query(region: Region, span: tuple[dt.date, dt.date]) -> Query:
 
 def _days(span: tuple[dt.date, dt.date]) -> int:
     return (span[1] - span[0]).days + 1
-
-
-def _items_an_image(unit: Unit, region: Region) -> int:
-    return max(1, len(region.mgrs_tiles)) if unit.satellite == "sentinel2" else 1

@@ -27,7 +27,9 @@ __all__ = [
     "expected_images",
     "expected_peak_mb",
     "expected_seconds",
+    "image_count",
     "memory_class",
+    "million_pixels",
     "next_class",
 ]
 
@@ -55,8 +57,8 @@ class Measured:
 
     peak_mb: Mapping[str, float] = field(default_factory=dict)
     """Highest peak memory of any attempt."""
-    seconds_per_image: Mapping[str, float] = field(default_factory=dict)
-    """Seconds an image found took, on average."""
+    time_factor: float = 1.0
+    """How many times longer than the model units took."""
 
 
 _NOTHING = Measured()
@@ -100,6 +102,11 @@ def expected_images(unit: Unit) -> float:
     return ((unit.date2 - unit.date1).days + 1) * _IMAGES_PER_DAY[unit.satellite]
 
 
+def image_count(items: float, satellite: Satellite, region: Region) -> float:
+    """Images that STAC items make: one of Sentinel-2 for as many items as the region has tiles."""
+    return items / max(1, len(region.mgrs_tiles)) if satellite == "sentinel2" else items
+
+
 def expected_seconds(
     unit: Unit, region: Region, *, images: float | None = None, measured: Measured = _NOTHING, vcpus: int = 1
 ) -> float:
@@ -109,10 +116,9 @@ def expected_seconds(
         unit: the unit.
         region: its region.
         images: images it has, where they were counted.
-        measured: seconds an image takes, from earlier runs, on the same class.
+        measured: how much longer than the model it took earlier.
         vcpus: vCPUs of its memory class.
     """
     images = expected_images(unit) if images is None else images
     cpu_seconds = _CPU_SECONDS_PER_MPX * million_pixels(region, unit.satellite)
-    model = _SECONDS_PER_IMAGE + cpu_seconds / vcpus
-    return _START_S + images * measured.seconds_per_image.get(region.name, model)
+    return measured.time_factor * (_START_S + images * (_SECONDS_PER_IMAGE + cpu_seconds / vcpus))

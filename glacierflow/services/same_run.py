@@ -15,7 +15,7 @@ from glacierflow.services.jobs import describe_jobs, find_lost_jobs
 from glacierflow.services.places import Places
 from glacierflow.store import Store, split_s3_uri
 
-__all__ = ["SameRun", "find_same_run"]
+__all__ = ["SameRun", "find_same_run", "runs_named"]
 
 _STAMP_AND_PRINT = len("20240801T120005Z-0123ab")
 _FRESH = dt.timedelta(days=1)
@@ -50,7 +50,7 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
     span, stamp_and_print = manifest.run_id[:-_STAMP_AND_PRINT], manifest.run_id[-_STAMP_AND_PRINT:]
     alike = [
         name
-        for name in _runs_named(cloud, manifest.store, span)
+        for name in runs_named(cloud, manifest.store, span)
         if name[:-_STAMP_AND_PRINT] == span and name[-6:] == stamp_and_print[-6:]
     ]
     for run_id in sorted(alike, reverse=True):
@@ -64,7 +64,7 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
     return None
 
 
-def _runs_named(cloud: Cloud, store: str, start: str) -> list[str]:
+def runs_named(cloud: Cloud, store: str, start: str) -> list[str]:
     """Runs whose id starts so: one listing by folder, however many objects each has."""
     with plain_errors(f"list the runs in {store}", service="S3"):
         pages = (

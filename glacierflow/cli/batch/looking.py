@@ -28,6 +28,7 @@ __all__ = [
     "RunArgument",
     "WaitOption",
     "check_fetch",
+    "interval_s",
     "locate_run",
     "open_look",
     "open_run",
@@ -138,8 +139,18 @@ def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bo
     return status.exit_code
 
 
+def interval_s(line: CommandLine) -> float:
+    """Seconds between two looks."""
+    return _LOCAL_INTERVAL_S if line.local else _AWS_INTERVAL_S
+
+
 def watch_run(
-    look: FamilyLook, line: CommandLine, *, fetch: Path | None, as_json: bool, limits: Limits | None = None
+    look: FamilyLook,
+    line: CommandLine,
+    *,
+    fetch: Path | None,
+    as_json: bool,
+    limits: Limits | None = None,
 ) -> int:
     """Follow a run to its end, then show it and copy it where asked; return the exit code.
 
@@ -149,13 +160,12 @@ def watch_run(
     from glacierflow.cli.fetch import fetch_run
     from glacierflow.cli.watch import follow, make_console
 
-    interval_s = _LOCAL_INTERVAL_S if line.local else _AWS_INTERVAL_S
     run_id = look.manifest.run_id
     try:
         ended = follow(
             guarded_look(look, limits) if limits else look.now,
             console=make_console(stderr=as_json),
-            interval_s=interval_s,
+            interval_s=interval_s(line),
             quiet=line.quiet,
         )
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glacierflow.cli.batch.planning import ByOption, Draft, PackOption, parse_by
+from glacierflow.cli.batch.planning import ByOption, Draft, PackOption, parse_by, units_of
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
 from glacierflow.cli.batch.submit import show_draft
 from glacierflow.cli.context import CommandLine, choose_regions, load_line, step_settings
@@ -68,4 +68,6 @@ def plan_command(
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
-    return show_draft(draft, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)
+    return show_draft(
+        draft, units_of(draft), price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json
+    )

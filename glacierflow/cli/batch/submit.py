@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glacierflow.cli.batch.canary import CanaryOption, check_answerable, send_after_canary
 from glacierflow.cli.batch.guarding import limits_of
 from glacierflow.cli.batch.looking import FetchOption, WaitOption, check_fetch, watch_run
+from glacierflow.cli.batch.missing import MissingOption, missing_units
 from glacierflow.cli.batch.planning import (
     ByOption,
     Draft,
     PackOption,
     arrange_units,
-    job_options,
     manifest_of,
     parse_by,
     show_plan,
@@ -29,10 +28,10 @@ from glacierflow.cli.batch.pricing import (
     check_egress,
     price_run,
 )
+from glacierflow.cli.batch.sending import Terms, make_ready, send
 from glacierflow.cli.context import (
     CommandLine,
     choose_regions,
-    cloud_for,
     load_line,
     say,
     step_settings,
@@ -59,11 +58,9 @@ from glacierflow.cli.options import (
     SatelliteOption,
 )
 from glacierflow.cli.places import submission_json, where_to_look
-from glacierflow.cli.render_estimate import estimate_lines
-from glacierflow.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.manifest import Manifest
+    from glacierflow.model import Unit
     from glacierflow.services.family_look import FamilyLook
 
 __all__ = ["show_draft", "submit_command"]
@@ -90,6 +87,8 @@ def submit_command(
     price: PriceOption = False,
     max_usd: MaxUsdOption = None,
     allow_egress: AllowEgressOption = False,
+    missing: MissingOption = False,
+    canary: CanaryOption = False,
     force: ForceOption = False,
     local: LocalOption = False,
     archive: ArchiveOption = None,
@@ -129,8 +128,12 @@ def submit_command(
     choice = choose_regions(loaded, line)
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
     if loaded.settings.settings.dry_run:
-        return show_draft(draft, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)
-    look = _submit(draft, line, force=force, max_usd=max_usd, egress=allow_egress, price=price)
+        units = missing_units(make_ready(draft, line), units_of(draft)) if missing else units_of(draft)
+        return show_draft(draft, units, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)
+    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
+    look = _submit(draft, line, terms, missing=missing, canary=canary)
+    if look is None:
+        return 0
     if not as_json:
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
@@ -142,75 +145,44 @@ def submit_command(
     return 0
 
 
+def _submit(
+    draft: Draft, line: CommandLine, terms: Terms, *, missing: bool, canary: bool
+) -> FamilyLook | None:
+    """Submit, after the canary where one is asked for; None where nothing is missing."""
+    if canary:
+        check_answerable(yes=line.accept_all)
+    ready = make_ready(draft, line)
+    units = units_of(draft)
+    if missing:
+        units = missing_units(ready, units)
+        if not units:
+            say("glacierflow: nothing is missing; nothing was submitted")
+            return None
+    if canary:
+        return send_after_canary(ready, units, terms, yes=line.accept_all)
+    return send(ready, units, terms)
+
+
 def show_draft(
-    draft: Draft, *, price: bool = False, max_usd: float | None = None, egress: bool = False, as_json: bool
+    draft: Draft,
+    units: tuple[Unit, ...],
+    *,
+    price: bool = False,
+    max_usd: float | None = None,
+    egress: bool = False,
+    as_json: bool,
 ) -> int:
     """Show what would be submitted; but for a price, this needs neither network nor credentials."""
+    if not units:
+        say("glacierflow: nothing is missing; nothing would be submitted")
+        return 0
     from glacierflow.services.places import find_places
 
     places = find_places(draft.loaded, None)
-    manifest = manifest_of(draft, arrange_units(draft, units_of(draft)), bucket=places.bucket)
+    manifest = manifest_of(draft, arrange_units(draft, units), bucket=places.bucket)
     check_egress(draft, manifest, allowed=egress)
     estimate = price_run(draft, manifest) if price or max_usd is not None else None
     show_plan(manifest, places, draft.loaded.settings, estimate=estimate, as_json=as_json)
     if estimate is not None:
         check_budget(estimate, max_usd, on_demand=manifest.arrays[0].on_demand)
     return 0
-
-
-def _submit(
-    draft: Draft, line: CommandLine, *, force: bool, max_usd: float | None, egress: bool, price: bool
-) -> FamilyLook:
-    """Nothing is written before bucket, queues and job definitions are known to be there."""
-    from glacierflow.services.batch import complete_run, submit_run
-    from glacierflow.services.family_look import FamilyLook
-    from glacierflow.services.look import RunLook
-    from glacierflow.services.places import find_places
-    from glacierflow.services.same_run import find_same_run
-    from glacierflow.services.targets import find_targets
-    from glacierflow.store import open_store
-
-    cloud, step = cloud_for(draft.loaded, line, draft.choice.regions)
-    draft = replace(draft, step=step)
-    places = find_places(draft.loaded, cloud)
-    store = open_store(f"s3://{places.bucket}", cloud)
-    store.check_writable()
-    arrangement = arrange_units(draft, units_of(draft))
-    targets = find_targets(cloud, places, arrangement.arrays)
-    image = targets.image(arrangement.arrays[0]) if arrangement.arrays else None
-    manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=image)
-    check_egress(draft, manifest, allowed=egress)
-    if price or max_usd is not None:
-        estimate = price_run(draft, manifest)
-        for text in estimate_lines(estimate):
-            say(text, quiet=line.quiet)
-        check_budget(estimate, max_usd, on_demand=manifest.arrays[0].on_demand)
-    options = job_options(draft.loaded.settings)
-    same = None if force else find_same_run(manifest, store, cloud, places=places)
-    if same is None:
-        jobs = submit_run(manifest, cloud, store, targets=targets, **options)
-    elif same.is_whole:
-        raise UsageError(
-            f"the run {same.manifest.run_id} does the same and is on its way",
-            next_step=f"watch it with `glacierflow batch watch {same.manifest.run_id}{line.again()}`,"
-            " or add --force",
-        )
-    else:
-        manifest = same.manifest
-        say(f"glacierflow: completing the submission of {manifest.run_id}, which was broken off")
-        jobs = complete_run(manifest, same.jobs, cloud, store, targets=targets, **options)
-    _log(manifest, line)
-    return FamilyLook([RunLook(manifest, jobs, store, cloud)])
-
-
-def _log(manifest: Manifest, line: CommandLine) -> None:
-    from glacierflow.local.control import default_home
-    from glacierflow.runs.log import Submission, log_submission
-
-    now = dt.datetime.now(dt.UTC)
-    submission = Submission(run_id=manifest.run_id, store=manifest.store, local=line.local, submitted_at=now)
-    try:
-        log_submission(default_home().parent, submission)
-    except StoreError as error:
-        # The run is on its way, and the store knows it.
-        say(f"glacierflow: {error.message}; `latest` will look in the bucket", quiet=line.quiet)

@@ -1,0 +1,96 @@
+"""``--canary``: three units first, then the estimate corrected by them, then the rest if it is wanted."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.batch.guarding import guarded_look, limits_of
+from glacierflow.cli.batch.looking import interval_s
+from glacierflow.cli.batch.sending import Ready, Terms, send
+from glacierflow.cli.context import say
+from glacierflow.errors import GlacierflowError, UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.model import Unit
+    from glacierflow.runs.status import RunStatus
+    from glacierflow.services.family_look import FamilyLook
+
+__all__ = ["CanaryOption", "check_answerable", "send_after_canary"]
+
+CanaryOption = Annotated[
+    bool,
+    typer.Option(
+        "--canary", help="Run the smallest, the median and the largest unit first, then ask (or --yes)."
+    ),
+]
+
+
+class _CanaryError(GlacierflowError):
+    """The canary did not come back well."""
+
+    exit_code = 1
+
+
+def check_answerable(*, yes: bool) -> None:
+    """Know that somebody can answer before anything is spent.
+
+    Raises:
+        UsageError: nobody can, and ``--yes`` was not given.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("--canary asks before the rest, and nobody is there", next_step="add --yes")
+
+
+def _watch(look: FamilyLook, ready: Ready, terms: Terms) -> RunStatus:
+    """Follow the canary to its end, on stderr."""
+    from glacierflow.cli.watch import follow, make_console
+
+    return follow(
+        guarded_look(look, limits_of(ready.line, terms.max_usd)),
+        console=make_console(stderr=True),
+        interval_s=interval_s(ready.line),
+        quiet=ready.line.quiet,
+    )
+
+
+def send_after_canary(ready: Ready, units: tuple[Unit, ...], terms: Terms, *, yes: bool) -> FamilyLook:
+    """Run the canary to its end, correct the estimate, ask, and send the rest.
+
+    Raises:
+        UsageError: the corrected estimate is above the limit.
+        GlacierflowError: the canary went wrong.
+        typer.Abort: the rest is not wanted.
+    """
+    from glacierflow.runs.canary import choose_canary, measure
+
+    regions = {region.name: region for region in ready.draft.choice.regions}
+    chosen = choose_canary(units, regions)
+    names = ", ".join(f"{unit.region} {unit.date1:%Y-%m-%d}" for unit in chosen)
+    say(f"glacierflow: canary: {names}", quiet=ready.line.quiet)
+    look = send(ready, chosen, replace(terms, price=False))
+    if _watch(look, ready, terms).exit_code != 0:
+        raise _CanaryError(
+            "the canary went wrong, so the rest was not submitted",
+            next_step=f"`glacierflow batch status {look.manifest.run_id}{ready.line.again()}` says why",
+        )
+    rest = tuple(unit for unit in units if unit not in set(chosen))
+    if not rest:
+        return look
+    measured = measure(look.root.receipts(), regions)
+    say(f"glacierflow: the canary took {measured.time_factor:.2f} times as long as the model says")
+    if not yes:
+        from glacierflow.cli.batch.planning import arrange_units, manifest_of
+        from glacierflow.cli.batch.pricing import price_run
+        from glacierflow.cli.render_estimate import estimate_lines
+
+        arrangement = arrange_units(ready.draft, rest, measured=measured)
+        manifest = manifest_of(ready.draft, arrangement, bucket=ready.places.bucket)
+        for text in estimate_lines(price_run(ready.draft, manifest, measured=measured)):
+            say(text)
+        if not typer.confirm(f"Submit the other {len(rest)} units?", err=True):
+            raise typer.Abort
+    return send(ready, rest, terms, measured=measured)

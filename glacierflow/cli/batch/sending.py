@@ -1,0 +1,125 @@
+"""Sending units to AWS Batch: everything is found to exist and allowed before anything is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from glacierflow.cli.batch.planning import Draft, arrange_units, job_options, manifest_of
+from glacierflow.cli.batch.pricing import check_budget, check_egress, price_run
+from glacierflow.cli.context import CommandLine, cloud_for, say
+from glacierflow.cli.render_estimate import estimate_lines
+from glacierflow.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
+    from glacierflow.manifest import Manifest
+    from glacierflow.model import Unit
+    from glacierflow.runs.workload import Measured
+    from glacierflow.services.family_look import FamilyLook
+    from glacierflow.services.places import Places
+    from glacierflow.store import Store
+
+__all__ = ["Ready", "Terms", "make_ready", "send"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a run may be sent."""
+
+    price: bool = False
+    max_usd: float | None = None
+    allow_egress: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A draft, and the cloud and the bucket it goes to."""
+
+    draft: Draft
+    line: CommandLine
+    cloud: Cloud
+    places: Places
+    store: Store
+
+
+def make_ready(draft: Draft, line: CommandLine) -> Ready:
+    """Find the cloud and the bucket.
+
+    Raises:
+        UsageError: the bucket is missing, or the embedded cloud cannot be had.
+        UnavailableError: AWS cannot be reached.
+    """
+    from glacierflow.services.places import find_places
+    from glacierflow.store import open_store
+
+    cloud, step = cloud_for(draft.loaded, line, draft.choice.regions)
+    places = find_places(draft.loaded, cloud)
+    if places.notice:
+        say(f"glacierflow: {places.notice}", quiet=line.quiet)
+    store = open_store(f"s3://{places.bucket}", cloud)
+    store.check_writable()
+    return Ready(replace(draft, step=step), line, cloud, places, store)
+
+
+def send(
+    ready: Ready, units: tuple[Unit, ...], terms: Terms, *, measured: Measured | None = None
+) -> FamilyLook:
+    """Submit units as one run, or complete the submission of the same run that was broken off.
+
+    Raises:
+        UsageError: a queue or definition is missing, the terms forbid it, or the same run is on its way.
+        UnavailableError: AWS cannot be reached.
+    """
+    from glacierflow.services.batch import complete_run, submit_run
+    from glacierflow.services.family_look import FamilyLook
+    from glacierflow.services.look import RunLook
+    from glacierflow.services.same_run import find_same_run
+    from glacierflow.services.targets import find_targets
+
+    draft, cloud, store, places = ready.draft, ready.cloud, ready.store, ready.places
+    arrangement = arrange_units(draft, units, measured=measured)
+    targets = find_targets(cloud, places, arrangement.arrays)
+    image = targets.image(arrangement.arrays[0]) if arrangement.arrays else None
+    manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=image)
+    _check(draft, manifest, terms, measured, quiet=ready.line.quiet)
+    options = job_options(draft.loaded.settings)
+    same = None if terms.force else find_same_run(manifest, store, cloud, places=places)
+    if same is None:
+        jobs = submit_run(manifest, cloud, store, targets=targets, **options)
+    elif same.is_whole:
+        again = f"{same.manifest.run_id}{ready.line.again()}"
+        raise UsageError(
+            f"the run {same.manifest.run_id} does the same and is on its way",
+            next_step=f"watch it with `glacierflow batch watch {again}`, or add --force",
+        )
+    else:
+        manifest = same.manifest
+        say(f"glacierflow: completing the submission of {manifest.run_id}, which was broken off")
+        jobs = complete_run(manifest, same.jobs, cloud, store, targets=targets, **options)
+    _log(manifest, ready.line)
+    return FamilyLook([RunLook(manifest, jobs, store, cloud)])
+
+
+def _check(draft: Draft, manifest: Manifest, terms: Terms, measured: Measured | None, *, quiet: bool) -> None:
+    check_egress(draft, manifest, allowed=terms.allow_egress)
+    if terms.price or terms.max_usd is not None:
+        estimate = price_run(draft, manifest, measured=measured)
+        for text in estimate_lines(estimate):
+            say(text, quiet=quiet)
+        check_budget(estimate, terms.max_usd, on_demand=manifest.arrays[0].on_demand)
+
+
+def _log(manifest: Manifest, line: CommandLine) -> None:
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.log import Submission, log_submission
+
+    now = dt.datetime.now(dt.UTC)
+    submission = Submission(run_id=manifest.run_id, store=manifest.store, local=line.local, submitted_at=now)
+    try:
+        log_submission(default_home().parent, submission)
+    except StoreError as error:
+        # The run is on its way, and the store knows it.
+        say(f"glacierflow: {error.message}; `latest` will look in the bucket", quiet=line.quiet)

@@ -1,0 +1,113 @@
+"""Which units earlier runs have finished for good: a receipt that says so, and every product in its place.
+
+A unit counts as done where an earlier run's unit of the same region covers its dates, was made with settings
+that decide the same products, and ended ``done`` or ``no_data`` at least a month after its last day: what
+ends sooner may have been searched before all scenes were published.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from glacierflow.layout import Layout
+from glacierflow.manifest import Manifest
+from glacierflow.model import StepSettings, Unit
+from glacierflow.runs.records import Attempts, ReceiptReader, list_attempts, read_run_manifest
+from glacierflow.store import Store
+
+__all__ = ["find_done"]
+
+SETTLED = dt.timedelta(days=30)
+"""After the last day of a unit: by then late and reprocessed scenes are published."""
+
+_INDIFFERENT = {
+    "sentinel2_stac_url",
+    "landsat_stac_url",
+    "imagery_s3_endpoint",
+    "imagery_region",
+    "quicklooks",
+    "reprocess",
+    "memory_mb",
+    "request_timeout_s",
+    "request_attempts",
+    "search_timeout_s",
+}
+"""Settings that do not decide what the products are."""
+
+
+def find_done(
+    store: Store, earlier: Sequence[str], units: Sequence[Unit], settings: StepSettings
+) -> set[Unit]:
+    """The units that need not be processed again.
+
+    For each run its manifest, one LIST of its attempts and the receipts of the slots in question; one LIST a
+    region for the products.
+
+    Args:
+        store: where the runs and the products lie.
+        earlier: ids of earlier runs of the same satellite.
+        units: what is wanted.
+        settings: how.
+
+    Raises:
+        StoreError: a manifest cannot be understood.
+    """
+    wanted: dict[str, set[Unit]] = defaultdict(set)
+    for unit in units:
+        wanted[unit.region].add(unit)
+    layout = Layout(settings.base_path, settings.folder_structure)
+    products: dict[str, set[str]] = {}
+    done: set[Unit] = set()
+    for run_id in earlier:
+        manifest = read_run_manifest(store, run_id)
+        if not _alike(manifest.settings, settings):
+            continue
+        for covered, keys in _finished(store, manifest, wanted):
+            for region in {unit.region for unit in covered} - products.keys():
+                prefix = layout.products_prefix(units[0].satellite, region)
+                products[region] = {entry.key for entry in store.list(prefix)}
+            in_place = set().union(*(products[unit.region] for unit in covered))
+            if keys <= in_place:
+                done |= covered
+    return done
+
+
+def _alike(one: StepSettings, other: StepSettings) -> bool:
+    return one.model_dump(exclude=_INDIFFERENT) == other.model_dump(exclude=_INDIFFERENT)
+
+
+def _finished(
+    store: Store, manifest: Manifest, wanted: dict[str, set[Unit]]
+) -> Iterable[tuple[set[Unit], set[str]]]:
+    """Wanted units that a slot of a run finished, and the keys of the products it left."""
+    covers = {
+        slot: covered
+        for slot, units in enumerate(manifest.slots)
+        if (covered := {one for unit in units for one in wanted.get(unit.region, ()) if _covers(unit, one)})
+    }
+    if not covers:
+        return
+    attempts = {
+        slot: Attempts({number: outcome for number, outcome in of.outcomes.items() if outcome in _GOOD})
+        for slot, of in list_attempts(store, manifest.run_id).items()
+        if slot in covers and any(outcome in _GOOD for outcome in of.outcomes.values())
+    }
+    for slot, receipt in ReceiptReader(store, manifest.run_id).latest(attempts).items():
+        settled = {unit for unit in covers[slot] if receipt.ended_at.date() >= unit.date2 + SETTLED}
+        keys = {one.key for one in receipt.products} | {one.key for one in receipt.already_there}
+        if settled:
+            yield settled, keys
+
+
+_GOOD = {"done", "no_data"}
+
+
+def _covers(earlier: Unit, unit: Unit) -> bool:
+    return (
+        earlier.region == unit.region
+        and earlier.satellite == unit.satellite
+        and earlier.date1 <= unit.date1
+        and earlier.date2 >= unit.date2
+    )

@@ -1,0 +1,119 @@
+"""Three units first: which, what they tell, and that no more is sent where they fail or nobody agrees."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_aws import FakeAws
+from runs_samples import DATE1, DATE2, NOW, make_receipt, put_attempt, some_manifest, some_regions
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.cli.batch import canary as canary_cli
+from glacierflow.receipt import Counts
+from glacierflow.runs.arrange import plan_units
+from glacierflow.runs.canary import choose_canary, measure
+from glacierflow.runs.records import read_run_manifest
+from glacierflow.runs.workload import expected_seconds
+from glacierflow.store import S3Store
+
+WORDS = ["batch", "submit", "--start-end-index", "0:6", "--s3-bucket", "made-up", "--canary"]
+
+
+def test_the_smallest_the_median_and_the_largest() -> None:
+    regions = {
+        region.name: region.model_copy(update={"xmin": 0.0, "ymin": 0.0, "xmax": side * 1e3, "ymax": 1e4})
+        for region, side in zip(some_regions(5), (30, 10, 50, 20, 40), strict=True)
+    }
+    units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
+    assert [unit.region[:3] for unit in choose_canary(units, regions)] == ["001", "000", "002"]
+    assert len(choose_canary(units[:2], regions)) == 2
+    assert len(choose_canary(units[:1], regions)) == 1
+
+
+def test_peaks_and_the_median_factor_are_measured() -> None:
+    manifest = some_manifest(4)
+    regions = dict(manifest.regions)
+    unit = manifest.slots[0][0]
+    tiles = len(regions[unit.region].mgrs_tiles)
+    model = expected_seconds(unit, regions[unit.region], images=10)
+    receipts = [
+        make_receipt(
+            manifest,
+            slot,
+            outcome,
+            counts=Counts(found=10 * tiles, kept=1, written=1),
+            peak_memory_mb=1_000.0 * (slot + 1),
+        ).model_copy(update={"ended_at": NOW + dt.timedelta(seconds=factor * model)})
+        for slot, (factor, outcome) in enumerate([(2, "done"), (3, "done"), (9, "partial"), (99, "failed")])
+    ]
+    measured = measure(receipts, regions)
+    assert measured.time_factor == pytest.approx(3.0)
+    assert measured.peak_mb["003_made_up"] == 4_000.0
+    assert measure([], regions).time_factor == 1.0
+
+
+class Ended:
+    """What the watch of a canary brings."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeAws:
+    monkeypatch.chdir(tmp_path)
+    return FakeAws(monkeypatch)
+
+
+def come_back(monkeypatch: pytest.MonkeyPatch, exit_code: int) -> None:
+    def watch(look: Any, ready: Any, terms: Any) -> Ended:
+        store = S3Store("made-up", Cloud(embedded=True))
+        for slot in range(len(look.manifest.slots)):
+            put_attempt(store, look.manifest, slot, "done", peak_memory_mb=9_000.0)
+        return Ended(exit_code)
+
+    monkeypatch.setattr(canary_cli, "_watch", watch)
+
+
+def test_the_rest_is_sent_with_what_was_measured(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    come_back(monkeypatch, 0)
+    assert run([*WORDS, "--yes"]) == 0
+    assert "times as long as the model says" in capsys.readouterr().err
+    store = S3Store("made-up", Cloud(embedded=True))
+    runs = [read_run_manifest(store, one) for one in {key.split("/")[1] for key in aws.objects}]
+    first, rest = sorted(runs, key=lambda one: one.created_at)
+    assert (len(first.slots), len(rest.slots)) == (3, 3)
+    sent = [slot[0].region for manifest in (first, rest) for slot in manifest.slots]
+    assert len(set(sent)) == 6
+
+
+def test_a_canary_that_fails_is_all_that_was_sent(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    come_back(monkeypatch, 1)
+    assert run([*WORDS, "--yes"]) == 1
+    assert "the rest was not submitted" in capsys.readouterr().err
+    assert len(aws.jobs) == 1
+
+
+def test_nobody_to_ask_is_known_before_anything_is_sent(
+    aws: FakeAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(WORDS) == 64
+    assert "--canary asks before the rest" in capsys.readouterr().err
+    assert aws.calls == []
+
+
+def test_a_no_is_respected(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    come_back(monkeypatch, 0)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda *_args, **_more: False)
+    assert run(WORDS) == 130
+    assert len(aws.jobs) == 1

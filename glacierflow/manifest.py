@@ -78,6 +78,10 @@ class Manifest(Record):
             raise UsageError(msg)
         return self.slots[slot]
 
+    def array_of(self, slot: int) -> ArrayRange:
+        """The submission a slot belongs to."""
+        return next(one for one in self.arrays if one.first_slot <= slot < one.first_slot + one.size)
+
 
 def fingerprint(slots: tuple[tuple[Unit, ...], ...], settings: StepSettings, image: str | None) -> str:
     """Hash of what a run would do: the same units, settings and image give the same hash."""

@@ -228,6 +228,12 @@ def test_a_run_with_every_failure_is_understood_and_put_right(
     assert {slot for slot, state in state_of.items() if state == "missing"} >= {HUNGRY, CORRUPT, *exhausted}
     assert {state for slot, state in state_of.items() if slot not in {*wrong, EMPTY}} == {"complete"}
 
+    # what it cost, by attempts that left no receipt too: Batch knows when they ended
+    cost = typed("cost", root.run_id, expect=0)
+    assert set(cost["wasted"]) == {"spot", "oom", "timeout", "failed"}
+    assert all(usd > 0 for usd in cost["wasted"].values())
+    assert sum(region["usd"] for region in cost["regions"]) == pytest.approx(cost["usd"])
+
     # the catalogue of the run, or none
     backfill.types("retry", root.run_id, "--dry-run", expect=64)
     regions = ["--regions-file", str(backfill.folder / "regions.csv")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from glacierflow.aws import Cloud
-from glacierflow.manifest import ArrayRange, Manifest
+from glacierflow.manifest import Manifest
 from glacierflow.receipt import Receipt
 from glacierflow.runs.classify import classify
 from glacierflow.runs.evidence import LIVE_STATES, evidence_of
@@ -93,7 +93,7 @@ def _latest(family: Family, slot: int, members: list[JobsOf]) -> tuple[JobsOf, i
 def _stand(slot: int, of: JobsOf, own: int) -> Standing:
     attempts, job, state = of.member.attempts.get(own), of.job_of(own), of.view.slots.get(own)
     verdict = classify(evidence_of(state, attempts, of.receipts.get(own), submitted=job is not None))
-    array = _array_of(of.member.manifest, own)
+    array = of.member.manifest.array_of(own)
     recorded = job.memory_mib if job is not None else None
     return Standing(
         slot=slot,
@@ -106,11 +106,6 @@ def _stand(slot: int, of: JobsOf, own: int) -> Standing:
         ),
         ran_with_timeout_s=array.timeout_s or _DEFAULT_TIMEOUT_S,
     )
-
-
-def _array_of(manifest: Manifest, slot: int) -> ArrayRange:
-    arrays = (one for one in manifest.arrays if one.first_slot <= slot < one.first_slot + one.size)
-    return next(arrays)
 
 
 def _with_limits(standings: list[Standing], tries: list[tuple[JobsOf, int]], cloud: Cloud) -> list[Standing]:

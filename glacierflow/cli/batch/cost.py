@@ -1,0 +1,96 @@
+"""``glacierflow batch cost``: what a run has cost, by region and product, and what of it was wasted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.batch.verify import write_file
+from glacierflow.cli.context import CommandLine, say
+from glacierflow.cli.options import (
+    AwsConfigOption,
+    AwsRegionOption,
+    BucketOption,
+    ConfigOption,
+    JsonOption,
+    LocalOption,
+    ProfileOption,
+    QuietOption,
+)
+
+if TYPE_CHECKING:
+    from glacierflow.runs.cost import CostReport
+
+__all__ = ["cost_command"]
+
+CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an attempt.")]
+
+
+def cost_command(
+    run: RunArgument = "latest",
+    csv: CsvOption = None,
+    local: LocalOption = False,
+    config: ConfigOption = None,
+    aws_config: AwsConfigOption = None,
+    profile: ProfileOption = None,
+    aws_region: AwsRegionOption = None,
+    s3_bucket: BucketOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Add up what a run and its retries have cost: time of each attempt x price of its share of a machine."""
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.cost import cost_csv
+    from glacierflow.runs.family import read_family
+    from glacierflow.services.cost import report_cost
+    from glacierflow.services.prices import load_prices
+
+    line = CommandLine(
+        config=config,
+        aws_config=aws_config,
+        profile=profile,
+        aws_region=aws_region,
+        s3_bucket=s3_bucket,
+        local=local,
+        quiet=quiet,
+    )
+    found = locate_run(run, line)
+    family = read_family(found.store, found.run_id)
+    prices = load_prices(default_home().parent)
+    report, notice = report_cost(family, found.store, found.cloud, found.places, prices)
+    if notice is not None:
+        say(f"glacierflow: {notice}", quiet=quiet)
+    if csv is not None:
+        write_file(csv, cost_csv(report).encode(), option="--csv")
+    _show(report, as_json=as_json)
+    return 0
+
+
+def _show(report: CostReport, *, as_json: bool) -> None:
+    from glacierflow.cli import render
+
+    wasted = sum(report.wasted.values())
+    if as_json:
+        facts = report.model_dump(mode="json")
+        sums = {"usd": report.usd, "wasted": report.wasted, "products": report.products}
+        typer.echo(render.to_json({**facts, **sums}))
+        return
+    typer.echo(f"run {report.run_id}")
+    for retry in report.retries:
+        typer.echo(f"  with its retry {retry}")
+    names = max(len(region.region) for region in report.regions)
+    typer.echo(f"{'region':{names}}  {'dollars':>10}  {'wasted':>10}  {'products':>8}  {'a product':>10}")
+    for region in report.regions:
+        each = "-" if region.usd_a_product is None else f"{region.usd_a_product:.4f}"
+        sums_of = f"{region.usd:10.4f}  {region.wasted_usd:10.4f}  {region.products:8}  {each:>10}"
+        typer.echo(f"{region.region:{names}}  {sums_of}")
+    each = f", {report.usd / report.products:.4f} a product" if report.products else ""
+    typer.echo(f"\n{report.usd:.4f} US dollars for {report.products} products{each}")
+    by_why = ", ".join(f"{usd:.4f} {why}" for why, usd in report.wasted.items())
+    share = f" ({wasted / report.usd:.0%}: {by_why})" if report.usd and wasted else ""
+    typer.echo(f"{wasted:.4f} of it on attempts that did not end well{share}")
+    for note in report.notes:
+        typer.echo(f"  {note}")

@@ -1,0 +1,76 @@
+"""Gather what a cost report needs: ends of lost attempts from AWS Batch, and the spot prices of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import GlacierflowError
+from glacierflow.runs.classify import classify_attempt
+from glacierflow.runs.cost import AttemptEnd, CostReport, Spell, cost_of, spells_of
+from glacierflow.runs.family import Family, Member
+from glacierflow.runs.prices import PriceBook
+from glacierflow.services.family import find_jobs
+from glacierflow.services.jobs import describe_slots
+from glacierflow.services.places import Places
+from glacierflow.services.prices import fetch_spot_history
+from glacierflow.store import Store
+
+__all__ = ["report_cost"]
+
+
+def report_cost(
+    family: Family, store: Store, cloud: Cloud, places: Places, prices: PriceBook
+) -> tuple[CostReport, str | None]:
+    """What a run and its retries have cost; and why it is without the spot prices of the time, if it is.
+
+    Args:
+        family: the run and its retries.
+        store: where their records lie.
+        cloud: asked for the ends of attempts that left no receipt, and for spot prices.
+        places: the queues jobs may be in.
+        prices: the table.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+        DataError: there is no price for an instance type.
+    """
+    ends: dict[tuple[str, int, int], AttemptEnd] = {}
+    for member in family.members:
+        ends |= _ends(member, store, cloud, places)
+    spells = spells_of(family, ends)
+    book, notice = _with_history(spells, cloud, prices)
+    return cost_of(family, spells, book), notice
+
+
+def _ends(
+    member: Member, store: Store, cloud: Cloud, places: Places
+) -> dict[tuple[str, int, int], AttemptEnd]:
+    """Of the attempts that left no receipt; Batch is asked only where there are such."""
+    lost = {slot: of for slot, of in member.attempts.items() if None in of.outcomes.values()}
+    if not lost:
+        return {}
+    jobs = find_jobs(member.manifest, store, cloud, places)
+    ends = {}
+    for slot, state in describe_slots(jobs, sorted(lost), cloud).items():
+        for number, attempt in enumerate(state.attempts, 1):
+            if lost[slot].outcomes.get(number, "") is None:
+                end = AttemptEnd(attempt.stopped_at, classify_attempt(attempt))
+                ends[member.manifest.run_id, slot, number] = end
+    return ends
+
+
+def _with_history(spells: Sequence[Spell], cloud: Cloud, prices: PriceBook) -> tuple[PriceBook, str | None]:
+    """The true spot prices of the time; the table's where they cannot be had."""
+    on_spot = [one for one in spells if one.lifecycle == "spot" and one.machine and one.machine.zone]
+    types = {one.machine.instance_type for one in on_spot if one.machine and one.machine.instance_type}
+    if not types or cloud.embedded:
+        return prices, None
+    first = min(one.started_at for one in on_spot)
+    last = max(one.ended_at or one.started_at for one in on_spot)
+    try:
+        history = fetch_spot_history(cloud, sorted(types), first, last)
+    except GlacierflowError as error:
+        return prices, f"spot prices of the time could not be had, the table's are used: {error.message}"
+    return prices.with_history(history), None

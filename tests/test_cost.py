@@ -1,0 +1,234 @@
+"""What a run has cost, against sums made by hand."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_samples import NOW, make_started, some_manifest
+from test_verify import a_retry, put_manifest
+
+from glacierflow.errors import DataError
+from glacierflow.layout import RunLayout
+from glacierflow.manifest import ArrayRange, Manifest
+from glacierflow.receipt import Counts, Machine, ProductRecord, Receipt
+from glacierflow.runs.cost import AttemptEnd, CostReport, cost_csv, cost_of, spells_of
+from glacierflow.runs.family import Family, read_family
+from glacierflow.runs.prices import PriceBook, SpotPoint, SpotRange
+from glacierflow.services.prices import load_prices
+from glacierflow.store import LocalStore
+
+PACKAGED = load_prices(None).table
+BOOK = PriceBook(
+    PACKAGED.model_copy(
+        update={
+            "on_demand": {"m6i.large": 0.096, "r6i.large": 0.126, "m6i.xlarge": 0.192},
+            "spot": {
+                "m6i.large": {
+                    "us-west-2a": SpotRange(p50=0.03, p90=0.04),
+                    "us-west-2b": SpotRange(p50=0.05, p90=0.06),
+                }
+            },
+            "spot_share": SpotRange(p50=0.4, p90=0.55),
+        }
+    )
+)
+
+
+def machine(zone: str = "us-west-2a", lifecycle: str = "spot", **more: Any) -> Machine:
+    facts = {"instance_type": "m6i.large", "vcpus": 1.0, "memory_mib": 3000.0, "launch_type": "EC2"}
+    return Machine(**facts | {"zone": zone, "lifecycle": lifecycle} | more)
+
+
+def product(key: str, unit: int = 0) -> ProductRecord:
+    when = dt.datetime(2024, 7, 3, tzinfo=dt.UTC)
+    return ProductRecord(
+        unit=unit, key=key, acquisition=key, datetime=when, size=1, sha256="0", coverage=1, sources=()
+    )
+
+
+class Bench:
+    """A run in a directory, and attempts that took so many minutes."""
+
+    def __init__(self, folder: Path, slots: int) -> None:
+        self.store = LocalStore(folder)
+        self.root = some_manifest(slots, str(folder))
+        put_manifest(self.store, self.root)
+
+    def attempt(
+        self,
+        slot: int,
+        outcome: Any,
+        minutes: float,
+        *,
+        on: Machine | None,
+        attempt: int = 1,
+        keys: tuple[str, ...] = (),
+        manifest: Manifest | None = None,
+    ) -> None:
+        of = manifest or self.root
+        run = RunLayout(of.run_id)
+        started = make_started(of, slot, attempt).model_copy(update={"machine": on})
+        self.store.put(run.started(slot, attempt), started.model_dump_json().encode())
+        if outcome is None:
+            return
+        receipt = Receipt(
+            **started.model_dump(),
+            ended_at=NOW + dt.timedelta(minutes=minutes),
+            outcome=outcome,
+            exit_code=0,
+            counts=Counts(),
+            products=tuple(product(key) for key in keys),
+        )
+        self.store.put(run.receipt(slot, attempt, outcome), receipt.model_dump_json().encode())
+
+    def family(self) -> Family:
+        return read_family(self.store, self.root.run_id)
+
+    def report(self, ends: Any = None, book: PriceBook = BOOK) -> CostReport:
+        family = self.family()
+        return cost_of(family, spells_of(family, ends or {}), book)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "store", 3)
+
+
+def test_a_run_adds_up_by_region_product_and_waste(bench: Bench) -> None:
+    """By hand: a job of 1 of 2 vCPUs has half of an m6i.large.
+
+    region 0: 30 min interrupted in zone a: 0.5 h x 0.5 x 0.03 = 0.0075, wasted on spot
+              60 min done in zone b:        1.0 h x 0.5 x 0.05 = 0.025, two products
+    region 1: 12 min failed, on demand:     0.2 h x 0.5 x 0.096 = 0.0096, wasted
+              its retry, 24 min on demand:  0.4 h x 0.5 x 0.096 = 0.0192, one product
+    region 2: 6 min without scenes, zone a: 0.1 h x 0.5 x 0.03 = 0.0015
+    """
+    bench.attempt(0, "interrupted", 30, on=machine(), keys=("a",))
+    bench.attempt(0, "done", 60, on=machine("us-west-2b"), attempt=2, keys=("b",))
+    bench.attempt(1, "failed", 12, on=machine(lifecycle="on-demand"))
+    bench.attempt(2, "no_data", 6, on=machine())
+    retry = a_retry(bench.store, bench.root, (1,))
+    bench.attempt(0, "done", 24, on=machine(lifecycle="on-demand"), keys=("c",), manifest=retry)
+    report = bench.report()
+    assert report.usd == pytest.approx(0.0075 + 0.025 + 0.0096 + 0.0192 + 0.0015)
+    assert report.wasted == pytest.approx({"spot": 0.0075, "failed": 0.0096})
+    costs = [(one.usd, one.wasted_usd, one.products, one.usd_a_product) for one in report.regions]
+    assert costs == [
+        pytest.approx((0.0325, 0.0075, 2, 0.01625)),
+        pytest.approx((0.0288, 0.0096, 1, 0.0288)),
+        (pytest.approx(0.0015), 0.0, 0, None),
+    ]
+    assert sum(one.usd for one in report.regions) == pytest.approx(report.usd)
+    assert report.products == 3
+
+
+def test_the_larger_share_of_vcpus_and_memory_is_charged(bench: Bench) -> None:
+    """6,144 of 8,192 MiB is three quarters of the instance, whatever the vCPUs."""
+    bench.attempt(0, "done", 60, on=machine(memory_mib=6144.0))
+    (attempt,) = bench.report().attempts
+    assert attempt.share == 0.75
+    assert attempt.usd == pytest.approx(0.75 * 0.03)
+
+
+def test_true_prices_of_the_moment_win(bench: Bench) -> None:
+    bench.attempt(0, "done", 60, on=machine())
+    points = [
+        SpotPoint("m6i.large", "us-west-2a", NOW - dt.timedelta(hours=hours), usd)
+        for hours, usd in ((5, 0.01), (1, 0.02), (-1, 0.9))
+    ]
+    (attempt,) = bench.report(book=BOOK.with_history(points)).attempts
+    assert attempt.usd == pytest.approx(0.5 * 0.02)
+    assert attempt.price_source == "spot price in us-west-2a at the time"
+
+
+def test_a_killed_attempt_is_charged_to_the_end_batch_knows(bench: Bench) -> None:
+    bench.attempt(0, None, 0, on=machine())
+    bench.attempt(1, None, 0, on=machine())
+    end = AttemptEnd(NOW + dt.timedelta(minutes=90), "oom")
+    report = bench.report({(bench.root.run_id, 0, 1): end})
+    assert report.wasted == pytest.approx({"oom": 1.5 * 0.5 * 0.03, "killed": 0.0})
+    assert report.attempts[1].hours is None
+    assert any(
+        note.startswith("1 attempts are running, or ended at a time nobody knows") for note in report.notes
+    )
+
+
+def test_an_unknown_machine_is_assumed_and_said(tmp_path: Path) -> None:
+    """By hand: r6i.large on spot is 0.4 x 0.126 an hour, of which a job of 7,500 MiB has half; 15,500 all."""
+    bench = Bench(tmp_path, 2)
+    arrays = (ArrayRange(first_slot=0, size=1), ArrayRange(first_slot=1, size=1, memory_mib=15_500))
+    bench.root = bench.root.model_copy(update={"arrays": arrays})
+    put_manifest(bench.store, bench.root)
+    bench.attempt(0, "done", 60, on=None)
+    bench.attempt(1, "done", 60, on=None)
+    report = bench.report()
+    assert [one.usd for one in report.attempts] == pytest.approx([0.5 * 0.4 * 0.126, 0.4 * 0.126])
+    assert "2 attempts did not say what they ran on: r6i.large is assumed" in report.notes
+    assert any("assumed: 40% of the on-demand price" in note for note in report.notes)
+
+
+def test_the_queue_decides_where_the_machine_does_not_say(bench: Bench) -> None:
+    whole = ArrayRange(first_slot=0, size=3, on_demand=True)
+    bench.root = bench.root.model_copy(update={"arrays": (whole,)})
+    put_manifest(bench.store, bench.root)
+    bench.attempt(0, "done", 60, on=machine(lifecycle="on-demand"))
+    bench.attempt(1, "done", 60, on=machine(lifecycle="spot"))
+    bench.attempt(2, "done", 60, on=Machine(zone="us-west-2a"))
+    assert [one.lifecycle for one in bench.report().attempts] == ["on-demand", "spot", "on-demand"]
+
+
+def test_fargate_is_charged_by_what_the_task_has(bench: Bench) -> None:
+    fargate = Machine(launch_type="FARGATE", vcpus=2, memory_mib=8192)
+    bench.attempt(0, "done", 30, on=fargate.model_copy(update={"lifecycle": "on-demand"}))
+    rates = PACKAGED.rates
+    by_hand = 0.5 * (2 * rates.fargate_vcpu_hour + 8 * rates.fargate_gb_hour)
+    (attempt,) = bench.report().attempts
+    assert attempt.usd == pytest.approx(by_hand)
+    assert not attempt.assumed
+
+
+def test_units_in_one_slot_share_its_cost_by_their_products(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    packed = bench.root.model_copy(
+        update={
+            "slots": ((bench.root.slots[0][0], bench.root.slots[1][0]),),
+            "arrays": (ArrayRange(first_slot=0, size=1),),
+        }
+    )
+    put_manifest(bench.store, packed)
+    started = make_started(packed, 0).model_copy(update={"machine": machine()})
+    products = (product("a"), product("b", 1), product("c", 1), product("d", 1))
+    receipt = Receipt(
+        **started.model_dump(),
+        ended_at=NOW + dt.timedelta(hours=1),
+        outcome="done",
+        exit_code=0,
+        counts=Counts(),
+        products=products,
+    )
+    bench.store.put(RunLayout(packed.run_id).receipt(0, 1, "done"), receipt.model_dump_json().encode())
+    assert [one.usd for one in bench.report().regions] == pytest.approx([0.25 * 0.015, 0.75 * 0.015])
+
+
+def test_a_type_without_a_price_is_named(bench: Bench) -> None:
+    bench.attempt(0, "done", 60, on=machine(instance_type="x9z.large"))
+    with pytest.raises(DataError, match=r"no price for x9z\.large"):
+        bench.report()
+
+
+def test_the_csv_adds_up_to_the_report(bench: Bench) -> None:
+    bench.attempt(0, "interrupted", 30, on=machine())
+    bench.attempt(0, "done", 60, on=machine(), attempt=2)
+    bench.attempt(1, None, 0, on=None)
+    report = bench.report()
+    rows = list(csv.DictReader(io.StringIO(cost_csv(report))))
+    assert sum(float(row["usd"]) for row in rows) == pytest.approx(report.usd)
+    again = sum(float(row["hours"] or 0) * float(row["share"]) * float(row["usd_hour"]) for row in rows)
+    assert again == pytest.approx(report.usd)
+    assert [row["wasted_on"] for row in rows] == ["spot", "", "killed"]
+    assert rows[2]["hours"] == ""

@@ -158,6 +158,13 @@ def test_a_killed_attempt_is_charged_to_the_end_batch_knows(bench: Bench) -> Non
     )
 
 
+def test_who_ended_an_interrupted_attempt_is_batchs_to_say(bench: Bench) -> None:
+    bench.attempt(0, "interrupted", 60, on=machine())
+    bench.attempt(1, "interrupted", 60, on=machine())
+    report = bench.report({(bench.root.run_id, 0, 1): AttemptEnd(None, "timeout")})
+    assert report.wasted == pytest.approx({"timeout": 0.015, "spot": 0.015})
+
+
 def test_an_unknown_machine_is_assumed_and_said(tmp_path: Path) -> None:
     """By hand: r6i.large on spot is 0.4 x 0.126 an hour, of which a job of 7,500 MiB has half; 15,500 all."""
     bench = Bench(tmp_path, 2)

@@ -39,7 +39,7 @@ ASSUMED_TYPES = {7_500: "r6i.large", 15_500: "r6i.large", 31_500: "r6i.xlarge", 
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """What AWS Batch says of an attempt that left no receipt."""
+    """What AWS Batch says of an attempt that was ended from outside."""
 
     stopped_at: dt.datetime | None
     failure: str | None
@@ -137,16 +137,19 @@ def spells_of(family: Family, ends: Mapping[tuple[str, int, int], AttemptEnd]) -
 
     Args:
         family: the run and its retries.
-        ends: of attempts that left no receipt, by run id, slot and attempt.
+        ends: of attempts that were ended from outside, by run id, slot and attempt.
     """
     return [spell for member in family.members for spell in _spells(member, ends)]
 
 
 def _spells(member: Member, ends: Mapping[tuple[str, int, int], AttemptEnd]) -> list[Spell]:
     run_id = member.manifest.run_id
-    spells = [
-        _spell(member, receipt, receipt.ended_at, None) for receipt in member.receipts.every(member.attempts)
-    ]
+    nobody = AttemptEnd(None, None)
+    spells = []
+    for receipt in member.receipts.every(member.attempts):
+        end = ends.get((run_id, receipt.slot, receipt.attempt), nobody)
+        lost_to = end.failure if receipt.outcome == "interrupted" else None
+        spells.append(_spell(member, receipt, receipt.ended_at, lost_to))
     unended = [
         (slot, attempt)
         for slot, attempts in sorted(member.attempts.items())
@@ -156,7 +159,7 @@ def _spells(member: Member, ends: Mapping[tuple[str, int, int], AttemptEnd]) -> 
     begun = {(one.slot, one.attempt): one for one in member.receipts.starts(unended)}
     for place in unended:
         if place in begun:
-            end = ends.get((run_id, *place), AttemptEnd(None, None))
+            end = ends.get((run_id, *place), nobody)
             spells.append(_spell(member, begun[place], end.stopped_at, end.failure or "killed"))
     return sorted(spells, key=lambda spell: (spell.slot, spell.attempt))
 

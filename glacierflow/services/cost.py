@@ -18,6 +18,9 @@ from glacierflow.store import Store
 
 __all__ = ["report_cost"]
 
+_CUT_SHORT = {None, "interrupted"}
+"""Outcomes that do not tell who ended the attempt: a reclaim, a time limit, a person."""
+
 
 def report_cost(
     family: Family, store: Store, cloud: Cloud, places: Places, prices: PriceBook
@@ -47,15 +50,15 @@ def report_cost(
 def _ends(
     member: Member, store: Store, cloud: Cloud, places: Places
 ) -> dict[tuple[str, int, int], AttemptEnd]:
-    """Of the attempts that left no receipt; Batch is asked only where there are such."""
-    lost = {slot: of for slot, of in member.attempts.items() if None in of.outcomes.values()}
+    """Of the attempts that were ended from outside; Batch is asked only where there are such."""
+    lost = {slot: of for slot, of in member.attempts.items() if _CUT_SHORT & set(of.outcomes.values())}
     if not lost:
         return {}
     jobs = find_jobs(member.manifest, store, cloud, places)
     ends = {}
     for slot, state in describe_slots(jobs, sorted(lost), cloud).items():
         for number, attempt in enumerate(state.attempts, 1):
-            if lost[slot].outcomes.get(number, "") is None:
+            if lost[slot].outcomes.get(number, "") in _CUT_SHORT:
                 end = AttemptEnd(attempt.stopped_at, classify_attempt(attempt))
                 ends[member.manifest.run_id, slot, number] = end
     return ends

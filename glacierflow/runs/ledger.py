@@ -11,7 +11,7 @@ import datetime as dt
 import gzip
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import Field, ValidationError
 
@@ -127,6 +127,8 @@ class _Line(Record):
     schema_version: int | None = None
     run_id: str | None = None
     complete: bool | None = None
+    size: int | None = None
+    root_run_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -139,6 +141,10 @@ class Ledger:
     slots: dict[int, SlotEntry] = field(default_factory=dict)
     complete: bool = False
     """Whether the run has ended and all of it is in here: nobody need look anywhere else."""
+    size: int | None = None
+    """Slots of the run, where the one who wrote this knew."""
+    root_run_id: str | None = None
+    """The first run, where this one is a retry."""
 
     def add_attempt(self, entry: AttemptEntry) -> bool:
         """Add an attempt; a receipt takes the place of a mere start. True if it was news."""
@@ -163,15 +169,22 @@ class Ledger:
         news += [self.add_slot(entry) for entry in other.slots.values()]
         completed = other.complete and not self.complete
         self.complete = self.complete or other.complete
+        self.size, self.root_run_id = self.size or other.size, self.root_run_id or other.root_run_id
         return any(news) or completed
 
     def copy(self) -> Ledger:
         """Another ledger with the same entries."""
-        return Ledger(self.run_id, dict(self.attempts), dict(self.slots), self.complete)
+        return replace(self, attempts=dict(self.attempts), slots=dict(self.slots))
 
     def to_bytes(self) -> bytes:
         """Gzipped JSON lines: the head, the attempts, the children; the same bytes for the same content."""
-        head = _Line(schema_version=SCHEMA_VERSION, run_id=self.run_id, complete=self.complete)
+        head = _Line(
+            schema_version=SCHEMA_VERSION,
+            run_id=self.run_id,
+            complete=self.complete,
+            size=self.size,
+            root_run_id=self.root_run_id,
+        )
         lines = [head.model_dump_json(exclude_none=True)]
         for name, entries in (("attempt", self.attempts), ("slot", self.slots)):
             lines += _json_lines(name, (entry for _, entry in sorted(entries.items())))
@@ -190,7 +203,12 @@ class Ledger:
             if first.schema_version != SCHEMA_VERSION or first.run_id is None:
                 msg = f"a ledger of schema version {first.schema_version}"
                 raise ValueError(msg)
-            ledger = cls(first.run_id, complete=bool(first.complete))
+            ledger = cls(
+                first.run_id,
+                complete=bool(first.complete),
+                size=first.size,
+                root_run_id=first.root_run_id,
+            )
             for line in lines:
                 found = _Line.model_validate_json(line)
                 if found.attempt is not None:

@@ -62,6 +62,8 @@ class RunLook:
         self._cloud = cloud
         self._receipts = ReceiptReader(store, manifest.run_id)
         self._ledger = ledger or Ledger(manifest.run_id)
+        self._ledger.size = len(manifest.slots)
+        self._ledger.root_run_id = manifest.root_run_id
         self._news = False
         self._kept_at = 0.0
 

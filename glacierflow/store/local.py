@@ -97,6 +97,12 @@ class LocalStore:
                         found.append(Entry(key, path.stat().st_size))
         yield from sorted(found, key=lambda entry: entry.key)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Directories directly below."""
+        folder = self.root / prefix
+        if folder.is_dir():
+            yield from sorted(path.name for path in folder.iterdir() if path.is_dir())
+
     def check_writable(self) -> None:
         """Make the directory and write a file that leaves no trace."""
         try:

@@ -57,6 +57,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[Entry]:
         """All objects whose key starts with the prefix, in key order."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the folders directly below a prefix that ends with a slash, in order."""
+
     def check_writable(self) -> None:
         """Make sure outputs can be written, before anything is spent.
 

@@ -121,6 +121,16 @@ class S3Store:
                 for item in page.get("Contents", []):
                     yield Entry(item["Key"], item["Size"], item.get("ETag"))
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Common prefixes: a call a thousand, however much lies in them."""
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, Delimiter="/"
+            )
+            for page in pages:
+                for item in page.get("CommonPrefixes", []):
+                    yield item["Prefix"][len(prefix) : -1]
+
     def check_writable(self) -> None:
         """HeadBucket: it exists and is ours to use."""
         from botocore.exceptions import BotoCoreError, ClientError

@@ -6,6 +6,7 @@ import typer
 
 from glacierflow.cli.batch.cancel import cancel_command
 from glacierflow.cli.batch.cost import cost_command
+from glacierflow.cli.batch.list import list_command
 from glacierflow.cli.batch.logs import logs_command
 from glacierflow.cli.batch.plan import plan_command
 from glacierflow.cli.batch.queue import queue_command
@@ -47,3 +48,4 @@ app.command("cancel", epilog="Example: glacierflow batch cancel latest --region 
 app.command("why", epilog="Example: glacierflow batch why latest 049_jakobshavn")(why_command)
 app.command("queue", epilog="Example: glacierflow batch queue")(queue_command)
 app.command("cost", epilog="Example: glacierflow batch cost latest --csv cost.csv")(cost_command)
+app.command("list", epilog="Example: glacierflow batch list --limit 5")(list_command)

@@ -1,0 +1,90 @@
+"""The runs of a store, from their names and their ledgers; AWS Batch is not asked and need not remember."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import Field
+
+from glacierflow.errors import StoreError
+from glacierflow.model import Record
+from glacierflow.runs.ledger import Ledger, read_ledger
+from glacierflow.runs.records import run_ids
+from glacierflow.store import Store
+
+__all__ = ["RunEntry", "list_runs"]
+
+_RUN_ID = re.compile(r"(\w+?)-(\d{8})-(\d{8})-(\d+)_(n?\d+)-(\d{8}T\d{6}Z)-[0-9a-f]{6}")
+
+
+class RunEntry(Record):
+    """One run, as its name and the last look at it tell."""
+
+    run_id: str
+    submitted_at: dt.datetime
+    satellite: str
+    date1: dt.date
+    date2: dt.date
+    regions: str
+    """First and last catalogue index, ``0_22``, or the first and a number of regions, ``3_n5``."""
+    retry_of: str | None = None
+    size: int | None = None
+    """Slots; None where nobody has looked at the run yet."""
+    ended: int | None = None
+    complete: bool = False
+    """Whether it has ended and all of it is kept."""
+    outcomes: dict[str, int] = Field(default_factory=dict)
+    """Slots by outcome of their latest attempt, as of the last look."""
+    notice: str | None = None
+
+
+def list_runs(store: Store, *, limit: int) -> tuple[RunEntry, ...]:
+    """The newest runs, newest first: one LIST a thousand runs, and one GET for each run shown.
+
+    Folders whose name is not that of a run are passed over.
+    """
+    named = [found for run_id in run_ids(store) if (found := _RUN_ID.fullmatch(run_id))]
+    named.sort(key=lambda found: (found[6], found[0]), reverse=True)
+    shown = named[:limit]
+    if not shown:
+        return ()
+    with ThreadPoolExecutor(max_workers=min(16, len(shown))) as pool:
+        return tuple(pool.map(lambda found: _entry(store, found), shown))
+
+
+def _entry(store: Store, found: re.Match[str]) -> RunEntry:
+    entry = RunEntry(
+        run_id=found[0],
+        submitted_at=dt.datetime.strptime(found[6], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC),
+        satellite=found[1],
+        date1=_day(found[2]),
+        date2=_day(found[3]),
+        regions=f"{found[4]}_{found[5]}",
+    )
+    try:
+        ledger = read_ledger(store, entry.run_id)
+    except StoreError as error:
+        return entry.model_copy(update={"notice": error.message})
+    if ledger.size is None:
+        return entry
+    return entry.model_copy(
+        update={
+            "retry_of": ledger.root_run_id,
+            "size": ledger.size,
+            "ended": len(ledger.slots),
+            "complete": ledger.complete,
+            "outcomes": _outcomes(ledger),
+        }
+    )
+
+
+def _outcomes(ledger: Ledger) -> dict[str, int]:
+    latest = {slot: entry.outcome or "killed" for (slot, _), entry in sorted(ledger.attempts.items())}
+    return dict(sorted(Counter(latest.values()).items()))
+
+
+def _day(text: str) -> dt.date:
+    return dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))

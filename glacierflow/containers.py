@@ -6,20 +6,35 @@ is what the documentation of the image names, and it adds no dependency.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from glacierflow.errors import UnavailableError, UsageError
 
-__all__ = ["ContainerSpec", "EngineError", "create", "docker", "engine_version", "inspect", "require_engine"]
+__all__ = [
+    "Container",
+    "ContainerSpec",
+    "EngineError",
+    "Exit",
+    "create",
+    "docker",
+    "engine_version",
+    "inspect",
+    "remove",
+    "require_engine",
+    "start",
+]
 
 _TIMEOUT_S = 60.0
 _PULL_TIMEOUT_S = 1800.0
+_LONGEST_S = 7 * 24 * 3600.0
+"""A container that runs longer is given up."""
 
 
 class EngineError(UnavailableError):
@@ -131,6 +146,71 @@ def docker(
     return done.stdout
 
 
+def inspect(kind: str, name: str) -> dict[str, Any] | None:
+    """What the engine knows of a container or image; None where there is none of this name."""
+    try:
+        (found,) = json.loads(docker(kind, "inspect", name))
+    except EngineError:
+        return None
+    details: dict[str, Any] = found
+    return details
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container ended."""
+
+    exit_code: int
+    out_of_memory: bool
+
+
+class Container:
+    """A started container; its output is kept from the first line."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._output = subprocess.Popen(  # noqa: S603 - a name of our own making
+            ["docker", "logs", "--follow", name],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def lines(self) -> Iterator[str]:
+        """What it writes, line by line, until it ends."""
+        if self._output.stdout is not None:
+            with self._output.stdout as lines:
+                yield from lines
+
+    def wait(self) -> Exit:
+        """Block until it has ended, and remove it with its volumes."""
+        try:
+            docker("wait", self._name, timeout_s=_LONGEST_S)
+            state = (inspect("container", self._name) or {}).get("State", {})
+        except UnavailableError:
+            # the engine itself has gone, and its containers with it
+            state = {}
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._output.wait(5)
+        self._output.kill()
+        remove(self._name)
+        return Exit(int(state.get("ExitCode", 137)), bool(state.get("OOMKilled")))
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to its first process; nothing where it has ended."""
+        self._signal("TERM")
+
+    def kill(self) -> None:
+        """SIGKILL to all of it; nothing where it has ended."""
+        self._signal("KILL")
+
+    def _signal(self, name: str) -> None:
+        with contextlib.suppress(UnavailableError):
+            docker("kill", "--signal", name, self._name)
+
+
 def create(spec: ContainerSpec) -> None:
     """Create a container; an image that is not here is pulled.
 
@@ -140,11 +220,21 @@ def create(spec: ContainerSpec) -> None:
     docker(*spec.create_arguments(), environment=spec.client_environment(), timeout_s=_PULL_TIMEOUT_S)
 
 
-def inspect(kind: str, name: str) -> dict[str, Any] | None:
-    """What the engine knows of a container or image; None where there is none of this name."""
+def start(name: str) -> Container:
+    """Start a container that was created; where that fails it is removed.
+
+    Raises:
+        EngineError: it cannot be started.
+    """
     try:
-        (found,) = json.loads(docker(kind, "inspect", name))
-    except EngineError:
-        return None
-    details: dict[str, Any] = found
-    return details
+        docker("start", name)
+    except UnavailableError:
+        remove(name)
+        raise
+    return Container(name)
+
+
+def remove(name: str) -> None:
+    """Remove a container and its volumes, if it is there."""
+    with contextlib.suppress(EngineError):
+        docker("rm", "--force", "--volumes", name)

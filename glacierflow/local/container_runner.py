@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from glacierflow import containers
-from glacierflow.containers import ContainerSpec, EngineError
+from glacierflow.containers import Container, ContainerSpec
 from glacierflow.errors import UnavailableError
 from glacierflow.local.attempt import Ended, Order, StartError
 from glacierflow.local.child import cloud_environment
-from glacierflow.local.options import ACCOUNT_ID, CloudOptions
+from glacierflow.local.options import CloudOptions, image_here
 
 __all__ = ["ContainerRunner"]
 
 _LABEL = "glacierflow.home"
-_OWN_REGISTRY = re.compile(rf"{ACCOUNT_ID}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/.+")
 # what the engine says where an image is not there, or its registry will not give it
 _NO_IMAGE = re.compile(
     r"pull access denied|manifest (for .* not found|unknown)|no such image|no such host|dial tcp|not found:"
@@ -29,44 +26,15 @@ _NO_IMAGE = re.compile(
 
 
 class _ContainerAttempt:
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._output = subprocess.Popen(  # noqa: S603 - a name of our own making
-            ["docker", "logs", "--follow", name],  # noqa: S607
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-
-    def lines(self) -> Iterator[str]:
-        if self._output.stdout is not None:
-            with self._output.stdout as lines:
-                yield from lines
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self.lines = container.lines
+        self.ask_to_end = container.ask_to_end
+        self.kill = container.kill
 
     def wait(self) -> Ended:
-        try:
-            containers.docker("wait", self._name, timeout_s=7 * 24 * 3600)
-            state = (containers.inspect("container", self._name) or {}).get("State", {})
-        except UnavailableError:
-            # the engine itself has gone, and its containers with it
-            state = {}
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._output.wait(5)
-        self._output.kill()
-        _remove(self._name)
-        return Ended(int(state.get("ExitCode", 137)), bool(state.get("OOMKilled")))
-
-    def ask_to_end(self) -> None:
-        self._signal("TERM")
-
-    def kill(self) -> None:
-        self._signal("KILL")
-
-    def _signal(self, name: str) -> None:
-        with contextlib.suppress(UnavailableError):
-            containers.docker("kill", "--signal", name, self._name)
+        ended = self._container.wait()
+        return Ended(ended.exit_code, ended.out_of_memory)
 
 
 class ContainerRunner:
@@ -84,7 +52,7 @@ class ContainerRunner:
             containers.create(
                 ContainerSpec(
                     name=name,
-                    image=self._image(order.image),
+                    image=image_here(order.image, self._options.image),
                     command=list(order.command),
                     environment=cloud_environment(self._options.endpoint, order.region, self._outer)
                     | dict(order.environment),
@@ -103,23 +71,12 @@ class ContainerRunner:
             )
             raise StartError(f"{kind}: {error.message}") from error
         try:
-            containers.docker("start", name)
+            return _ContainerAttempt(containers.start(name))
         except UnavailableError as error:
-            _remove(name)
             raise StartError(f"CannotStartContainerError: {error.message}") from error
-        return _ContainerAttempt(name)
-
-    def _image(self, image: str) -> str:
-        """The embedded account's ECR has no registry behind it: one image stands for all it would hold."""
-        return self._options.image if _OWN_REGISTRY.fullmatch(image) else image
 
     def _remove_orphans(self) -> None:
         """Remove containers that outlived a server which was killed: their jobs are FAILED by now."""
         label = f"label={_LABEL}={self._options.home}"
         for name in containers.docker("ps", "--all", "--quiet", "--filter", label).split():
-            _remove(name)
-
-
-def _remove(name: str) -> None:
-    with contextlib.suppress(EngineError):
-        containers.docker("rm", "--force", "--volumes", name)
+            containers.remove(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["ACCOUNT_ID", "DEFAULT_IMAGE", "CloudOptions", "ExecutorKind"]
+__all__ = ["ACCOUNT_ID", "DEFAULT_IMAGE", "CloudOptions", "ExecutorKind", "image_here"]
 
 ExecutorKind = Literal["process", "docker"]
 DEFAULT_IMAGE = "glacierflow"
@@ -15,6 +16,14 @@ DEFAULT_IMAGE = "glacierflow"
 
 ACCOUNT_ID = "123456789012"
 """The one AWS account of the embedded cloud, which is moto's own."""
+
+
+_OWN_REGISTRY = re.compile(rf"{ACCOUNT_ID}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/.+")
+
+
+def image_here(image: str, stand_in: str) -> str:
+    """What to run for an image: nothing is behind the embedded account's ECR, so one image stands for all."""
+    return stand_in if _OWN_REGISTRY.fullmatch(image) else image
 
 
 @dataclass(frozen=True, slots=True)

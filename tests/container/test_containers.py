@@ -1,0 +1,230 @@
+"""Children in containers, as a user starts them: the pixels are the same, and a reclaim loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from samples import REAL
+
+from container.engine import docker
+from glacierflow.local import control
+
+REAL_ARGUMENTS = ("--archive", str(REAL), "--regions-file", str(REAL / "regions.csv"))
+SAMPLE_DATES = ("--date1", "2024-07-01", "--date2", "2024-07-12")
+# not root, whoever runs the tests: products belong to the owner of the directory they go to
+UID = os.getuid() or 1000
+
+
+class User:
+    """A person at a terminal whose embedded cloud runs children as containers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            "GLACIERFLOW_HOME": str(folder / "home"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
+            "AWS_CONFIG_FILE": str(folder / "no-config"),
+        }
+
+    def types(self, *arguments: str, expect: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from glacierflow.cli import main; main()", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == expect, f"{arguments} exits {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def made(self, name: str) -> Path:
+        """A directory for products, as the user who is not root makes it."""
+        directory = self.folder / name
+        directory.mkdir()
+        os.chown(directory, UID, UID)
+        return directory
+
+
+@pytest.fixture(scope="module")
+def user(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    one = User(tmp_path_factory.mktemp("user"))
+    one.types("local", "up", "--executor", "docker", "--image", image)
+    yield one
+    control.down(one.folder / "home" / "local")
+
+
+def pixels(directory: Path) -> dict[str, Any]:
+    """Image and grid of every product below a directory, by path."""
+    found = {}
+    for path in sorted(directory.rglob("*.tif")):
+        with rasterio.open(path) as product:
+            found[str(path.relative_to(directory))] = (product.read(1), product.transform, product.crs)
+    return found
+
+
+def assert_same_products(one: Path, other: Path, *, at_least: int = 1) -> None:
+    first, second = pixels(one), pixels(other)
+    assert list(first) == list(second)
+    assert len(first) >= at_least
+    for name, (image, transform, crs) in first.items():
+        np.testing.assert_array_equal(image, second[name][0], err_msg=name)
+        assert (transform, crs) == second[name][1:]
+        assert image.any()
+
+
+def receipts(directory: Path) -> list[dict[str, Any]]:
+    paths = sorted(directory.glob("runs/*/attempts/*/*.json"))
+    return [json.loads(path.read_text()) for path in paths if not path.name.endswith("started.json")]
+
+
+@pytest.mark.parametrize("satellite", ["sentinel2", "landsat"])
+def test_an_index_of_the_sample_has_the_same_pixels_in_a_container(user: User, satellite: str) -> None:
+    asked = ("--satellite", satellite, *SAMPLE_DATES, "--local")
+    plain, contained = user.made(f"plain-{satellite}"), user.made(f"contained-{satellite}")
+    user.types("run", "--start-end-index", "137:138", *asked, "--base-dir", str(plain))
+    user.types("container", "run", "--index", "137", *asked, "--to", str(contained), "--memory", "1500")
+    assert_same_products(plain, contained)
+    (receipt,) = receipts(contained)
+    assert receipt["outcome"] == "done"
+    assert receipt["batch"]["job_queue"] == "glacierflow-container-run"
+    owners = {path.stat().st_uid for path in contained.rglob("*")}
+    assert owners == {UID}
+
+
+REAL_UNITS = {
+    "sentinel2": ("902_Berlin", "--date1", "2016-05-01", "--date2", "2016-06-30"),
+    "landsat": ("901_Yahtse", "--date1", "2016-07-01", "--date2", "2016-08-31"),
+}
+
+
+def real_unit(satellite: str) -> tuple[int, tuple[str, ...]]:
+    """Index of the real region, and the arguments that ask for its real scenes."""
+    regions = REAL / "regions.csv"
+    assert regions.is_file(), f"the real pixels are not there: {REAL}"
+    name, *dates = REAL_UNITS[satellite]
+    names = sorted(row.split(",")[0] for row in regions.read_text().splitlines()[1:])
+    return names.index(name), ("--satellite", satellite, *dates, "--local", *REAL_ARGUMENTS)
+
+
+@pytest.mark.parametrize("satellite", ["sentinel2", "landsat"])
+def test_real_pixels_are_the_same_in_a_container(user: User, satellite: str) -> None:
+    index, asked = real_unit(satellite)
+    plain, contained = user.made(f"real-plain-{satellite}"), user.made(f"real-contained-{satellite}")
+    user.types("run", "--start-end-index", f"{index}:{index + 1}", *asked, "--base-dir", str(plain))
+    user.types("container", "run", "--index", str(index), *asked, "--to", str(contained), "--memory", "1500")
+    assert_same_products(plain, contained)
+
+
+def test_an_array_of_five_runs_as_containers(user: User) -> None:
+    asked = ("--satellite", "landsat", "--start-end-index", "176:181", *SAMPLE_DATES, "--local")
+    plain = user.made("array-plain")
+    user.types("run", *asked, "--base-dir", str(plain))
+    told = user.types("batch", "submit", *asked, "--wait", "--fetch", "array-contained", "--json")
+    answer = json.loads(told[told.index("{") : told.rindex("}") + 1])
+    assert answer["states"] == {"SUCCEEDED": 5}
+    assert_same_products(
+        plain / "1_download_merge_and_clip",
+        user.folder / "array-contained" / "1_download_merge_and_clip",
+        at_least=5,
+    )
+    assert (
+        docker("ps", "--all", "--quiet", "--filter", f"label=glacierflow.home={user.folder}/home/local") == ""
+    )
+
+
+def test_a_child_of_a_run_is_replayed(user: User) -> None:
+    asked = ("--satellite", "landsat", "--start-end-index", "136:138", *SAMPLE_DATES, "--local")
+    told = user.types("batch", "submit", *asked, "--wait", "--json", "--fetch", "replayed-run")
+    run_id = json.loads(told[told.index("{") : told.rindex("}") + 1])["run_id"]
+    replay = user.made("replay")
+    user.types("container", "run", "--run", run_id, "--slot", "1", "--local", "--to", str(replay))
+    (receipt,) = receipts(replay)
+    assert (receipt["run_id"], receipt["slot"], receipt["outcome"]) == (run_id, 1, "done")
+    for name, (image, *_) in pixels(replay).items():
+        with rasterio.open(user.folder / "replayed-run" / name) as product:
+            np.testing.assert_array_equal(product.read(1), image)
+    assert "has slots 0 to 1" in user.types(
+        "container", "run", "--run", run_id, "--slot", "2", "--local", expect=64
+    )
+
+
+def test_a_reclaim_loses_and_doubles_nothing(user: User) -> None:
+    index, asked = real_unit("sentinel2")
+    plain, disturbed = user.made("undisturbed"), user.made("disturbed")
+    user.types("run", "--start-end-index", f"{index}:{index + 1}", *asked, "--base-dir", str(plain))
+    told = user.types(
+        *("container", "run", "--index", str(index), *asked, "--to", str(disturbed)),
+        *("--simulate-reclaim", "--reclaim-after", "0.5", "--grace", "0"),
+    )
+    assert "complete, and nothing was made twice" in told
+    assert "first attempt: exit code 137, second: 0" in told
+    assert "outcomes: killed, done" in told
+    assert_same_products(plain, disturbed, at_least=2)
+
+
+def test_too_little_memory_is_told(user: User) -> None:
+    told = user.types(
+        *("container", "run", "--index", "137", "--satellite", "sentinel2", *SAMPLE_DATES, "--local"),
+        *("--to", str(user.made("small")), "--memory", "64"),
+        expect=1,
+    )
+    assert "out of memory: the limit is 64 MiB" in told
+    assert "exit code 137" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param((), "either --index, or --run and --slot", id="neither"),
+        pytest.param(("--index", "1", "--run", "x", "--slot", "0"), "either --index", id="both"),
+        pytest.param(("--run", "x"), "--run and --slot belong together", id="no-slot"),
+        pytest.param(("--index", "1", "--to", "x", "--s3-bucket", "y"), "two places", id="two-places"),
+        pytest.param(("--index", "900", "--local"), "900", id="no-such-index"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_starts(
+    user: User, arguments: tuple[str, ...], told: str
+) -> None:
+    assert told in user.types("container", "run", "--satellite", "landsat", *arguments, expect=64)
+
+
+def test_a_missing_image_is_named(user: User) -> None:
+    told = user.types(
+        *("container", "run", "--index", "137", "--satellite", "landsat", *SAMPLE_DATES, "--local"),
+        *("--to", str(user.made("none")), "--image", "127.0.0.1:1/none"),
+        expect=64,
+    )
+    assert "the container does not start" in told
+    assert "glacierflow container build" in told
+
+
+def test_build_labels_the_commit_and_size_tells_the_layers(user: User) -> None:
+    base = os.environ.get("GLACIERFLOW_BASE_IMAGE")
+    user.types("container", "build", "--quiet", *(("--base", base) if base else ()))
+    labels = docker("image", "inspect", "--format", "{{json .Config.Labels}}", "glacierflow:0.1.0")
+    assert json.loads(labels)["org.opencontainers.image.version"] == "0.1.0"
+    weight = json.loads(user.types("container", "size", "--json"))
+    assert weight["ours"] == sum(layer["size"] for layer in weight["layers"] if layer["ours"]) < 450e6
+    assert len([layer for layer in weight["layers"] if layer["ours"]]) == 2
+    assert "there is no image glacierflow:none" in user.types(
+        "container", "size", "glacierflow:none", expect=64
+    )
+
+
+def test_without_an_engine_every_verb_says_so(user: User, tmp_path: Path) -> None:
+    user = User(tmp_path)
+    user.environment["DOCKER_HOST"] = f"unix://{tmp_path}/nothing.sock"
+    for arguments in (("build",), ("size",), ("run", "--index", "1", "--satellite", "landsat")):
+        assert "no Docker engine answers" in user.types("container", *arguments, expect=1)

@@ -19,6 +19,9 @@ SERVICES = {
     *("sso", "sso-oidc", "states", "sts"),
 }
 ENDINGS = {".a", ".c", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx"}
+# Packages whose wheels hold 45 MB of debugging symbols. No others: strip damages libraries whose sections
+# auditwheel has moved.
+UNSTRIPPED = ("pyproj", "rasterio")
 # numpy.testing, which others import at run time, takes this from numpy's own tests
 NEEDED_TESTS = {"numpy/_core/tests/_natype.py", "numpy/_core/tests/__init__.py"}
 
@@ -36,10 +39,9 @@ def slim(site: Path) -> None:
     for folder in sorted((path for path in site.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
-    # not the bundled libraries (*.libs): auditwheel moved their sections, and strip would damage them
-    found = (path for path in site.rglob("*.so") if not path.parent.name.endswith(".libs"))
-    extensions = [str(path) for path in found]
-    subprocess.run(["strip", "--strip-debug", *extensions], check=True)
+    extensions = [str(path) for package in UNSTRIPPED for path in (site / package).rglob("*.so")]
+    if extensions:
+        subprocess.run(["strip", "--strip-debug", *extensions], check=True)
 
 
 if __name__ == "__main__":

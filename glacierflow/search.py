@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from glacierflow.stac import Catalogue, Query, collection_interval, search_items
 from glacierflow.tiles import missing_tiles, same_place, uncovered_share
 
 __all__ = ["Found", "group_scenes", "search_unit"]
+
+_STRIP = re.compile(r"_S(\d{8}T\d{6})_N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def _sort(
 
 
 def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) -> None:
-    """Keep the region's own tiles, and of each tile's reprocessed duplicates the newest baseline."""
+    """Keep the region's tiles, and of each tile the newest baseline, all its strips."""
     listed = []
     for scene in scenes:
         if _rank(scene, tiles) < len(tiles):
@@ -112,15 +115,28 @@ def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) 
             reason = f"tile {scene.place} is not among the region's tiles {' '.join(tiles)}"
             sorting.leave(scene, "tile_not_listed", reason)
     for _, same in _by(listed, lambda scene: (scene.acquisition, scene.place)):
-        *older, newest = sorted(same, key=_age)
-        sorting.kept.append(newest)
-        for scene in older:
-            sorting.leave(
-                scene,
-                "superseded",
-                f"processing baseline {scene.baseline} is superseded by {newest.item_id} "
-                f"with baseline {newest.baseline}",
-            )
+        newest = max(same, key=_age)
+        current = [scene for scene in same if scene.baseline == newest.baseline]
+        for _, of_strip in _by(current, _strip):
+            sorting.kept.append(max(of_strip, key=_age))
+        for scene in same:
+            if scene not in sorting.kept:
+                sorting.leave(
+                    scene,
+                    "superseded",
+                    f"processing baseline {scene.baseline} is superseded by {newest.item_id} "
+                    f"with baseline {newest.baseline}",
+                )
+
+
+def _strip(scene: Scene) -> str:
+    """When the data strip began that a tile is cut from; empty where the item does not say.
+
+    Where one strip of a pass ends and the next begins, one tile is two products of one datatake, each with a
+    part of the pixels (ESA's "product discriminator"); a reprocessed duplicate is of the same strip.
+    """
+    found = _STRIP.search(str(scene.properties.get("s2:datastrip_id", "")))
+    return found[1] if found else ""
 
 
 def _rank(scene: Scene, tiles: tuple[str, ...]) -> int:

@@ -135,18 +135,17 @@ def search_items(catalogue: Catalogue, query: Query) -> Answer:
         DataError: the API refused the search.
     """
     line = _Line(catalogue)
-    items, said, more = _all_pages(line, query)
+    items, given, matched = _all_pages(line, query)
     notes = []
-    if more > len(items):
+    if matched > len(items):
         # Items may have moved between pages while they were turned; a second look settles it.
-        again, said_again, more = _all_pages(line, query)
-        items, said = items | again, max(said, said_again)
-        if more > len(items):
-            notes.append(
-                f"the STAC API counts {more} items and gave {len(items)}, twice; some may be missing"
-            )
-    if said > len(items):
-        notes.append(f"the STAC API gave {said - len(items)} items more than once; each counts once")
+        again, given_again, matched = _all_pages(line, query)
+        items, given = items | again, max(given, given_again)
+        if matched > len(items):
+            text = f"the STAC API counts {matched} items and gave {len(items)}, twice; some may be missing"
+            notes.append(text)
+    if given > len(items):
+        notes.append(f"the STAC API gave {given} items, {len(items)} of them different; each counts once")
     return Answer(tuple(items.values()), tuple(notes))
 
 
@@ -170,19 +169,14 @@ def count_items(catalogue: Catalogue, query: Query) -> int:
 
 
 def collection_interval(catalogue: Catalogue) -> tuple[dt.datetime | None, dt.datetime | None] | None:
-    """First and last moment the collection claims to hold, open ends None; None where it claims nothing.
-
-    Raises:
-        UnavailableError: the API did not answer.
-    """
+    """First and last moment the collection claims to hold, open ends None; None where it is not known."""
     line = _Line(catalogue)
     href = f"{catalogue.url.rstrip('/')}/collections/{catalogue.collection}"
     try:
-        first, last = json.loads(line.ask(_make_io(line), "GET", href, None))["extent"]["temporal"][
-            "interval"
-        ][0]
+        extent = json.loads(line.ask(_make_io(line), "GET", href, None))["extent"]
+        first, last = extent["temporal"]["interval"][0]
         return _moment(first), _moment(last)
-    except (_Refused, KeyError, IndexError, TypeError, ValueError):
+    except (UnavailableError, _Refused, KeyError, IndexError, TypeError, ValueError):
         return None
 
 
@@ -198,18 +192,18 @@ def _all_pages(line: _Line, query: Query) -> tuple[dict[str, dict[str, Any]], in
     from pystac import STACTypeError
 
     items: dict[str, dict[str, Any]] = {}
-    said = matched = 0
+    given = matched = 0
     try:
         for page in _pages(line, _open_search(line, query)):
             features = page["features"]
-            said += len(features)
+            given += len(features)
             matched = max(matched, _matched(page))
             items |= {str(item["id"]): item for item in features}
     except _Refused as error:
         raise DataError(f"the STAC API {line.catalogue.url} refused the search {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, STACTypeError) as error:
         raise UnavailableError(f"{line.catalogue.url} does not answer as a STAC API: {error}") from error
-    return items, said, matched
+    return items, given, matched
 
 
 def _matched(page: dict[str, Any]) -> int:

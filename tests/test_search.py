@@ -92,6 +92,29 @@ def test_of_two_baselines_the_newest_is_kept_and_the_other_recorded(api: Api) ->
     assert newer["id"] in found.left_out[0].reason
 
 
+def test_a_tile_at_the_seam_of_two_data_strips_is_two_products_and_both_count(api: Api) -> None:
+    def part(
+        strip: str, sequence: int, baseline: str = "0510", made: str = "20160529T200000"
+    ) -> dict[str, Any]:
+        item = retile(berlin(), "33UUU", baseline, sequence)
+        item["properties"] |= {
+            "s2:datastrip_id": f"S2A_OPER_MSI_L2A_DS_2APS_{made}_S{strip}_N05.10",
+            "s2:generation_time": made,
+        }
+        return item
+
+    api.items = [
+        part("20160529T101034", 0),
+        part("20160529T101258", 1),
+        part("20160529T101034", 2, made="20170101T000000"),  # made again, of the first strip
+        part("20160529T101258", 3, baseline="0202"),
+    ]
+    found = search(api, make_unit())
+    (acquisition,) = found.acquisitions
+    assert [scene.item_id for scene in acquisition.scenes] == [api.items[1]["id"], api.items[2]["id"]]
+    assert codes(found) == {api.items[0]["id"]: "superseded", api.items[3]["id"]: "superseded"}
+
+
 def test_a_tile_that_is_not_listed_is_left_out_by_name(api: Api) -> None:
     api.items = [berlin(), retile(berlin(), "32UQD")]
     found = search(api, make_unit())

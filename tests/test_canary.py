@@ -117,3 +117,19 @@ def test_a_no_is_respected(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("typer.confirm", lambda *_args, **_more: False)
     assert run(WORDS) == 130
     assert len(aws.jobs) == 1
+
+
+def test_an_earlier_run_decides_the_classes(aws: FakeAws, capsys: pytest.CaptureFixture[str]) -> None:
+    store = S3Store("made-up", Cloud(embedded=True))
+    words = [word for word in WORDS if word != "--canary"]
+    assert run(words) == 0
+    (run_id,) = {key.split("/")[1] for key in aws.objects}
+    first = read_run_manifest(store, run_id)
+    put_attempt(store, first, 5, "done", peak_memory_mb=9_000.0)
+    assert run([*words, "--measured-by", run_id, "--date2", "2024-07-30"]) == 0
+    (second,) = {key.split("/")[1] for key in aws.objects} - {run_id}
+    later = read_run_manifest(store, second)
+    assert [(one.size, one.memory_mib) for one in later.arrays] == [(1, 15_500), (5, 7_500)]
+    assert later.slots[0][0].region == first.slots[5][0].region
+    assert run([*words, "--measured-by", "nothing"]) == 64
+    assert "there is no run nothing" in capsys.readouterr().err

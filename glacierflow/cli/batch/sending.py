@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from glacierflow.cli.batch.planning import Draft, arrange_units, job_options, manifest_of
 from glacierflow.cli.batch.pricing import check_budget, check_egress, price_run
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
     from glacierflow.services.places import Places
     from glacierflow.store import Store
 
-__all__ = ["Ready", "Terms", "make_ready", "send"]
+__all__ = ["MeasuredByOption", "Ready", "Terms", "make_ready", "measured_by", "send"]
+
+MeasuredByOption = Annotated[
+    str | None,
+    typer.Option("--measured-by", metavar="RUN", help="Memory classes by an earlier run's receipts."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,22 @@ def make_ready(draft: Draft, line: CommandLine) -> Ready:
     store = open_store(f"s3://{places.bucket}", cloud)
     store.check_writable()
     return Ready(replace(draft, step=step), line, cloud, places, store)
+
+
+def measured_by(ready: Ready, run_id: str | None) -> Measured | None:
+    """What an earlier run tells of memory and time, by its receipts; None where none is named.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    from glacierflow.runs.canary import measure
+    from glacierflow.runs.records import ReceiptReader, list_attempts, read_run_manifest
+
+    if run_id is None:
+        return None
+    manifest = read_run_manifest(ready.store, run_id)
+    receipts = ReceiptReader(ready.store, run_id).every(list_attempts(ready.store, run_id))
+    return measure(receipts, manifest.regions)
 
 
 def send(

@@ -28,7 +28,7 @@ from glacierflow.cli.batch.pricing import (
     check_egress,
     price_run,
 )
-from glacierflow.cli.batch.sending import Terms, make_ready, send
+from glacierflow.cli.batch.sending import MeasuredByOption, Terms, make_ready, measured_by, send
 from glacierflow.cli.context import (
     CommandLine,
     choose_regions,
@@ -89,6 +89,7 @@ def submit_command(
     allow_egress: AllowEgressOption = False,
     missing: MissingOption = False,
     canary: CanaryOption = False,
+    measured_by_run: MeasuredByOption = None,
     force: ForceOption = False,
     local: LocalOption = False,
     archive: ArchiveOption = None,
@@ -131,7 +132,7 @@ def submit_command(
         units = missing_units(make_ready(draft, line), units_of(draft)) if missing else units_of(draft)
         return show_draft(draft, units, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
-    look = _submit(draft, line, terms, missing=missing, canary=canary)
+    look = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:
         return 0
     if not as_json:
@@ -146,7 +147,7 @@ def submit_command(
 
 
 def _submit(
-    draft: Draft, line: CommandLine, terms: Terms, *, missing: bool, canary: bool
+    draft: Draft, line: CommandLine, terms: Terms, *, missing: bool, canary: bool, like: str | None
 ) -> FamilyLook | None:
     """Submit, after the canary where one is asked for; None where nothing is missing."""
     if canary:
@@ -160,7 +161,7 @@ def _submit(
             return None
     if canary:
         return send_after_canary(ready, units, terms, yes=line.accept_all)
-    return send(ready, units, terms)
+    return send(ready, units, terms, measured=measured_by(ready, like))
 
 
 def show_draft(

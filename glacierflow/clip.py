@@ -33,6 +33,7 @@ from glacierflow.resources import memory_budget_mb
 from glacierflow.search import search_unit
 from glacierflow.sidecars import put_item, rebuild_tree, write_tables
 from glacierflow.step import Progress, StepContext, UnitResult
+from glacierflow.workers import ClusterImagery
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +122,11 @@ class _UnitWork:
         self.layout = Layout(self.settings.base_path, self.settings.folder_structure)
         self.geobox: GeoBox = geobox_of(region, unit.satellite)
         keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
-        self.imagery = Imagery(context.cloud, self.settings, on_window=keep)
+        self.imagery: Imagery | ClusterImagery = (
+            Imagery(context.cloud, self.settings, on_window=keep)
+            if context.cluster is None
+            else ClusterImagery(context.cloud, self.settings, context.cluster)
+        )
         self.maps = Imagery(context.cloud, self.settings.model_copy(update={"resampling": "nearest"}))
         self._listing = threading.Lock()
         self._baselines: dict[str | None, str] | None = None
@@ -138,8 +143,12 @@ class _UnitWork:
     def _in_flight(self) -> int:
         """Acquisitions in hand at a time: as many as memory has room for, and no more than help."""
         rows, cols = self.geobox.shape
-        room = min(memory_budget_mb(self.settings.memory_mb) - _BASE_MB, _ROOM_MB)
-        return max(1, min(_IN_FLIGHT, int(room * 1e6 / (rows * cols * _BYTES_A_PIXEL))))
+        room, most = memory_budget_mb(self.settings.memory_mb) - _BASE_MB, _IN_FLIGHT
+        if isinstance(self.imagery, ClusterImagery):
+            most = self.imagery.threads
+        else:
+            room = min(room, _ROOM_MB)
+        return max(1, min(most, int(room * 1e6 / (rows * cols * _BYTES_A_PIXEL))))
 
     def _acquire(self, acquisition: Acquisition) -> _Made:
         """Make one product, or record why not."""

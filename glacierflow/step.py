@@ -13,6 +13,8 @@ from glacierflow.model import LeftOut, Note, StepSettings, Unit
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from glacierflow.aws import Cloud
     from glacierflow.store import Store
 
@@ -42,6 +44,8 @@ class StepContext:
     tell: Callable[[Progress], None]
     remake: frozenset[str] = frozenset()
     """Keys of products to make again although they are there: they are damaged."""
+    cluster: Client | None = None
+    """Its workers make the mosaics; None makes them here."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
@@ -29,6 +29,9 @@ from glacierflow.machine import find_machine
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
 from glacierflow.store import Store, open_store, split_s3_uri
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["cloud_of_child", "leave", "main", "process_slot", "read_manifest", "slot_of_child"]
 
@@ -119,8 +122,11 @@ def process_slot(
     *,
     stop: threading.Event,
     tell: Callable[[Progress], None] | None = None,
+    cluster: Client | None = None,
 ) -> Receipt:
     """Process all units of a slot and leave two objects: one when it starts, one when it ends.
+
+    With a ``distributed.Client`` its workers make the mosaics, and this process writes them.
 
     Raises:
         UsageError: the run has no such slot, or the store refuses to be written.
@@ -131,7 +137,7 @@ def process_slot(
     started = _start(manifest, slot, store, run)
     log.info("run %s slot %d attempt %d", manifest.run_id, slot, started.attempt)
     remake = frozenset(manifest.remake)
-    context = StepContext(manifest.settings, store, cloud, run, stop, tell or _log_progress, remake)
+    context = StepContext(manifest.settings, store, cloud, run, stop, tell or _log_progress, remake, cluster)
     results = [UnitResult(number) for number in range(len(units))]
     error: Exception | None = None
     try:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterImagery", "MosaicJob"]
 
-_CONNECT_S = "10s"
 _ME = uuid.uuid4().hex
 """Tells worker processes apart, wherever they run."""
 
@@ -93,6 +92,12 @@ class ClusterImagery:
 
     def __post_init__(self) -> None:
         self._job = MosaicJob.new(self.cloud, self.settings)
+
+    @property
+    def threads(self) -> int:
+        """Mosaics that the workers make at a time, at least 1."""
+        threads: dict[str, int] = self.client.nthreads()
+        return max(1, sum(threads.values()))
 
     @property
     def bytes_read(self) -> int:

@@ -17,17 +17,16 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from http_servers import Api, RangeServer
+from http_servers import Api
 from numpy.typing import NDArray
-from samples import REAL, read_item
+from real_stac import DATES, REGION, serve_real
+from samples import REAL
 
 import glacierflow
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import CredentialsError, RegionError, UsageError
 
-REGION = "902_Berlin"
-DATES = ("2016-05-01", "2016-06-30")
 # untyped
 Client: Any = distributed.Client
 LocalCluster: Any = distributed.LocalCluster
@@ -35,17 +34,8 @@ LocalCluster: Any = distributed.LocalCluster
 
 @pytest.fixture(scope="module")
 def stac() -> Iterator[str]:
-    """The real images on a STAC API and a server of their own."""
-    files, api = RangeServer(REAL), Api()
-    for path in sorted((REAL / "sentinel-2-l2a").glob("*/*.json")):
-        item = read_item(path)
-        for asset in item["assets"].values():
-            asset["href"] = f"{files.url}/{(path.parent / asset['href']).relative_to(REAL).as_posix()}"
-        api.items.append(item)
-    yield api.url
-    for server in (api.server, files.server):
-        server.shutdown()
-        server.server_close()
+    with serve_real() as served:
+        yield served.url
 
 
 def open_berlin(stac: str, **more: Any) -> xr.DataArray:
@@ -83,7 +73,7 @@ def test_a_cluster_computes_the_same(stac: str, products: list[NDArray[np.uint16
     with (
         dask.config.set({"distributed.worker.daemon": False}),
         LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=processes, dashboard_address=None
+            n_workers=1, threads_per_worker=2, processes=processes, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):

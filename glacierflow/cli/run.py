@@ -12,9 +12,12 @@ import typer
 
 from glacierflow.cli import context as c
 from glacierflow.cli import options as o
+from glacierflow.cli.cluster import SchedulerOption, workers_of
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from glacierflow.aws import Cloud
     from glacierflow.manifest import Manifest
     from glacierflow.model import StepSettings
@@ -40,6 +43,7 @@ def run_command(
     date2: o.Date2Option = None,
     base_dir: BaseDirOption = None,
     stac_url: StacUrlOption = None,
+    scheduler: SchedulerOption = None,
     regions_file: o.RegionsFileOption = None,
     reprocess: o.ReprocessOption = False,
     local: o.LocalOption = False,
@@ -88,9 +92,10 @@ def run_command(
         _show_plan(_manifest(loaded.settings, choice, c.step_settings(loaded, line)), as_json=as_json)
         return 0
     _check_destination(loaded.settings, local=local)
-    cloud, step = c.cloud_for(loaded, line, choice.regions)
-    manifest = _manifest(loaded.settings, choice, step)
-    return _process(manifest, cloud, as_json=as_json, quiet=quiet)
+    with workers_of(scheduler, loaded.settings) as cluster:
+        cloud, step = c.cloud_for(loaded, line, choice.regions)
+        manifest = _manifest(loaded.settings, choice, step)
+        return _process(manifest, cloud, cluster, as_json=as_json, quiet=quiet)
 
 
 def _manifest(settings: Settings, choice: c.Choice, step: StepSettings) -> Manifest:
@@ -126,7 +131,7 @@ def _check_destination(settings: Settings, *, local: bool) -> None:
     LocalStore(settings.output_dir.expanduser().absolute()).check_writable()
 
 
-def _process(manifest: Manifest, cloud: Cloud, *, as_json: bool, quiet: bool) -> int:
+def _process(manifest: Manifest, cloud: Cloud, cluster: Client | None, *, as_json: bool, quiet: bool) -> int:
     """Process every slot in turn, and end as a submitted run does."""
     from glacierflow.cli import render
     from glacierflow.cli.progress import UnitProgress
@@ -144,7 +149,7 @@ def _process(manifest: Manifest, cloud: Cloud, *, as_json: bool, quiet: bool) ->
         for slot in range(len(manifest.slots)):
             if stop.is_set():
                 break
-            receipts.append(process_slot(manifest, slot, store, cloud, stop=stop, tell=tell))
+            receipts.append(process_slot(manifest, slot, store, cloud, stop=stop, tell=tell, cluster=cluster))
     if as_json:
         answer = {"run_id": manifest.run_id, "store": manifest.store}
         typer.echo(

@@ -17,7 +17,14 @@ pytestmark = pytest.mark.embedded
 
 OWN = ["--stack", "other", "--local"]
 NAMES = ["--set", "BucketName=other-bucket", "--set", "LogGroupName=/other/batch"]
-FULL = ["--with", "network,observability", "--set", "BudgetUsd=50", "--set", "BudgetEmail=a@example.org"]
+FULL = [
+    "--with",
+    "network,observability,fargate",
+    "--set",
+    "BudgetUsd=50",
+    "--set",
+    "BudgetEmail=a@example.org",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +59,8 @@ def test_a_stack_is_made_changed_and_deleted_and_keeps_its_bucket(
     assert "arn:aws:batch:us-west-2:123456789012:job-queue/other-spot" in told.out
 
     everywhere = cloud.client("cloudformation")
-    for name, template in (("other-network", "network"), ("other-observability", "observability")):
-        there = everywhere.describe_stack_resources(StackName=name)["StackResources"]
+    for template in ("network", "observability", "fargate"):
+        there = everywhere.describe_stack_resources(StackName=f"other-{template}")["StackResources"]
         missing = {"Subnet5", "Subnet5Routes", "Subnet6", "Subnet6Routes"}
         wanted = set(load_template(template).content["Resources"])
         assert {one["LogicalResourceId"] for one in there} == wanted - missing
@@ -61,6 +68,8 @@ def test_a_stack_is_made_changed_and_deleted_and_keeps_its_bucket(
     found = cloud.client("ec2").describe_subnets(SubnetIds=network["Subnets"].split(","))["Subnets"]
     assert {one["VpcId"] for one in found} == {network["Vpc"]} == {_outputs(cloud, "other")["Vpc"]}
     assert len({one["AvailabilityZone"] for one in found}) == 4
+    fargate = cloud.client("batch").describe_job_definitions(jobDefinitionName="other-fargate-7500")
+    assert fargate["jobDefinitions"][0]["platformCapabilities"] == ["FARGATE"]
     filters = cloud.client("logs").describe_metric_filters(logGroupName="/other/batch")["metricFilters"]
     assert [one["filterPattern"] for one in filters] == ['"ERROR failed:"']
     alarm = cloud.client("cloudwatch").describe_alarms(AlarmNames=["other-observability-failures"])

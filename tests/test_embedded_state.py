@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from embedded import BatchBench, wait_for
 
+from glacierflow.aws import Cloud
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.local import control
 from glacierflow.local.archives import Archives
+from glacierflow.services.stack import apply, propose
+from glacierflow.services.templates import load_template
 
 pytestmark = pytest.mark.embedded
 
@@ -105,6 +108,31 @@ def test_a_killed_server_loses_little_and_its_children_end(home: Path, tmp_path:
     assert bench.s3.get_object(Bucket=BUCKET, Key="kept")["Body"].read() == b"ice"
     mounted = bench.s3.get_object(Bucket="usgs-landsat", Key="scene.tif", RequestPayer="requester")
     assert mounted["Body"].read() == b"pixels"
+
+
+def test_the_stack_survives_and_can_be_changed_and_deleted_afterwards(home: Path) -> None:
+    control.up(home)
+    control.down(home)
+    cloud = Cloud(endpoint_url=control.up(home).url, embedded=True)
+    formation = cloud.client("cloudformation")
+    (stack,) = formation.describe_stacks(StackName="glacierflow")["Stacks"]
+    told = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    role = cloud.client("iam").get_role(RoleName="glacierflow-job-us-west-2")["Role"]
+    assert role["Arn"] == told["JobRole"]
+    assert cloud.client("ec2").describe_security_groups(GroupIds=[told["SecurityGroup"]])["SecurityGroups"]
+    assert formation.describe_stack_events(StackName="glacierflow")["StackEvents"]
+    proposal = propose(cloud, "glacierflow", load_template("template"), {"LogRetentionDays": "30"})
+    assert proposal is not None
+    assert [one.logical_id for one in proposal.changes] == ["LogGroup"]
+    assert [step.status for step in apply(cloud, proposal)][-1] == "UPDATE_COMPLETE"
+    groups = cloud.client("logs").describe_log_groups(logGroupNamePrefix=told["LogGroup"])["logGroups"]
+    assert groups[0]["retentionInDays"] == 30
+    formation.delete_stack(StackName="glacierflow")
+    control.down(home)
+    cloud = Cloud(endpoint_url=control.up(home).url, embedded=True)
+    assert not cloud.client("batch").describe_job_queues()["jobQueues"], "deleted is deleted"
+    assert cloud.client("s3").head_bucket(Bucket=BUCKET)
 
 
 def item(name: str) -> dict[str, object]:

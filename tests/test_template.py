@@ -121,6 +121,35 @@ def test_environments_and_queues_are_as_botocore_wants_them() -> None:
             assert 600 <= one["maxTimeSeconds"] <= 86_400
 
 
+FARGATE = {1: range(2048, 8193, 1024), 2: range(4096, 16385, 1024), 4: range(8192, 30721, 1024)} | {
+    8: range(16384, 61441, 4096),
+    16: range(32768, 122881, 8192),
+}
+"""Memory in MiB that Fargate offers for a number of vCPUs (AWS Batch, ResourceRequirement)."""
+
+
+def test_fargate_definitions_hold_their_class_and_are_pairs_that_fargate_knows() -> None:
+    given = dict.fromkeys(("JobRole", "ExecutionRole", "LogGroup", "Repository", "SecurityGroup"), "x")
+    told = Resolver(
+        load_template("fargate"), ACCOUNT, {**given, "Subnets": "subnet-1", "Architecture": "arm64"}
+    )
+    definitions = told.resources("AWS::Batch::JobDefinition")
+    assert set(definitions) == {f"JobDefinition{memory}" for memory in VCPUS}
+    for name, one in definitions.items():
+        needs = {each["Type"]: each["Value"] for each in one["ContainerProperties"]["ResourceRequirements"]}
+        cpus, memory, wanted = int(needs["VCPU"]), int(needs["MEMORY"]), name.removeprefix("JobDefinition")
+        assert memory in FARGATE[cpus]
+        assert memory >= int(wanted)
+        assert one["JobDefinitionName"] == f"glacierflow-{wanted}"
+        request = api({key: value for key, value in one.items() if key != "ResourceRetentionPolicy"})
+        request["retryStrategy"]["evaluateOnExit"][3]["onExitCode"] = "75"
+        for each in request["containerProperties"]["resourceRequirements"]:
+            each["value"] = str(each["value"])
+        assert request["retryStrategy"] == RETRY
+        assert refused("RegisterJobDefinition", request) == ""
+        assert request["containerProperties"]["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+
+
 def test_the_instances_drain_and_ask_for_imdsv2() -> None:
     data = resolver().resources("AWS::EC2::LaunchTemplate")["LaunchTemplate"]["LaunchTemplateData"]
     assert data["MetadataOptions"]["HttpTokens"] == "required"

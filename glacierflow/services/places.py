@@ -31,7 +31,6 @@ class Places:
     """As set by hand, or the name without the class, ``glacierflow``."""
     job_definitions: Mapping[int, str]
     """By memory class in MiB: a name, ``name:revision`` or ARN."""
-    fargate_queue: str | None = None
     repository: str | None = None
     """URI of the image repository, without a tag."""
     topic: str | None = None
@@ -88,7 +87,6 @@ def find_places(loaded: LoadedSettings, cloud: Cloud | None) -> Places:
         log_group=outputs.get("LogGroup", "/glacierflow/batch"),
         job_definition=definition,
         job_definitions=_definitions(definition, {} if by_hand else outputs),
-        fargate_queue=outputs.get("FargateQueue"),
         repository=outputs.get("Repository"),
         topic=pick("NOTIFICATIONS.sns_topic_arn", settings.notifications.sns_topic_arn or "", "Topic")
         or None,

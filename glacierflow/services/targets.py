@@ -76,7 +76,7 @@ def _check_queues(client: Any, wanted: list[str]) -> None:  # noqa: ANN401
         if name not in found:
             raise UsageError(
                 f"there is no job queue {name} in {client.meta.region_name}",
-                next_step="deploy batch/template.yaml, or set job_queue in [BATCH] of aws_config.ini",
+                next_step="run `glacierflow stack deploy`, or set job_queue in [BATCH] of aws_config.ini",
             )
         if found[name].get("state", "ENABLED") != "ENABLED":
             raise UsageError(f"the job queue {name} is disabled", next_step="enable it, or name another")
@@ -87,7 +87,7 @@ def _newest(client: Any, wanted: str) -> _Definition:  # noqa: ANN401
     if not definitions:
         raise UsageError(
             f"there is no active job definition {wanted} in {client.meta.region_name}",
-            next_step="deploy batch/template.yaml, or set job_definition in [BATCH] of aws_config.ini",
+            next_step="run `glacierflow stack deploy`, or set job_definition in [BATCH] of aws_config.ini",
         )
     newest = max(definitions, key=lambda definition: int(definition["revision"]))
     container = newest.get("containerProperties", {})

@@ -117,10 +117,10 @@ def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) 
     for _, same in _by(listed, lambda scene: (scene.acquisition, scene.place)):
         newest = max(same, key=_age)
         current = [scene for scene in same if scene.baseline == newest.baseline]
-        for _, of_strip in _by(current, _strip):
-            sorting.kept.append(max(of_strip, key=_age))
+        kept = [max(of_strip, key=_age) for _, of_strip in _by(current, _strip)]
+        sorting.kept += kept
         for scene in same:
-            if scene not in sorting.kept:
+            if scene not in kept:
                 sorting.leave(
                     scene,
                     "superseded",

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 from samples import REAL, make_region, read_item, real_region, recorded_items
@@ -155,3 +157,27 @@ def test_attempt_keys_are_parsed_as_they_are_made() -> None:
     assert RunLayout.parse_attempt("runs/x/attempts/0/1.nonsense.json") is None
     assert RunLayout.parse_run_id(run.manifest) == "sentinel2-x"
     assert RunLayout.parse_run_id("elsewhere/x") is None
+
+
+def test_every_reason_is_explained_in_the_reference() -> None:
+    root = Path(__file__).parents[1]
+    used = {
+        code
+        for name in ("search", "sensors", "clip", "gaps")
+        for code in re.findall(
+            r'(?:leave\(\s*scene,|leave_out\(|_Unusable\(|code=)\s*"([a-z0-9_]+)"',
+            (root / "glacierflow" / f"{name}.py").read_text(),
+        )
+    }
+    assert {"superseded", "low_overlap", "polar_night", "unreadable"} <= used
+    explained = set(re.findall(r"`([a-z0-9_]+)`", (root / "docs/reference/lineage.md").read_text()))
+    assert used <= explained, used - explained
+
+
+def test_every_tag_is_explained_in_the_reference() -> None:
+    text = (Path(__file__).parents[1] / "docs/reference/lineage.md").read_text()
+    for satellite, tiles in (("sentinel2", ("33UUU",)), ("landsat", ())):
+        acquisition = group_scenes(scenes(satellite), satellite, tiles)[0]  # type: ignore[arg-type]
+        tags = product_tags(acquisition, make_region(), StepSettings(), coverage=1.0, region_cloud=0.0)
+        unexplained = {tag for tag in tags if f"`{tag}`" not in text} - {"TIFFTAG_DATETIME"}
+        assert unexplained == set()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from glacierflow.runs.eta import Eta
     from glacierflow.runs.groups import FailureGroup
+    from glacierflow.runs.spent import Spent
     from glacierflow.runs.status import RunStatus, SlotRow
 
 __all__ = ["ago", "screen", "span", "status_json", "with_run"]
@@ -23,9 +24,9 @@ _MOST_ROWS = 30
 _MOST_GROUPS = 8
 
 
-def screen(status: RunStatus, console: Console) -> None:
+def screen(status: RunStatus, console: Console, *, spent: Spent | None = None) -> None:
     """Everything that matters, the table of slots where it is short, and one line for all of it."""
-    for text in _lines(status):
+    for text in _lines(status, spent):
         _plain(console, text)
     if len(status.rows) <= _MOST_ROWS:
         _table(status, console)
@@ -38,7 +39,7 @@ def screen(status: RunStatus, console: Console) -> None:
     _plain(console, _verdict(status))
 
 
-def status_json(status: RunStatus) -> dict[str, Any]:
+def status_json(status: RunStatus, *, spent: Spent | None = None) -> dict[str, Any]:
     """Everything about a run."""
     return {
         **status.model_dump(mode="json", exclude={"rows"}),
@@ -50,13 +51,14 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "reclaims": status.reclaims,
         "unread_receipts": status.unread,
         "wrong": len(status.wrong),
+        "cost": spent.model_dump(mode="json") if spent else None,
         "eta": estimate_end(status).model_dump(mode="json"),
         "failures": [group.model_dump(mode="json") for group in group_failures(status.rows)],
         "slots": [row.model_dump(mode="json") for row in status.rows],
     }
 
 
-def _lines(status: RunStatus) -> list[str]:
+def _lines(status: RunStatus, spent: Spent | None) -> list[str]:
     lines = [
         f"run       {status.run_id}",
         f"submitted {status.created_at:%Y-%m-%d %H:%M} UTC, {ago(status.created_at)}; {status.store}",
@@ -67,11 +69,18 @@ def _lines(status: RunStatus) -> list[str]:
     unread = f" (the receipts of {status.unread} slots are not read yet: --receipts)" if status.unread else ""
     lines.append(f"products  {status.products}{unread}")
     lines.append(f"attempts  {status.attempts}, of which {status.reclaims} lost their machine")
+    if spent is not None:
+        lines.append(f"cost      {_spent(spent)}")
     if status.retries:
         lines.append(f"retries   {', '.join(status.retries)}")
     if not status.finished:
         lines.append(f"ends in   {_eta(estimate_end(status))}")
     return lines
+
+
+def _spent(spent: Spent) -> str:
+    missing = f" for {spent.attempts} attempts, {spent.unknown} not known yet" if spent.unknown else ""
+    return f"{spent.usd:.4f} US dollars so far{missing}; `glacierflow batch cost` has the details"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "RegionCost",
     "Spell",
     "cost_of",
+    "price_spell",
     "spells_of",
 ]
 
@@ -206,7 +207,7 @@ def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook) -> CostR
     Raises:
         DataError: there is no price for an instance type.
     """
-    attempts = [_price(spell, prices) for spell in spells]
+    attempts = [price_spell(spell, prices) for spell in spells]
     usd: defaultdict[str, float] = defaultdict(float)
     wasted: defaultdict[str, float] = defaultdict(float)
     for attempt in attempts:
@@ -238,7 +239,12 @@ def _products(family: Family) -> Counter[str]:
     return Counter(region for region, _ in keys)
 
 
-def _price(spell: Spell, prices: PriceBook) -> AttemptCost:
+def price_spell(spell: Spell, prices: PriceBook) -> AttemptCost:
+    """What one attempt's time cost.
+
+    Raises:
+        DataError: there is no price for its instance type.
+    """
     machine = spell.machine
     known = machine is not None and machine.instance_type is not None
     instance_type = (

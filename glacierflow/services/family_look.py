@@ -5,6 +5,7 @@ from __future__ import annotations
 from glacierflow.aws import Cloud
 from glacierflow.manifest import Manifest
 from glacierflow.runs.family import read_members
+from glacierflow.runs.ledger import Ledger
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.status import RunStatus
 from glacierflow.runs.together import with_retries
@@ -76,6 +77,10 @@ class FamilyLook:
         """End every job of the run and of its retries."""
         for member in self.members:
             member.stop(reason)
+
+    def ledgers(self) -> list[tuple[Manifest, Ledger]]:
+        """What is known of the attempts of each run."""
+        return [(member.manifest, member.ledger) for member in self.members]
 
     def keep(self) -> None:
         """Write down what was seen."""

@@ -16,6 +16,7 @@ from glacierflow.errors import UsageError
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.runs.guard import Limits
+    from glacierflow.runs.spent import Spent
     from glacierflow.runs.status import RunStatus
     from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.places import Places
@@ -133,15 +134,28 @@ def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bo
     for notice in look.notices:
         say(f"glacierflow: {notice}", quiet=quiet)
     if as_json:
-        typer.echo(to_json(status_json(status)))
+        typer.echo(to_json(status_json(status, spent=_spent(look))))
     else:
-        screen(status, make_console())
+        screen(status, make_console(), spent=_spent(look))
     return status.exit_code
 
 
 def interval_s(line: CommandLine) -> float:
     """Seconds between two looks."""
     return _LOCAL_INTERVAL_S if line.local else _AWS_INTERVAL_S
+
+
+def _spent(look: FamilyLook) -> Spent | None:
+    """Cost so far by the dated table; None where the table lacks what the run ran on."""
+    from glacierflow.errors import DataError
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.spent import spent_so_far
+    from glacierflow.services.prices import load_prices
+
+    try:
+        return spent_so_far(look.ledgers(), load_prices(default_home().parent))
+    except DataError:
+        return None
 
 
 def watch_run(

@@ -83,6 +83,7 @@ def _lines(queue: QueueReport) -> list[str]:
 
 
 def _environment(one: EnvironmentReport) -> str:
-    vcpus = "" if one.vcpus is None else f", machines for {one.vcpus} of {one.max_vcpus} vCPUs"
+    used = "" if one.vcpus is None else f"machines for {one.vcpus} of "
+    vcpus = "" if one.max_vcpus is None else f", {used}{one.max_vcpus} vCPUs at most"
     reason = f": {one.reason}" if one.reason and not one.healthy else ""
     return f"  environment  {one.name} ({one.kind}) {one.state}, {one.status}{vcpus}{reason}"

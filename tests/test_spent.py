@@ -1,0 +1,69 @@
+"""Cost so far: the same sum as the cost report's, from the ledger alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from big_run import BigRun
+from runs_samples import NOW, make_receipt, make_started, some_manifest
+
+from glacierflow.receipt import Started
+from glacierflow.runs.cost import cost_of, spells_of
+from glacierflow.runs.family import read_family
+from glacierflow.runs.ledger import AttemptEntry, Ledger, SlotEntry
+from glacierflow.runs.spent import spent_so_far
+from glacierflow.runs.states import AttemptState, SlotState
+from glacierflow.services.prices import load_prices
+
+MANIFEST = some_manifest(3)
+PRICES = load_prices(None)
+LATER = NOW + dt.timedelta(minutes=90)
+
+
+def ledger_of(*records: Started) -> Ledger:
+    ledger = Ledger(MANIFEST.run_id)
+    for record in records:
+        ledger.add_attempt(AttemptEntry.of(record))
+    return ledger
+
+
+def test_the_sum_is_that_of_the_cost_report() -> None:
+    run = BigRun(2)
+    for slot in range(2):
+        receipt = make_receipt(run.manifest, slot).model_copy(update={"ended_at": LATER})
+        key = f"runs/{run.manifest.run_id}/attempts/{slot}/1.done.json"
+        run.s3.objects[key] = receipt.model_dump_json().encode()
+        run.batch.set_child("job-0", slot, status="SUCCEEDED")
+    look = run.open()
+    look.now()
+    family = read_family(run.store, run.manifest.run_id)
+    report = cost_of(family, spells_of(family, {}), PRICES)
+    spent = spent_so_far(look.ledgers(), PRICES)
+    assert spent.usd == pytest.approx(report.usd)
+    assert spent.usd > 0
+    assert (spent.attempts, spent.unknown) == (2, 0)
+
+
+def test_a_running_attempt_counts_up_to_now() -> None:
+    ledger = ledger_of(make_started(MANIFEST, 0))
+    half = spent_so_far([(MANIFEST, ledger)], PRICES, now=NOW + dt.timedelta(minutes=45)).usd
+    whole = spent_so_far([(MANIFEST, ledger)], PRICES, now=LATER).usd
+    assert whole == pytest.approx(2 * half)
+
+
+def test_a_killed_attempt_ends_when_batch_says_so() -> None:
+    ledger = ledger_of(make_started(MANIFEST, 0))
+    killed = SlotState("FAILED", "job-0:0", attempts=(AttemptState(stopped_at=LATER),), explained=True)
+    ledger.add_slot(SlotEntry.of(0, killed))
+    much_later = LATER + dt.timedelta(days=3)
+    spent = spent_so_far([(MANIFEST, ledger)], PRICES, now=much_later)
+    running = spent_so_far([(MANIFEST, ledger_of(make_started(MANIFEST, 0)))], PRICES, now=LATER)
+    assert spent.usd == pytest.approx(running.usd)
+
+
+def test_what_is_not_known_is_counted_as_not_known() -> None:
+    ledger = ledger_of(make_started(MANIFEST, 0, 1), make_started(MANIFEST, 0, 2))
+    ledger.add_slot(SlotEntry.of(1, SlotState("SUCCEEDED", "job-0:1")))
+    spent = spent_so_far([(MANIFEST, ledger)], PRICES, now=LATER)
+    assert (spent.attempts, spent.unknown) == (1, 2)

@@ -213,7 +213,7 @@ class Script:
         self.store = LocalStore(folder)
         self.manifest = some_manifest(3)
         self.steps = list(steps)
-        monkeypatch.setattr(look_module, "describe_run", self._describe)
+        monkeypatch.setattr(look_module, "view_of", self._describe)
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         look = FamilyLook([RunLook(self.manifest, [some_job(0, 3)], self.store, Cloud())])
         monkeypatch.setattr(looking, "open_run", lambda _run, _line: look)

@@ -18,8 +18,9 @@ from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.services import batch as submission_module
-from glacierflow.services.batch import complete_run, submit_run
+from glacierflow.services.batch import submit_run
 from glacierflow.services.jobs import find_lost_jobs
+from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.places import Places
 from glacierflow.services.same_run import find_same_run
 from glacierflow.services.targets import find_targets
@@ -66,7 +67,7 @@ def submit(manifest: Manifest) -> Any:
         return submit_run(manifest, CLOUD, store, targets=targets)
     if same.is_whole:
         raise UsageError(f"the run {same.manifest.run_id} does the same and is on its way")
-    return complete_run(same.manifest, same.jobs, CLOUD, store, targets=targets)
+    return JobLauncher(CLOUD, targets, None, {}).launch(same.manifest, store, same.jobs)
 
 
 def test_each_array_goes_to_its_queue_and_class_and_is_recorded(aws: FakeAws) -> None:

@@ -34,6 +34,11 @@ app = typer.Typer(
 app.command("run", cls=DryRunCommand)(run_command)
 app.command("check", epilog="Example: glacierflow check output")(check_command)
 app.command("compare", epilog="Example: glacierflow compare output s3://bucket/prefix")(compare_command)
+app.command(
+    "submit",
+    cls=DryRunCommand,
+    epilog="Example: glacierflow submit --service lambda --satellite landsat --start-end-index 0:23",
+)(batch.submit_command)
 app.command("doctor", epilog="Example: glacierflow doctor --profile science")(doctor_command)
 app.command(
     "plan", epilog="Example: glacierflow plan --manifest manifest.json --start-end-index 0:23 --by year"

@@ -179,6 +179,7 @@ def install(runner: TaskRunner) -> None:
 
     def run_task(self: Any, cluster: str, definition: str, *more: Any) -> Any:  # noqa: ANN401
         *others, strategy = more
+        strategy = strategy or self._get_cluster(cluster).default_capacity_provider_strategy
         provider = strategy[0]["capacityProvider"] if strategy else None
         # moto looks for instances behind a provider that is not Fargate's; here all run on this machine
         known = provider in {None, "FARGATE", "FARGATE_SPOT"}

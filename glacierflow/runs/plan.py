@@ -12,7 +12,7 @@ from typing import Any
 from glacierflow import __version__
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
-from glacierflow.manifest import ArrayRange, Manifest, SettingsSource, fingerprint, make_run_id
+from glacierflow.manifest import ArrayRange, Manifest, Service, SettingsSource, fingerprint, make_run_id
 from glacierflow.model import Region, Satellite, StepSettings, Unit
 from glacierflow.runs.arrange import cut_arrays, plan_units
 
@@ -42,6 +42,7 @@ def build_manifest(
     arrays: tuple[ArrayRange, ...] | None = None,
     image: str | None = None,
     settings_source: SettingsSource | None = None,
+    service: Service = "batch",
     now: dt.datetime | None = None,
 ) -> Manifest:
     """The immutable description of a run.
@@ -54,6 +55,7 @@ def build_manifest(
         store: ``s3://bucket`` or a directory.
         arrays: the submissions; None: as few as there can be, of the one job definition.
         image: the container image as the job definition names it, where it is known.
+        service: what runs the slots.
         settings_source: the config.ini in S3 that the settings are from, where they are.
         now: time of the submission, UTC; None is the present.
 
@@ -74,6 +76,7 @@ def build_manifest(
         image=image,
         image_digest=_digest(image),
         settings_source=settings_source,
+        service=service,
         catalogue_sha256=catalogue_sha256,
         regions=records,
         settings=settings,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout, runs_prefix
-from glacierflow.manifest import Manifest
+from glacierflow.manifest import Manifest, Service
 from glacierflow.model import Record
 from glacierflow.receipt import Receipt, Started
 from glacierflow.store import Store
@@ -33,7 +33,7 @@ _STAMP = re.compile(r"-(\d{8}T\d{6}Z)-[0-9a-f]{6}$")
 
 
 class JobRecord(Record):
-    """One SubmitJob call that was answered."""
+    """One SubmitJob call that was answered, or what stands for it on another service."""
 
     number: int
     """Place of its array in the manifest."""
@@ -49,6 +49,10 @@ class JobRecord(Record):
     memory_mib: int | None = None
     """Memory class of its job definition."""
     on_demand: bool = False
+    service: Service = "batch"
+    """What runs it; elsewhere than on Batch the record stands for the invocations or tasks of an array."""
+    tasks: tuple[str, ...] = ()
+    """ARNs of the ECS tasks, by slot from ``first_slot``."""
 
     @property
     def is_array(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from glacierflow.services.jobs import find_job
 from glacierflow.services.targets import Targets
 from glacierflow.store import Store
 
-__all__ = ["complete_run", "submit_run"]
+__all__ = ["submit_jobs", "submit_run", "write_manifest"]
 
 _PER_SECOND = 40
 """SubmitJob calls; AWS allows 50 to all of an account's submitters together."""
@@ -59,52 +59,33 @@ def submit_run(
     requests = submit_requests(
         manifest, targets.destination, tags=tags, consumable_resource=consumable_resource
     )
+    write_manifest(manifest, store)
+    return submit_jobs(manifest, cloud, store, targets, dict(enumerate(requests)))
+
+
+def write_manifest(manifest: Manifest, store: Store) -> None:
+    """The first thing of a run that is written; nothing is started before.
+
+    Raises:
+        UsageError: a run of this id is there already, or the bucket refuses.
+    """
     content = manifest.model_dump_json(indent=1).encode()
     if not store.put(RunLayout(manifest.run_id).manifest, content, if_absent=True):
         raise UsageError(
             f"the run {manifest.run_id} was submitted a moment ago",
             next_step="wait a second and submit again",
         )
-    return _submit_jobs(manifest, cloud, store, targets, dict(enumerate(requests)))
 
 
-def complete_run(
-    manifest: Manifest,
-    records: Sequence[JobRecord],
-    cloud: Cloud,
-    store: Store,
-    *,
-    targets: Targets,
-    tags: Mapping[str, str] | None = None,
-    consumable_resource: str | None = None,
+def submit_jobs(
+    manifest: Manifest, cloud: Cloud, store: Store, targets: Targets, requests: Mapping[int, dict[str, Any]]
 ) -> list[JobRecord]:
-    """Submit the jobs that a broken-off submission did not get to; returns those of all arrays.
-
-    Args:
-        manifest: the run, as it lies in the store.
-        records: its jobs that are known, recorded or found by name.
-        cloud: whose AWS Batch.
-        store: where the job records go.
-        targets: queues and job definitions, found to exist.
-        tags: further tags of the jobs.
-        consumable_resource: AWS Batch consumable resource of which each child holds one.
+    """Send SubmitJob requests by array number, each recorded as soon as it is answered.
 
     Raises:
         UsageError: AWS refuses a request.
         UnavailableError: AWS cannot be reached.
     """
-    requests = submit_requests(
-        manifest, targets.destination, tags=tags, consumable_resource=consumable_resource
-    )
-    known = {record.number for record in records}
-    missing = {number: request for number, request in enumerate(requests) if number not in known}
-    sent = _submit_jobs(manifest, cloud, store, targets, missing)
-    return sorted([*records, *sent], key=lambda record: record.number)
-
-
-def _submit_jobs(
-    manifest: Manifest, cloud: Cloud, store: Store, targets: Targets, requests: Mapping[int, dict[str, Any]]
-) -> list[JobRecord]:
     # a repeated SubmitJob makes a second job, so boto3 must not repeat it unasked
     client = replace(cloud, retries=0).client("batch")
     records = []

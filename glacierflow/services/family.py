@@ -14,8 +14,9 @@ from glacierflow.runs.records import JobRecord, read_jobs, write_job
 from glacierflow.runs.retry import Conditions, Standing
 from glacierflow.runs.states import BatchView
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-from glacierflow.services.jobs import describe_jobs, describe_run, find_lost_jobs
+from glacierflow.services.jobs import describe_jobs, find_lost_jobs
 from glacierflow.services.places import Places
+from glacierflow.services.views import view_of
 from glacierflow.store import Store
 
 __all__ = ["JobsOf", "find_jobs", "find_standings"]
@@ -70,7 +71,8 @@ def find_standings(family: Family, store: Store, cloud: Cloud, places: Places) -
     members = []
     for member in family.members:
         jobs = find_jobs(member.manifest, store, cloud, places)
-        members.append(JobsOf(member, jobs, describe_run(jobs, cloud), _bad_ends(member)))
+        view = view_of(member.manifest, jobs, store, cloud)
+        members.append(JobsOf(member, jobs, view, _bad_ends(member)))
     tries = [_latest(family, slot, members) for slot in range(len(family.root.slots))]
     standings = [_stand(slot, *one) for slot, one in enumerate(tries)]
     return _with_limits(standings, tries, cloud)
@@ -113,7 +115,7 @@ def _with_limits(standings: list[Standing], tries: list[tuple[JobsOf, int]], clo
     wanted = {
         standing.slot: job.job_id
         for standing, (of, own) in zip(standings, tries, strict=True)
-        if standing.failure == "timeout" and (job := of.job_of(own)) is not None
+        if standing.failure == "timeout" and (job := of.job_of(own)) is not None and job.service == "batch"
     }
     if not wanted:
         return standings

@@ -105,15 +105,15 @@ def _manifest(event: Mapping[str, Any], cloud: Cloud) -> Manifest:
     settings, catalogue = loaded.settings, load_catalogue()
     regions = catalogue.select(_names(event), None).regions
     dates = settings.dates
-    manifest = build_manifest(
+    return build_manifest(
         plan_slots(settings.settings.satellite, regions, dates.date1, dates.date2),
         regions,
         settings.step_settings(),
         catalogue_sha256=catalogue.sha256,
         store=f"s3://{settings.storage.s3_bucket}",
         settings_source=loaded.source,
+        service="lambda",
     )
-    return manifest.model_copy(update={"service": "lambda"})
 
 
 def _settings(event: Mapping[str, Any], cloud: Cloud) -> LoadedSettings:

@@ -25,7 +25,8 @@ from glacierflow.runs.records import (
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
 from glacierflow.runs.status import RunStatus, join_status, unended_attempts
 from glacierflow.services.failures import plain_errors
-from glacierflow.services.jobs import describe_run, describe_slots, find_lost_jobs
+from glacierflow.services.jobs import describe_slots, find_lost_jobs
+from glacierflow.services.views import view_of
 from glacierflow.store import Store
 
 __all__ = ["RunLook"]
@@ -168,7 +169,7 @@ class RunLook:
         """Batch's answer, completed by what it said earlier and has forgotten since."""
         known = self._kept_view()
         explained = {slot: state for slot, state in known.slots.items() if state.explained}
-        view = describe_run(self.jobs, self._cloud, known=BatchView(explained))
+        view = view_of(self.manifest, self.jobs, self.store, self._cloud, known=BatchView(explained))
         for slot, state in view.slots.items():
             if state.state in _ENDED:
                 self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))

@@ -13,6 +13,7 @@ from glacierflow.runs.records import JobRecord, read_jobs, read_run_manifest, wr
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import describe_jobs, find_lost_jobs
 from glacierflow.services.places import Places
+from glacierflow.services.views import view_of
 from glacierflow.store import Store, split_s3_uri
 
 __all__ = ["SameRun", "find_same_run", "runs_named"]
@@ -59,7 +60,9 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
             continue
         found = _jobs_of(earlier, store, cloud, places)
         unsent = len(found) < len(earlier.arrays)
-        if (unsent and manifest.created_at - earlier.created_at < _FRESH) or _any_lives(found, cloud):
+        if (unsent and manifest.created_at - earlier.created_at < _FRESH) or _any_lives(
+            earlier, found, store, cloud
+        ):
             return SameRun(earlier, tuple(found))
     return None
 
@@ -90,6 +93,9 @@ def _jobs_of(manifest: Manifest, store: Store, cloud: Cloud, places: Places) -> 
     return sorted([*jobs, *lost], key=lambda job: job.number)
 
 
-def _any_lives(jobs: Sequence[JobRecord], cloud: Cloud) -> bool:
+def _any_lives(manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud) -> bool:
+    if manifest.service not in {"batch", "stepfunctions"}:
+        slots = view_of(manifest, jobs, store, cloud).slots.values()
+        return any(slot.state not in _ENDED for slot in slots)
     described = describe_jobs(cloud.client("batch"), [job.job_id for job in jobs])
     return any(job["status"] not in _ENDED for job in described)

@@ -11,7 +11,7 @@ from glacierflow.errors import UsageError
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.stack import describe
 from glacierflow.services.templates import MAIN, NETWORK, Template, stack_name
-from glacierflow.settings import LoadedSettings
+from glacierflow.settings import LoadedSettings, section_attribute
 from glacierflow.settings.load import DEFAULT
 
 __all__ = ["account_of", "check_names", "choose_parameters", "from_settings"]
@@ -24,6 +24,11 @@ _FROM_SETTINGS = {
     "SpotStrategy": "COST_OPTIMIZATION.spot_allocation_strategy",
     "BudgetUsd": "COST_OPTIMIZATION.budget_limit",
     "BucketName": "STORAGE.s3_bucket",
+    "FunctionName": "LAMBDA.function_name",
+    "FunctionMemoryMB": "LAMBDA.memory_size",
+    "FunctionTimeoutSeconds": "LAMBDA.timeout",
+    "EphemeralStorageMiB": "LAMBDA.ephemeral_storage",
+    "FunctionImage": "LAMBDA.ecr_image_uri",
 }
 
 
@@ -32,7 +37,7 @@ def from_settings(loaded: LoadedSettings) -> dict[str, str]:
     told = {}
     for parameter, key in _FROM_SETTINGS.items():
         section, _, name = key.partition(".")
-        value = getattr(getattr(loaded.settings, section.lower()), name)
+        value = getattr(getattr(loaded.settings, section_attribute(section)), name)
         by_hand = loaded.origins.get(key, DEFAULT) != DEFAULT and value is not None
         # the predecessor's file may name a role without its account, which a template cannot use
         if by_hand and (section != "SECURITY" or str(value).startswith("arn:")):

@@ -207,15 +207,15 @@ class Security(Section):
 class Lambda(Section):
     """The predecessor's function."""
 
-    function_name: Annotated[Text, _UNUSED] = "glacier-processing"
-    memory_size: Annotated[Whole, _UNUSED] = 10240
-    timeout: Annotated[Whole, _UNUSED] = 900
-    ephemeral_storage: Annotated[Whole, _UNUSED] = 10240
+    function_name: Text = "glacier-processing"
+    memory_size: Whole = 10240
+    timeout: Whole = 900
+    ephemeral_storage: Whole = 10240
     package_type: Annotated[Text, one_of("Image", "Zip"), _UNUSED] = "Image"
     handler: Annotated[Text, _UNUSED] = "lambda_handler.handler"
     ecr_repository: Annotated[Text, _UNUSED] = "glacier-lambda"
     ecr_image_tag: Annotated[Text, _UNUSED] = "latest"
-    ecr_image_uri: Annotated[Text | None, _UNUSED] = None
+    ecr_image_uri: Text | None = None
     dockerfile_path: Annotated[Text, _UNUSED] = "aws/lambda/Dockerfile.lambda"
     python_version: Annotated[Text, _UNUSED] = "3.13"
     architecture: Annotated[Text, one_of("x86_64", "arm64"), _UNUSED] = "x86_64"

@@ -18,7 +18,7 @@ from glacierflow.cli.batch.watch import watch_command
 from glacierflow.cli.batch.why import why_command
 from glacierflow.cli.options import DryRunCommand
 
-__all__ = ["app"]
+__all__ = ["app", "submit_command"]
 
 app = typer.Typer(
     help="Run on AWS Batch: submit, look, verify, put right.", no_args_is_help=True, rich_markup_mode=None

@@ -13,7 +13,7 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.cli.context import Choice
-    from glacierflow.manifest import Manifest
+    from glacierflow.manifest import Manifest, Service
     from glacierflow.model import StepSettings, Unit
     from glacierflow.runs.arrange import Arrangement
     from glacierflow.runs.estimate import Estimate
@@ -26,10 +26,12 @@ __all__ = [
     "ByOption",
     "Draft",
     "PackOption",
+    "ServiceOption",
     "arrange_units",
     "job_options",
     "manifest_of",
     "parse_by",
+    "parse_service",
     "show_plan",
     "units_of",
 ]
@@ -49,6 +51,25 @@ PackOption = Annotated[
 ]
 
 
+ServiceOption = Annotated[
+    str,
+    typer.Option("--service", metavar="NAME", help="batch, lambda, ecs, fargate or stepfunctions."),
+]
+_SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions")
+
+
+def parse_service(text: str) -> Service:
+    """A service by its name, in any case.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for service in _SERVICES:
+        if text.lower() == service:
+            return service
+    raise UsageError(f"--service = {text} is not accepted", next_step=f"accepted: {', '.join(_SERVICES)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What is to be done, before it has a run id."""
@@ -58,6 +79,7 @@ class Draft:
     step: StepSettings
     by: Period | None = None
     pack_minutes: float | None = None
+    service: Service = "batch"
 
 
 def parse_by(text: str | None) -> Period | None:
@@ -120,6 +142,7 @@ def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: s
         arrays=arrangement.arrays,
         image=image,
         settings_source=draft.loaded.source,
+        service=draft.service,
     )
 
 
@@ -155,19 +178,37 @@ def show_plan(
     requests = submit_requests(
         manifest, lambda array: named_destination(places, array), **job_options(settings)
     )
+    calls = _calls(manifest, requests, settings)
     if as_json:
         plan = {
             "dry_run": True,
             "manifest": manifest.model_dump(mode="json"),
-            "submit_job": requests,
-            "calls": render_plan.call_names(manifest, requests),
+            "submit_job": requests if manifest.service == "batch" else [],
+            "calls": calls,
         }
         if estimate is not None:
             plan["estimate"] = render_estimate.estimate_json(estimate)
         typer.echo(json.dumps(plan, indent=2))
         return
-    for text in render_plan.plan_lines(manifest, requests):
+    for text in (*render_plan.plan_lines(manifest, requests), "AWS would be called so:"):
         typer.echo(text)
+    for text in calls:
+        typer.echo(f"  {text}")
     for text in render_estimate.estimate_lines(estimate) if estimate is not None else ():
         typer.echo(text)
     typer.echo("dry run: nothing was submitted or written")
+
+
+def _calls(manifest: Manifest, requests: list[dict[str, Any]], settings: Settings) -> list[str]:
+    """Every AWS call of the submission; what a service cannot run is refused here already."""
+    from glacierflow.cli import render_plan
+    from glacierflow.services.launch.fit import check_lambda_fit
+    from glacierflow.services.templates import stack_name
+
+    if manifest.service == "batch":
+        return render_plan.call_names(manifest, requests)
+    function = settings.lambda_
+    if manifest.service == "lambda":
+        check_lambda_fit(manifest, memory_mb=function.memory_size, timeout_s=function.timeout)
+    cluster = stack_name(settings.batch.stack, "ecs")
+    return render_plan.service_calls(manifest, function=function.function_name, cluster=cluster)

@@ -1,4 +1,4 @@
-"""Sending units to AWS Batch: everything is found to exist and allowed before anything is written."""
+"""Sending units to the service that runs them: first all is found and allowed, then something is written."""
 
 from __future__ import annotations
 
@@ -96,22 +96,23 @@ def send(
         UsageError: a queue or definition is missing, the terms forbid it, or the same run is on its way.
         UnavailableError: AWS cannot be reached.
     """
-    from glacierflow.services.batch import complete_run, submit_run
+    from glacierflow.services.batch import write_manifest
     from glacierflow.services.family_look import FamilyLook
+    from glacierflow.services.launch import find_launcher
     from glacierflow.services.look import RunLook
     from glacierflow.services.same_run import find_same_run
-    from glacierflow.services.targets import find_targets
 
     draft, cloud, store, places = ready.draft, ready.cloud, ready.store, ready.places
     arrangement = arrange_units(draft, units, measured=measured)
-    targets = find_targets(cloud, places, arrangement.arrays)
-    image = targets.image(arrangement.arrays[0]) if arrangement.arrays else None
-    manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=image)
-    _check(draft, manifest, terms, measured, quiet=ready.line.quiet)
     options = job_options(draft.loaded.settings)
+    launcher = find_launcher(draft.service, cloud, draft.loaded, places, arrangement.arrays, **options)
+    manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
+    launcher.check(manifest)
+    _check(draft, manifest, terms, measured, quiet=ready.line.quiet)
     same = None if terms.force else find_same_run(manifest, store, cloud, places=places)
     if same is None:
-        jobs = submit_run(manifest, cloud, store, targets=targets, **options)
+        write_manifest(manifest, store)
+        jobs = launcher.launch(manifest, store)
     elif same.is_whole:
         again = f"{same.manifest.run_id}{ready.line.again()}"
         raise UsageError(
@@ -121,7 +122,7 @@ def send(
     else:
         manifest = same.manifest
         say(f"glacierflow: completing the submission of {manifest.run_id}, which was broken off")
-        jobs = complete_run(manifest, same.jobs, cloud, store, targets=targets, **options)
+        jobs = launcher.launch(manifest, store, same.jobs)
     _log(manifest, ready.line)
     return FamilyLook([RunLook(manifest, jobs, store, cloud)])
 

@@ -14,9 +14,11 @@ from glacierflow.cli.batch.planning import (
     ByOption,
     Draft,
     PackOption,
+    ServiceOption,
     arrange_units,
     manifest_of,
     parse_by,
+    parse_service,
     show_plan,
     units_of,
 )
@@ -91,6 +93,7 @@ def submit_command(
     canary: CanaryOption = False,
     measured_by_run: MeasuredByOption = None,
     force: ForceOption = False,
+    service: ServiceOption = "batch",
     local: LocalOption = False,
     archive: ArchiveOption = None,
     live_imagery: LiveImageryOption = False,
@@ -127,7 +130,7 @@ def submit_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
+    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
     if loaded.settings.settings.dry_run:
         units = missing_units(make_ready(draft, line), units_of(draft)) if missing else units_of(draft)
         return show_draft(draft, units, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)

@@ -1,0 +1,90 @@
+"""Lambda functions and what hangs on them; ECS clusters and task definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import moto.awslambda.models as moto_lambda
+import moto.ecs.models as moto_ecs
+
+from glacierflow.local.formation.kinds import Json, Settings, mend, settings_type
+
+__all__ = ["install"]
+
+
+def install() -> None:
+    """Mend what moto reads in part, and add the type it skips without a word."""
+    function: Any = moto_lambda.LambdaFunction
+    ecs: Any = moto_ecs
+    mend(function, create=_make_function, update=_change_function)
+    mend(ecs.Cluster, create=_make_cluster, update=_change_cluster)
+    mend(ecs.TaskDefinition, create=_make_definition, update=_change_definition)
+    settings_type("AWS::Lambda::EventInvokeConfig", _put_event_config, _end_event_config)
+
+
+def _make_function(name: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+    backend: Any = moto_lambda.lambda_backends[account_id][region]
+    tags = {one["Key"]: one["Value"] for one in properties.get("Tags", [])}
+    return backend.create_function(dict(properties) | {"FunctionName": name, "Tags": tags})
+
+
+def _change_function(function: Any, properties: Json, _: str, __: str) -> Any:  # noqa: ANN401
+    function.update_configuration(properties)
+    function.update_function_code(properties["Code"])
+    function.reserved_concurrency = properties.get("ReservedConcurrentExecutions")
+    return function
+
+
+def _put_event_config(name: str, properties: Json, account_id: str, region: str) -> str:
+    backend: Any = moto_lambda.lambda_backends[account_id][region]
+    told = {key: value for key, value in properties.items() if key not in {"FunctionName", "Qualifier"}}
+    # text in a template, numbers in the API
+    numbers = {key: int(value) for key, value in told.items() if key.startswith("Maximum")}
+    backend.put_function_event_invoke_config(properties["FunctionName"], told | numbers)
+    return name
+
+
+def _end_event_config(_: Settings, __: str, ___: str) -> None:
+    """Goes with its function."""
+
+
+def _make_cluster(name: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+    backend: Any = moto_ecs.ecs_backends[account_id][region]
+    return _change_cluster(backend.create_cluster(name), properties, account_id, region)
+
+
+def _change_cluster(cluster: Any, properties: Json, _: str, __: str) -> Any:  # noqa: ANN401
+    cluster.capacity_providers = properties.get("CapacityProviders")
+    strategy = properties.get("DefaultCapacityProviderStrategy")
+    cluster.default_capacity_provider_strategy = _lower_keys(strategy) if strategy else None
+    return cluster
+
+
+def _make_definition(_: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+    backend: Any = moto_ecs.ecs_backends[account_id][region]
+    return backend.register_task_definition(
+        family=properties["Family"],
+        container_definitions=[_lower_keys(one) for one in properties["ContainerDefinitions"]],
+        volumes=[_lower_keys(one) for one in properties.get("Volumes", [])],
+        network_mode=properties.get("NetworkMode"),
+        tags=[_lower_keys(one) for one in properties.get("Tags", [])],
+        requires_compatibilities=properties.get("RequiresCompatibilities"),
+        cpu=properties.get("Cpu"),
+        memory=properties.get("Memory"),
+        task_role_arn=properties.get("TaskRoleArn"),
+        execution_role_arn=properties.get("ExecutionRoleArn"),
+        runtime_platform=_lower_keys(properties.get("RuntimePlatform")),
+        ephemeral_storage=_lower_keys(properties.get("EphemeralStorage")),
+    )
+
+
+def _change_definition(_: Any, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+    """A task definition never changes; another revision takes its place."""
+    return _make_definition("", properties, account_id, region)
+
+
+def _lower_keys(value: Any) -> Any:  # noqa: ANN401 - whatever a template says
+    """In the API's spelling; the options of a log driver are in their own spelling already."""
+    if isinstance(value, dict):
+        return {key[:1].lower() + key[1:]: _lower_keys(one) for key, one in value.items()}
+    return [_lower_keys(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,70 @@
+"""From the name of a service to its launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import UsageError
+from glacierflow.manifest import ArrayRange, Service
+from glacierflow.services.launch.functions import find_function
+from glacierflow.services.launch.jobs import JobLauncher
+from glacierflow.services.launch.launcher import Launcher
+from glacierflow.services.launch.tasks import find_cluster
+from glacierflow.services.places import Places
+from glacierflow.services.stack import describe
+from glacierflow.services.targets import find_targets
+from glacierflow.services.templates import stack_name
+from glacierflow.settings import LoadedSettings
+from glacierflow.settings.load import DEFAULT
+
+__all__ = ["find_launcher"]
+
+
+def find_launcher(
+    service: Service,
+    cloud: Cloud,
+    loaded: LoadedSettings,
+    places: Places,
+    arrays: Sequence[ArrayRange],
+    *,
+    tags: Mapping[str, str],
+    consumable_resource: str | None = None,
+) -> Launcher:
+    """A service's places, looked up and found to exist.
+
+    Args:
+        service: where slots are to run.
+        cloud: which AWS.
+        loaded: settings and where they are from.
+        places: names in the account.
+        arrays: what will be submitted.
+        tags: of everything that is started.
+        consumable_resource: AWS Batch consumable resource of which each child holds one.
+
+    Raises:
+        UsageError: something is missing, with the command that makes it.
+        UnavailableError: AWS cannot be reached.
+    """
+    if service == "batch":
+        targets = find_targets(cloud, places, arrays)
+        image = targets.image(arrays[0]) if arrays else None
+        return JobLauncher(cloud, targets, image, tags, consumable_resource)
+    base = loaded.settings.batch.stack
+    if service == "lambda":
+        return find_function(cloud, _function_name(cloud, loaded, base))
+    if service in {"ecs", "fargate"}:
+        return find_cluster(cloud, base, service, log_group=places.log_group, tags=tags)
+    raise UsageError(
+        f"--service {service} cannot be submitted to",
+        next_step="accepted: batch, lambda, ecs, fargate, stepfunctions",
+    )
+
+
+def _function_name(cloud: Cloud, loaded: LoadedSettings, base: str) -> str:
+    """Set by hand, else the stack's, else the default."""
+    name = loaded.settings.lambda_.function_name
+    if loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT:
+        return name
+    state = describe(cloud, stack_name(base, "lambda"))
+    return state.outputs.get("Function", name) if state else name

@@ -1,0 +1,41 @@
+"""Whether slots fit a service that has limits of its own; pure."""
+
+from __future__ import annotations
+
+from glacierflow.errors import UsageError
+from glacierflow.manifest import Manifest
+from glacierflow.runs.workload import expected_peak_mb, expected_seconds
+
+__all__ = ["LAMBDA_SECONDS", "check_lambda_fit"]
+
+LAMBDA_SECONDS = 900
+"""Longest invocation AWS Lambda allows."""
+
+_SAFE = 0.9
+"""Share of the time that may be planned with: the rest is for stopping in time."""
+_MB_PER_VCPU = 1769
+"""Memory at which Lambda gives a function one vCPU (Lambda developer guide)."""
+
+
+def check_lambda_fit(manifest: Manifest, *, memory_mb: int, timeout_s: int) -> None:
+    """Refuse slots that would not end within an invocation, or need more memory than the function has.
+
+    Raises:
+        UsageError: some do not fit; AWS Batch takes them.
+    """
+    vcpus = max(1, round(memory_mb / _MB_PER_VCPU))
+    wrong = []
+    for slot in manifest.slots:
+        regions = {unit.region: manifest.regions[unit.region] for unit in slot}
+        seconds = sum(expected_seconds(unit, regions[unit.region], vcpus=vcpus) for unit in slot)
+        peak = max(expected_peak_mb(regions[unit.region], unit.satellite) for unit in slot)
+        if seconds > timeout_s * _SAFE:
+            wrong.append(f"{slot[0].region} is expected to take {seconds:,.0f} s of {timeout_s}")
+        elif peak > memory_mb:
+            wrong.append(f"{slot[0].region} is expected to need {peak:,.0f} MB of {memory_mb:,}")
+    if wrong:
+        more = f", and {len(wrong) - 1} more do not fit" if len(wrong) > 1 else ""
+        raise UsageError(
+            f"{wrong[0]}{more}",
+            next_step="submit with --service batch, or cut the dates with --by quarter or --by month",
+        )

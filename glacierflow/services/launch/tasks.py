@@ -1,0 +1,193 @@
+"""Amazon ECS as a launcher: one task a slot, on Fargate (spot first) or on the cluster's own capacity.
+
+Overrides of RunTask belong to the whole call, so every slot is a call of its own, with a client token: the
+same run and slot asked for twice are one task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.manifest import ArrayRange, Manifest, Service
+from glacierflow.runs.records import JobRecord
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB
+from glacierflow.services.failures import plain_errors
+from glacierflow.services.launch.functions import record_arrays
+from glacierflow.services.launch.launcher import manifest_uri
+from glacierflow.services.stack import describe
+from glacierflow.services.templates import stack_name
+from glacierflow.store import Store
+
+__all__ = ["FARGATE_SIZES", "TaskLauncher", "find_cluster"]
+
+FARGATE_SIZES: dict[int, tuple[int, int]] = {
+    7_500: (1024, 8_192),
+    15_500: (2048, 16_384),
+    31_500: (8192, 32_768),
+    63_200: (16384, 65_536),
+}
+"""CPU units and MiB of the smallest Fargate size that holds each memory class (ECS developer guide, "Task CPU
+and memory": 1 vCPU 2-8 GB, 2 vCPU 4-16 GB, 4 vCPU 8-30 GB, 8 vCPU 16-60 GB in steps of 4, 16 vCPU 32-120 GB
+in steps of 8)."""
+
+_PER_SECOND = 15
+"""RunTask calls; Fargate sustains 20 a second for an account."""
+_TRIES, _PATIENCE_S = 6, 5.0
+"""How often a task that found no capacity is asked for, and the wait before the second time; doubled then."""
+_NO_CAPACITY = ("RESOURCE", "AGENT", "Capacity is unavailable", "no container instance")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLauncher:
+    """One cluster with a task definition for each memory class."""
+
+    cloud: Cloud
+    cluster: str
+    definitions: Mapping[int, str]
+    """By memory class in MiB: ARN with its revision."""
+    subnets: tuple[str, ...]
+    security_group: str
+    public_ip: str
+    """ENABLED or DISABLED."""
+    log_group: str | None
+    tags: Mapping[str, str]
+    service: Service = "fargate"
+    image: str | None = None
+
+    def check(self, manifest: Manifest) -> None:
+        """ECS takes what has a memory class."""
+        for array in manifest.arrays:
+            self._definition(array)
+
+    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
+        """One RunTask a slot."""
+        return [
+            ("RunTask", self._request(manifest, array, slot))
+            for array in manifest.arrays
+            for slot in range(array.first_slot, array.first_slot + array.size)
+        ]
+
+    def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
+        """Start every task; those that were started before are the same ones by their tokens."""
+        if len(known) == len(manifest.arrays):
+            return list(known)
+        client, tasks = self.cloud.client("ecs"), [""] * len(manifest.slots)
+        for array in manifest.arrays:
+            for slot in range(array.first_slot, array.first_slot + array.size):
+                start = time.monotonic()
+                tasks[slot] = self._run(client, self._request(manifest, array, slot), slot)
+                time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
+        return record_arrays(
+            manifest,
+            store,
+            self.service,
+            job_id=self.cluster,
+            place=self.cluster,
+            log_group=self.log_group,
+            tasks=tasks,
+        )
+
+    def _run(self, client: Any, request: dict[str, Any], slot: int) -> str:  # noqa: ANN401
+        for attempt in range(_TRIES):
+            with plain_errors(f"run the task of slot {slot}", service="ECS"):
+                answer = client.run_task(**request)
+            if answer["tasks"]:
+                arn: str = answer["tasks"][0]["taskArn"]
+                return arn
+            reason = "; ".join(str(one.get("reason")) for one in answer["failures"]) or "no reason given"
+            if not any(text in reason for text in _NO_CAPACITY):
+                raise UsageError(f"ECS would not run the task of slot {slot}: {reason}")
+            if attempt < _TRIES - 1:
+                time.sleep(_PATIENCE_S * 2**attempt)
+        raise UnavailableError(
+            f"ECS found no capacity for the task of slot {slot}: {reason}",
+            next_step="submit again: what was started is not started twice; or use --service batch",
+        )
+
+    def _definition(self, array: ArrayRange) -> str:
+        memory = array.memory_mib or MEMORY_CLASSES_MIB[0]
+        if memory not in self.definitions:
+            raise UsageError(
+                f"the cluster {self.cluster} has no task definition for {memory} MiB",
+                next_step="run `glacierflow stack deploy --with ecs`",
+            )
+        return self.definitions[memory]
+
+    def _request(self, manifest: Manifest, array: ArrayRange, slot: int) -> dict[str, Any]:
+        environment = {"GLACIERFLOW_MANIFEST": manifest_uri(manifest), "GLACIERFLOW_INDEX": str(slot)}
+        token = hashlib.sha256(f"{manifest.run_id}/{slot}".encode()).hexdigest()
+        pairs = [{"name": name, "value": value} for name, value in environment.items()]
+        request: dict[str, Any] = {
+            "cluster": self.cluster,
+            "taskDefinition": self._definition(array),
+            "count": 1,
+            "clientToken": token,
+            "startedBy": manifest.fingerprint[:32],
+            "propagateTags": "TASK_DEFINITION",
+            "enableECSManagedTags": True,
+            "tags": [
+                {"key": key, "value": value}
+                for key, value in {**self.tags, "project": "glacierflow", "run": manifest.run_id}.items()
+            ],
+            "networkConfiguration": {
+                "awsvpcConfiguration": {
+                    "subnets": list(self.subnets),
+                    "securityGroups": [self.security_group],
+                    "assignPublicIp": self.public_ip,
+                }
+            },
+            "overrides": {"containerOverrides": [{"name": "child", "environment": pairs}]},
+        }
+        if self.service == "fargate":
+            request["capacityProviderStrategy"] = _strategy(array)
+        return request
+
+
+def _strategy(array: ArrayRange) -> list[dict[str, Any]]:
+    """Fargate Spot first; a slot that is to run on demand goes to Fargate alone."""
+    provider = "FARGATE" if array.on_demand else "FARGATE_SPOT"
+    return [{"capacityProvider": provider, "weight": 1, "base": 0}]
+
+
+def find_cluster(
+    cloud: Cloud, base: str, service: Service, *, log_group: str, tags: Mapping[str, str]
+) -> TaskLauncher:
+    """The cluster of the stack ``{base}-ecs``.
+
+    Raises:
+        UsageError: that stack is not deployed.
+        UnavailableError: AWS cannot be reached.
+    """
+    name = stack_name(base, "ecs")
+    state = describe(cloud, name)
+    if state is None or "Cluster" not in state.outputs:
+        raise UsageError(
+            f"there is no stack {name} in {cloud.region}",
+            next_step="run `glacierflow stack deploy --with ecs`",
+        )
+    told = state.outputs
+    definitions = {
+        memory: told[f"TaskDefinition{memory}"]
+        for memory in MEMORY_CLASSES_MIB
+        if f"TaskDefinition{memory}" in told
+    }
+    with plain_errors("look up the task definition", service="ECS"):
+        found = cloud.client("ecs").describe_task_definition(taskDefinition=min(definitions.items())[1])
+    return TaskLauncher(
+        cloud=cloud,
+        cluster=told["Cluster"],
+        definitions=definitions,
+        subnets=tuple(told["TaskSubnets"].split(",")),
+        security_group=told["TaskSecurityGroup"],
+        public_ip=told["TaskPublicIp"],
+        log_group=log_group,
+        tags=tags,
+        service=service,
+        image=found["taskDefinition"]["containerDefinitions"][0]["image"],
+    )

@@ -1,0 +1,224 @@
+"""Lambda, ECS and Fargate: the same manifest and receipts, with another last call, on the embedded cloud."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from runs_samples import NOW, make_started, some_job, some_manifest
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.local import control
+from glacierflow.manifest import ArrayRange
+from glacierflow.runs.elsewhere import states_by_attempts
+from glacierflow.runs.records import Attempts
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB
+from glacierflow.services.launch import tasks as tasks_module
+from glacierflow.services.launch.fit import check_lambda_fit
+from glacierflow.services.launch.tasks import FARGATE_SIZES, TaskLauncher
+from glacierflow.store import LocalStore
+
+# "Task CPU and memory" of the ECS developer guide, in CPU units and MiB: (least, most, step)
+FARGATE_TABLE = {
+    1024: (2048, 8192, 1024),
+    2048: (4096, 16384, 1024),
+    4096: (8192, 30720, 1024),
+    8192: (16384, 61440, 4096),
+    16384: (32768, 122880, 8192),
+}
+
+
+def launcher(cloud: Any = None, service: Any = "fargate") -> TaskLauncher:
+    return TaskLauncher(
+        cloud=cloud,
+        cluster="glacierflow-ecs",
+        definitions={memory: f"glacierflow-ecs-{memory}:1" for memory in MEMORY_CLASSES_MIB},
+        subnets=("subnet-1",),
+        security_group="sg-1",
+        public_ip="ENABLED",
+        log_group="/glacierflow/batch",
+        tags={"owner": "me"},
+        service=service,
+    )
+
+
+def test_every_memory_class_has_a_fargate_size_of_the_documented_table() -> None:
+    assert set(FARGATE_SIZES) == set(MEMORY_CLASSES_MIB)
+    for mib, (cpu, memory) in FARGATE_SIZES.items():
+        least, most, step = FARGATE_TABLE[cpu]
+        assert least <= memory <= most
+        assert memory % step == 0
+        assert memory >= mib
+
+
+def test_the_template_has_those_sizes() -> None:
+    from glacierflow.services.templates import load_template
+
+    resources = load_template("ecs").content["Resources"]
+    told = {
+        int(name.removeprefix("TaskDefinition")): (
+            int(one["Properties"]["Cpu"]),
+            int(one["Properties"]["Memory"]),
+        )
+        for name, one in resources.items()
+        if name.startswith("TaskDefinition")
+    }
+    assert told == FARGATE_SIZES
+
+
+def test_every_run_task_call_is_one_that_ecs_would_take() -> None:
+    client = boto3.client("ecs", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
+    arrays = (
+        ArrayRange(first_slot=0, size=1, memory_mib=15_500, on_demand=True),
+        ArrayRange(first_slot=1, size=2, memory_mib=7_500),
+    )
+    manifest = some_manifest(3).model_copy(update={"arrays": arrays})
+    shape = client.meta.service_model.operation_model("RunTask").input_shape
+    from botocore.validate import ParamValidator
+
+    calls = launcher().calls(manifest)
+    for name, request in calls:
+        assert name == "RunTask"
+        assert not ParamValidator().validate(request, shape).has_errors()
+        assert len(request["clientToken"]) <= 64
+        assert len(request["startedBy"]) <= 36
+    tokens = {request["clientToken"] for _, request in calls}
+    assert len(tokens) == 3
+    providers = [request["capacityProviderStrategy"][0]["capacityProvider"] for _, request in calls]
+    assert providers == ["FARGATE", "FARGATE_SPOT", "FARGATE_SPOT"]
+    assert "capacityProviderStrategy" not in launcher(service="ecs").calls(manifest)[0][1]
+
+
+class StubbedEcs(Cloud):
+    """RunTask answers as it is told to."""
+
+    def client(self, service: str) -> Any:  # noqa: ARG002 - there is only one
+        return self.ecs
+
+    ecs: Any
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StubbedEcs, Stubber]]:
+    monkeypatch.setattr(tasks_module, "_PATIENCE_S", 0.0)
+    cloud = StubbedEcs()
+    client = boto3.client("ecs", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
+    object.__setattr__(cloud, "ecs", client)
+    with Stubber(client) as stubber:
+        yield cloud, stubber
+        stubber.assert_no_pending_responses()
+
+
+def test_a_task_that_finds_no_capacity_is_asked_for_again(
+    stub: tuple[StubbedEcs, Stubber], tmp_path: Path
+) -> None:
+    cloud, stubber = stub
+    none = {"tasks": [], "failures": [{"reason": "Capacity is unavailable at this time"}]}
+    stubber.add_response("run_task", none)
+    stubber.add_response("run_task", {"tasks": [{"taskArn": "arn:task/1"}], "failures": []})
+    (record,) = launcher(cloud).launch(some_manifest(1), LocalStore(tmp_path))
+    assert record.tasks == ("arn:task/1",)
+    for _ in range(6):
+        stubber.add_response("run_task", none)
+    with pytest.raises(UnavailableError, match="found no capacity"):
+        launcher(cloud).launch(some_manifest(1), LocalStore(tmp_path))
+    stubber.add_response("run_task", {"tasks": [], "failures": [{"reason": "ACCESS DENIED"}]})
+    with pytest.raises(UsageError, match="ACCESS DENIED"):
+        launcher(cloud).launch(some_manifest(1), LocalStore(tmp_path))
+
+
+def test_what_does_not_fit_lambda_is_refused_with_the_service_that_takes_it() -> None:
+    manifest = some_manifest(3)
+    check_lambda_fit(manifest, memory_mb=10_240, timeout_s=900)
+    with pytest.raises(UsageError, match=r"expected to need .* MB of 200, and 2 more") as caught:
+        check_lambda_fit(manifest, memory_mb=200, timeout_s=900)
+    assert "--service batch" in (caught.value.next_step or "")
+    with pytest.raises(UsageError, match=r"expected to take .* s of 5"):
+        check_lambda_fit(manifest, memory_mb=10_240, timeout_s=5)
+
+
+def outcomes(*values: str | None) -> Attempts:
+    return Attempts(dict(enumerate(values, 1)))
+
+
+def test_states_are_read_from_what_attempts_left() -> None:
+    job = some_job(0, 6).model_copy(update={"service": "lambda", "job_id": "arn:function"})
+    manifest = some_manifest(6)
+    attempts = {
+        1: outcomes("done"),
+        2: outcomes("failed"),
+        3: outcomes(None),
+        4: outcomes(None),
+        5: outcomes("failed", "interrupted"),
+    }
+    old = make_started(manifest, 4).model_copy(update={"started_at": NOW - dt.timedelta(minutes=16)})
+    starts = {(3, 1): make_started(manifest, 3), (4, 1): old}
+    states = states_by_attempts(job, attempts, starts, NOW)
+    assert {slot: state.state for slot, state in states.items()} == {
+        0: "SUBMITTED",
+        1: "SUCCEEDED",
+        2: "FAILED",
+        3: "RUNNING",
+        4: "FAILED",
+        5: "FAILED",
+    }
+    assert states[4].status_reason == states[5].status_reason == "Job attempt duration exceeded timeout"
+    late = states_by_attempts(job, {}, {}, NOW + dt.timedelta(hours=7))
+    assert "never began" in (late[0].status_reason or "")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An embedded cloud with all stacks, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        assert run(["local", "up", "--clock", "60"]) == 0
+        assert run(["stack", "deploy", "--local", "--with", "lambda,ecs", "--yes", "--quiet"]) == 0
+    yield folder
+    control.down(folder / "home" / "local")
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("service", ["lambda", "fargate", "ecs"])
+def test_a_run_on_each_service_ends_with_products_and_says_so(
+    service: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GLACIERFLOW_HOME", str(home / "home"))
+    monkeypatch.chdir(home)
+    where = ["--local", "--quiet"]
+    selection = ["--satellite", "landsat", "--regions", "134_Arsuk,135_SermilikSW"]
+    dates = ["--date1", "2024-07-01", "--date2", "2024-07-08"]
+    arguments = ["submit", "--service", service, *selection, *dates, "--reprocess", "--force", *where]
+    assert run([*arguments, "--wait", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert [row["state"] for row in status["slots"]] == ["SUCCEEDED", "SUCCEEDED"]
+    assert all(row["products"] for row in status["slots"])
+    assert run(["batch", "verify", status["run_id"], *where]) == 0
+    assert run(["batch", "status", status["run_id"], *where]) == 0
+
+
+@pytest.mark.embedded
+def test_a_service_whose_stack_is_missing_says_how_it_is_deployed(
+    cloud_endpoint: control.Endpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("glacierflow.local.control.default_home", lambda: Path(cloud_endpoint.home))
+    arguments = ["submit", "--regions", "134_Arsuk", "--satellite", "landsat", "--local", "--quiet"]
+    for service, stack in (("lambda", "lambda"), ("ecs", "ecs")):
+        assert run([*arguments, "--service", service]) == 64
+        assert f"stack deploy --with {stack}" in capsys.readouterr().err
+    assert run([*arguments, "--service", "kubernetes"]) == 64
+    assert "accepted: batch, lambda, ecs, fargate, stepfunctions" in capsys.readouterr().err

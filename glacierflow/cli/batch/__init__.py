@@ -8,6 +8,7 @@ from glacierflow.cli.batch.cancel import cancel_command
 from glacierflow.cli.batch.cost import cost_command
 from glacierflow.cli.batch.list import list_command
 from glacierflow.cli.batch.logs import logs_command
+from glacierflow.cli.batch.methods import methods_command
 from glacierflow.cli.batch.plan import plan_command
 from glacierflow.cli.batch.queue import queue_command
 from glacierflow.cli.batch.retry import retry_command
@@ -49,3 +50,4 @@ app.command("why", epilog="Example: glacierflow batch why latest 049_jakobshavn"
 app.command("queue", epilog="Example: glacierflow batch queue")(queue_command)
 app.command("cost", epilog="Example: glacierflow batch cost latest --csv cost.csv")(cost_command)
 app.command("list", epilog="Example: glacierflow batch list --limit 5")(list_command)
+app.command("methods", epilog="Example: glacierflow batch methods latest --out methods")(methods_command)

@@ -49,15 +49,15 @@ FetchOption = Annotated[
 ]
 
 
-def check_fetch(fetch: Path | None) -> None:
+def check_fetch(fetch: Path | None, option: str = "--fetch") -> None:
     """Know that the folder can be written before hours are spent, without making it yet."""
     if fetch is None:
         return
     nearest = next(place for place in (fetch, *fetch.absolute().parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UsageError(
-            f"--fetch = {fetch} cannot be written: {nearest} is no directory you may write to",
-            next_step="name another directory with --fetch",
+            f"{option} = {fetch} cannot be written: {nearest} is no directory you may write to",
+            next_step=f"name another directory with {option}",
         )
 
 

@@ -5,12 +5,13 @@ What many units share is never appended to: each unit writes its own part, and t
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from glacierflow import lineage
-from glacierflow.layout import Layout
+from glacierflow.layout import Layout, sensing_time
 from glacierflow.model import Region, Satellite, Unit
 from glacierflow.product_item import Product, make_catalog, make_collection, make_item
 
@@ -72,9 +73,10 @@ def rebuild_tree(store: Store, layout: Layout, satellite: Satellite, region: Reg
     """
 
     def write_collection(keys: list[str]) -> None:
-        stems = [key.rpartition("/")[2].removesuffix(".json") for key in keys]
-        collection = make_collection(satellite, region, stems, layout)
-        _put_json(store, layout.stac_collection(satellite, region.name), collection)
+        stems = list(_stems(keys))
+        if stems:
+            collection = make_collection(satellite, region, stems, layout)
+            _put_json(store, layout.stac_collection(satellite, region.name), collection)
 
     def write_catalog(keys: list[str]) -> None:
         titles = {key: _title(key) for key in keys}
@@ -82,6 +84,15 @@ def rebuild_tree(store: Store, layout: Layout, satellite: Satellite, region: Reg
 
     if _settle(store, layout.stac_items_prefix(satellite, region.name), ".json", write_collection):
         _settle(store, layout.stac_collections_prefix, ".json", write_catalog)
+
+
+def _stems(keys: list[str]) -> Iterator[str]:
+    """Stems of products; what else somebody laid there is none of ours."""
+    for key in keys:
+        stem = key.rpartition("/")[2].removesuffix(".json")
+        with contextlib.suppress(ValueError):
+            sensing_time(stem)
+            yield stem
 
 
 def _put_json(store: Store, key: str, content: dict[str, Any]) -> None:

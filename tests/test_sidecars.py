@@ -68,6 +68,16 @@ def test_the_tree_follows_its_links_from_the_catalog_down(tmp_path: Path) -> Non
         assert all(href and Path(href).is_file() for href in hrefs)
 
 
+def test_files_of_other_people_are_left_alone(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put(f"{LAYOUT.stac_items_prefix('sentinel2', 'a')}notes.json", b"{}")
+    rebuild_tree(store, LAYOUT, "sentinel2", make_region("a"))
+    assert not (tmp_path / LAYOUT.stac_collection("sentinel2", "a")).exists()
+    write_items(store, "a", STEMS)
+    rebuild_tree(store, LAYOUT, "sentinel2", make_region("a"))
+    assert len(linked(tmp_path, LAYOUT.stac_collection("sentinel2", "a"), "item")) == 3
+
+
 def test_a_unit_that_finishes_while_another_writes_is_not_forgotten(tmp_path: Path) -> None:
     """Another unit writes its items and collections after we looked and before we wrote."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_ten_years_of_192_regions_take_ten_calls_and_ten_seconds(
     assert run_id in capsys.readouterr().out
 
 
+def test_a_dry_run_names_exactly_the_calls_that_are_made(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["batch", "submit", "--start-end-index", "0:3", "--by", "year", "--s3-bucket", "made-up"]
+    assert run([*words, "--dry-run", "--json"]) == 0
+    assert aws.calls == []
+    named = [call.split()[0] for call in json.loads(capsys.readouterr().out)["calls"]]
+    assert run(words) == 0
+    assert aws.calls == named
+
+
 def calls_of_a_submission() -> int:
     with pytest.MonkeyPatch.context() as patch:
         fake = FakeAws(patch)
@@ -112,7 +125,10 @@ def calls_of_a_submission() -> int:
         return len(fake.calls)
 
 
-@pytest.mark.parametrize("number", range(1, calls_of_a_submission() + 1))
+CALLS = calls_of_a_submission()
+
+
+@pytest.mark.parametrize("number", range(1, CALLS + 1))
 @pytest.mark.parametrize("moment", ["kill_before", "kill_after"])
 def test_a_submitter_killed_at_any_call_is_put_right_by_submitting_again(
     aws: FakeAws, moment: str, number: int
@@ -134,7 +150,7 @@ def test_a_submitter_killed_at_any_call_is_put_right_by_submitting_again(
     assert find_lost_jobs(mixed_manifest(), records, CLOUD, job_queue="glacierflow-spot") == []
 
 
-@pytest.mark.parametrize("number", range(1, calls_of_a_submission() + 1))
+@pytest.mark.parametrize("number", range(1, CALLS + 1))
 def test_what_a_killed_submitter_sent_is_found_without_submitting(aws: FakeAws, number: int) -> None:
     """``batch list``, ``status`` and ``cancel`` see every job there is, recorded or not."""
     aws.kill_after = number
@@ -214,6 +230,24 @@ def test_the_same_run_twice_is_refused_while_it_is_on_its_way(aws: FakeAws) -> N
         job["status"] = "SUCCEEDED"
     submit(later)
     assert len(aws.jobs) == 4
+
+
+def test_a_broken_off_run_that_was_cancelled_is_sent_anew(aws: FakeAws) -> None:
+    aws.kill_after = CALLS - 2  # the record of the first of two jobs
+    with pytest.raises(Killed):
+        submit(mixed_manifest())
+    aws.kill_after = None
+    (first,) = aws.jobs.values()
+    first["status"] = "FAILED"
+    later = an_hour_later(mixed_manifest())
+    assert [record.name for record in submit(later)] == [f"gf-{later.run_id}-0", f"gf-{later.run_id}-1"]
+
+
+def test_a_job_batch_does_not_show_yet_is_on_its_way(aws: FakeAws) -> None:
+    submit(mixed_manifest())
+    aws.jobs.clear()
+    with pytest.raises(UsageError, match="on its way"):
+        submit(an_hour_later(mixed_manifest()))
 
 
 def test_a_run_of_another_fingerprint_does_not_stand_in_the_way(aws: FakeAws) -> None:

@@ -22,6 +22,9 @@ _STAMP_AND_PRINT = len("20240801T120005Z-0123ab")
 _FRESH = dt.timedelta(days=1)
 """A submission broken off longer ago is not completed: Batch may have forgotten the jobs it did send."""
 
+_UNSEEN = dt.timedelta(minutes=2)
+"""A job this young that Batch does not describe is not forgotten: it is not shown yet."""
+
 _ENDED = {"SUCCEEDED", "FAILED"}
 
 
@@ -59,10 +62,11 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
         if earlier.fingerprint != manifest.fingerprint:
             continue
         found = _jobs_of(earlier, store, cloud, places)
-        unsent = len(found) < len(earlier.arrays)
-        if (unsent and manifest.created_at - earlier.created_at < _FRESH) or _any_lives(
-            earlier, found, store, cloud
-        ):
+        states = _states(earlier, found, store, cloud)
+        fresh = manifest.created_at - earlier.created_at < _FRESH
+        # of a run that was cancelled or failed before it was sent whole, all is sent anew
+        broken_off = len(found) < len(earlier.arrays) and fresh and "FAILED" not in states
+        if broken_off or not states <= _ENDED:
             return SameRun(earlier, tuple(found))
     return None
 
@@ -93,9 +97,13 @@ def _jobs_of(manifest: Manifest, store: Store, cloud: Cloud, places: Places) -> 
     return sorted([*jobs, *lost], key=lambda job: job.number)
 
 
-def _any_lives(manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud) -> bool:
+def _states(manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud) -> set[str]:
+    """States of the jobs; one that Batch does not know has ended, unless it is too young to be shown."""
     if manifest.service not in {"batch", "stepfunctions"}:
-        slots = view_of(manifest, jobs, store, cloud).slots.values()
-        return any(slot.state not in _ENDED for slot in slots)
+        return {slot.state for slot in view_of(manifest, jobs, store, cloud).slots.values()}
     described = describe_jobs(cloud.client("batch"), [job.job_id for job in jobs])
-    return any(job["status"] not in _ENDED for job in described)
+    known = {job["jobId"]: str(job["status"]) for job in described}
+    now = dt.datetime.now(dt.UTC)
+    return {
+        known.get(job.job_id, "SUBMITTED" if now - job.submitted_at < _UNSEEN else "FAILED") for job in jobs
+    }

@@ -31,7 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run", cls=DryRunCommand)(run_command)
+app.command(
+    "run",
+    cls=DryRunCommand,
+    epilog="Example: glacierflow run --local --satellite landsat --regions 134_Arsuk",
+)(run_command)
 app.command("check", epilog="Example: glacierflow check output")(check_command)
 app.command("compare", epilog="Example: glacierflow compare output s3://bucket/prefix")(compare_command)
 app.command(
@@ -48,7 +52,11 @@ app.command(
     cls=DryRunCommand,
     epilog="Example: glacierflow clean --satellite landsat --regions 134_Arsuk --dry-run",
 )(clean_command)
-app.command("task", hidden=True)(task_command)
+app.command(
+    "task",
+    hidden=True,
+    epilog="Example: GLACIERFLOW_MANIFEST=manifest.json GLACIERFLOW_INDEX=0 glacierflow task",
+)(task_command)
 app.add_typer(batch.app, name="batch")
 app.add_typer(regions.app, name="regions")
 app.add_typer(config.app, name="config")

@@ -17,7 +17,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
 
 
-@app.command("show")
+@app.command("show", epilog="Example: glacierflow config show --json")
 def show_command(
     config: ConfigOption = None,
     aws_config: AwsConfigOption = None,
@@ -39,7 +39,7 @@ def show_command(
         typer.echo(f"{key:<{key_width}}  {value:<{value_width}}  {origin}")
 
 
-@app.command("check")
+@app.command("check", epilog="Example: glacierflow config check")
 def check_command(config: ConfigOption = None, aws_config: AwsConfigOption = None) -> None:
     """Check both files and the environment; name everything that is refused, ignored or unknown."""
     from glacierflow.errors import SettingsError

@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(epilog="Example: glacierflow local up --archive images")
 def up(
     archive: Annotated[Path | None, typer.Option(help="Directory of STAC items to serve.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; else that of last time.")] = None,
@@ -55,7 +55,7 @@ def up(
     _show(endpoint)
 
 
-@app.command()
+@app.command(epilog="Example: glacierflow local status --json")
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the endpoint as JSON.")] = False,
 ) -> int:
@@ -75,7 +75,7 @@ def status(
     return 0 if endpoint else 1
 
 
-@app.command()
+@app.command(epilog="Example: glacierflow local down")
 def down() -> None:
     """Stop the embedded cloud; objects, jobs and logs are kept."""
     from glacierflow.local import control
@@ -84,7 +84,7 @@ def down() -> None:
     typer.echo("stopped" if was_running else "the embedded cloud was not running")
 
 
-@app.command()
+@app.command(epilog="Example: glacierflow local reset")
 def reset() -> None:
     """Stop the embedded cloud and forget everything in it."""
     from glacierflow.local import control
@@ -93,7 +93,7 @@ def reset() -> None:
     typer.echo("forgotten")
 
 
-@app.command()
+@app.command(epilog="Example: glacierflow local sample images")
 def sample(
     directory: Annotated[Path, typer.Argument(help="Directory to write the archive to.")],
     regions: Annotated[str | None, typer.Option(help="Region names, separated by commas.")] = None,

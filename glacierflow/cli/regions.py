@@ -20,7 +20,7 @@ __all__ = ["app"]
 app = typer.Typer(help="List, show and map the glacier regions.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: glacierflow regions list --start-end-index 0:23")
 def list_command(
     regions: RegionsOption = None,
     start_end_index: IndexRangeOption = None,
@@ -40,7 +40,7 @@ def list_command(
         typer.echo(f"{region.index:>5}  {region.name:<{width}}  {region.area_km2:>8.1f}  {zones:<8}  {tiles}")
 
 
-@app.command("show")
+@app.command("show", epilog="Example: glacierflow regions show 049_jakobshavn")
 def show_command(
     name: Annotated[str, typer.Argument(help="Name of a region, e.g. 049_jakobshavn.")],
     regions_file: RegionsFileOption = None,
@@ -101,7 +101,7 @@ def check_command(
     typer.echo(f"{len(chosen)} regions, {len(gaps)} not wholly inside their Sentinel-2 tiles")
 
 
-@app.command("map")
+@app.command("map", epilog="Example: glacierflow regions map --out regions.png")
 def map_command(
     out: Annotated[Path, typer.Option("--out", help="PNG file to write.")],
     regions: RegionsOption = None,

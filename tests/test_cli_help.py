@@ -1,0 +1,38 @@
+"""Every verb's help ends with an example that the program itself understands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from glacierflow.cli.app import app
+
+
+def verbs(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if hasattr(command, "commands"):
+        for name, one in command.commands.items():
+            yield from verbs(one, *path, name)
+    else:
+        yield path, command
+
+
+ROOT = typer.main.get_command(app)
+VERBS = dict(verbs(ROOT))
+
+
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+def test_help_has_an_example_of_this_very_verb_whose_options_exist(path: tuple[str, ...]) -> None:
+    command = VERBS[path]
+    epilog = command.epilog or ""
+    assert epilog.startswith("Example: "), "no example"
+    words = [
+        word for word in shlex.split(epilog.removeprefix("Example: ")) if "=" not in word or word[0] == "-"
+    ]
+    assert tuple(words[: 1 + len(path)]) == ("glacierflow", *path)
+    known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
+    given = {word.partition("=")[0] for word in words[1 + len(path) :] if word.startswith("-")}
+    assert given <= known

@@ -38,7 +38,9 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert not imported_by("import glacierflow") & (HEAVY | {"pydantic", "typer"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["batch", "submit", "--help"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["batch", "submit", "--help"], ["stack", "deploy", "--help"], ["run", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"from glacierflow.cli.app import run\nassert run({arguments!r}) == 0"
     assert not imported_by(code) & HEAVY

@@ -87,11 +87,15 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def told(steps: Iterable[Step], *, quiet: bool) -> Iterable[Step]:
     """Each step, told as it comes."""
-    for step in steps:
-        if not step.status.endswith("_IN_PROGRESS"):
-            words = step.status.replace("_", " ").lower()
-            say(f"  {step.at:%H:%M:%S} {step.logical_id}: {words}", quiet=quiet)
-        yield step
+    try:
+        for step in steps:
+            if not step.status.endswith("_IN_PROGRESS"):
+                words = step.status.replace("_", " ").lower()
+                say(f"  {step.at:%H:%M:%S} {step.logical_id}: {words}", quiet=quiet)
+            yield step
+    except KeyboardInterrupt:
+        say("\nglacierflow: stopped looking; AWS goes on. Look with: glacierflow stack status")
+        raise
 
 
 def failed(name: str, status: str, steps: Iterable[Step]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import pickle
 import sys
 import threading
@@ -22,6 +23,8 @@ from moto.core.base_backend import BaseBackend
 from glacierflow.local.options import ACCOUNT_ID
 
 __all__ = ["Infrastructure", "service_of"]
+
+_log = logging.getLogger(__name__)
 
 _SERVICES = (
     "budgets",
@@ -100,8 +103,17 @@ class Infrastructure:
             if not self._ready or not self._changed:
                 return
             self._changed = False
+            try:
+                content = _snapshot()
+            except RuntimeError:
+                # something grew meanwhile: the saver tries again
+                self._changed = True
+                raise
+            except (TypeError, AttributeError, pickle.PicklingError):
+                _log.exception("the infrastructure cannot be saved as it is now; the last state stays")
+                return
             aside = self._file.with_suffix(".part")
-            aside.write_bytes(_snapshot())
+            aside.write_bytes(content)
             aside.replace(self._file)
 
 

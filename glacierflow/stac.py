@@ -32,6 +32,8 @@ _PAGE_SIZE = 100
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _PIECE_BYTES = 65_536
+_EMPTY_PAGES = 10
+"""In a row: more is no answer."""
 
 Interval = tuple[dt.datetime, dt.datetime]
 
@@ -229,22 +231,25 @@ def _open_search(line: _Line, query: Query, limit: int = _PAGE_SIZE) -> ItemSear
 def _pages(line: _Line, search: ItemSearch) -> Iterator[dict[str, Any]]:
     """Every page, also behind an empty one.
 
+    Some servers link a successor from their last page, and from the empty page there back to an earlier one:
+    that is an end. A page with items whose successor was there before is a server that lost its way.
+
     Raises:
-        UnavailableError: a page's successor is a page that was there before.
+        UnavailableError: pages go round in a circle, or go on empty.
     """
     io = _make_io(line)
     method, href, parameters = search.method or "POST", search.url, search.get_parameters()
     turned: set[str] = set()
-    while True:
+    empty = 0
+    while empty < _EMPTY_PAGES:
         request = json.dumps([method, href, parameters], sort_keys=True)
         if request in turned:
-            raise UnavailableError(
-                f"the STAC API {line.catalogue.url} turns its pages in a circle after {len(turned)}; "
-                "the search is not complete",
-                next_step="try again later, or shorten the date range",
-            )
+            if empty:
+                return
+            raise _lost(line, f"turns its pages in a circle after {len(turned)}")
         turned.add(request)
         page = json.loads(line.ask(io, method, href, parameters))
+        empty = 0 if page["features"] else empty + 1
         yield page
         link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
         if link is None:
@@ -254,6 +259,14 @@ def _pages(line: _Line, search: ItemSearch) -> Iterator[dict[str, Any]]:
         body = link.get("body") or {}
         parameters = ({**parameters, **body} if link.get("merge") else body) if method == "POST" else {}
         href = str(link["href"])
+    raise _lost(line, f"gives {empty} empty pages in a row, each with a successor")
+
+
+def _lost(line: _Line, what: str) -> UnavailableError:
+    return UnavailableError(
+        f"the STAC API {line.catalogue.url} {what}; the search is not complete",
+        next_step="try again later, or shorten the date range",
+    )
 
 
 def _make_io(line: _Line) -> StacApiIO:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import stac_faults as faults
+from samples import ITEMS
 from stac_faults import Fault, FaultyApi
 
 from glacierflow import stac
@@ -140,6 +142,47 @@ def test_pages_in_a_circle_are_noticed(start: Start) -> None:
     with pytest.raises(UnavailableError, match="in a circle"):
         search(api)
     assert len(api.asked) < 8
+
+
+class Recorded(FaultyApi):
+    """Earth Search's own pages, whose last one links a successor too."""
+
+    def __init__(self, script: list[Fault | None], beyond: list[dict[str, Any]]) -> None:
+        pages = json.loads((ITEMS / "pages" / "earth-search-v1-search-pages.json").read_text())
+        self.recorded: list[dict[str, Any]] = pages
+        self.beyond = beyond
+        super().__init__([], script)
+
+    def page(self, start: int, query: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        tokens = [page["links"][0]["body"]["next"] for page in self.recorded]
+        place = tokens.index(query["next"]) + 1 if "next" in query else 0
+        if place == len(tokens):
+            return {"type": "FeatureCollection", "features": [], "links": self.beyond}
+        page = self.recorded[place]
+        return page | {"links": [page["links"][0] | {"href": f"{self.url}/search"}]}
+
+
+@pytest.mark.parametrize("fault", [None, faults.half, faults.status(503), faults.content(b"<html>")])
+@pytest.mark.parametrize("points_back", [False, True])
+def test_the_recorded_pages_of_earth_search_are_read_to_the_end(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault | None, points_back: bool
+) -> None:
+    monkeypatch.setattr(stac, "_FIRST_WAIT_S", 0.01)
+    api = Recorded([None, None, None, fault], [])
+    if points_back:
+        body = api.recorded[0]["links"][0]["body"]
+        api.beyond.append({"rel": "next", "href": f"{api.url}/search", "method": "POST", "body": body})
+    answer = search(api)
+    api.close()
+    assert len(set(ids(answer))) == len(answer.items) == 148
+    assert answer.notes == ()
+    assert len(api.asked) == 15 + 1 + (fault is not None)
+
+
+def test_empty_pages_without_end_are_no_answer(start: Start) -> None:
+    api = start(*[faults.edit(lambda page: page.update(features=[]))] * 30, ids=[str(n) for n in range(40)])
+    with pytest.raises(UnavailableError, match="10 empty pages in a row"):
+        search(api)
 
 
 def test_an_item_on_two_pages_is_one_and_is_told(start: Start) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from glacierflow.cli import context as c
 from glacierflow.cli import options as o
 from glacierflow.cli.container_run import run_command
 
@@ -70,3 +71,58 @@ def size(
     for layer in weight.layers:
         typer.echo(f"{layer.size / 1e6:9.1f} MB  {'ours' if layer.ours else 'base'}  {layer.created_by[:70]}")
     typer.echo(f"{weight.ours / 1e6:9.1f} MB  on top of {weight.base / 1e6:.1f} MB of the base")
+
+
+@app.command(epilog="Example: glacierflow container push --profile science")
+def push(
+    image: Annotated[str, typer.Argument(help="Name of an image on this machine.")] = "glacierflow",
+    repository: Annotated[
+        str | None, typer.Option(metavar="URI", help="Registry and name; default the stack's ECR repository.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Default: version and commit. A tag is never moved.")
+    ] = None,
+    register: Annotated[
+        bool, typer.Option("--register/--no-register", help="Make the job definitions name it by digest.")
+    ] = True,
+    local: o.LocalOption = False,
+    config: o.ConfigOption = None,
+    aws_config: o.AwsConfigOption = None,
+    profile: o.ProfileOption = None,
+    aws_region: o.AwsRegionOption = None,
+    as_json: o.JsonOption = False,
+    quiet: o.QuietOption = False,
+) -> None:
+    """Push the image under a tag that never moves; job definitions then name its digest."""
+    import json
+    from dataclasses import asdict
+
+    from glacierflow import containers
+    from glacierflow.errors import UsageError
+    from glacierflow.services.pin import pin_definitions
+    from glacierflow.services.places import find_places
+    from glacierflow.services.push import push_image, tag_of
+
+    line = c.CommandLine(
+        config=config, aws_config=aws_config, profile=profile, aws_region=aws_region, local=local, quiet=quiet
+    )
+    containers.require_engine()
+    chosen = tag or tag_of(image)
+    loaded = c.load_line(line)
+    cloud, _ = c.cloud_for(loaded, line)
+    target = repository or find_places(loaded, cloud).repository
+    if target is None:
+        raise UsageError(
+            "there is no stack with an image repository",
+            next_step="run `glacierflow stack deploy`, or name one with --repository",
+        )
+    c.say(f"glacierflow: pushing {image} to {target}:{chosen}", quiet=quiet)
+    pushed = push_image(image, target, chosen, cloud)
+    definitions = pin_definitions(pushed.uri, loaded, cloud) if register else {}
+    if as_json:
+        typer.echo(json.dumps(asdict(pushed) | {"uri": pushed.uri, "job_definitions": definitions}, indent=2))
+        return
+    typer.echo(f"pushed {pushed.repository}:{pushed.tag}")
+    typer.echo(f"digest {pushed.digest}")
+    for memory, name in definitions.items():
+        typer.echo(f"{memory:>6} MiB  {name}")

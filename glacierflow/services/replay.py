@@ -58,8 +58,13 @@ def _container(record: JobRecord, slot: int, cloud: Cloud) -> dict[str, Any]:
         if jobs:
             found: dict[str, Any] = jobs[0].get("container", {})
             return found
-        definitions = client.describe_job_definitions(jobDefinitions=[record.job_definition])
-    properties: list[dict[str, Any]] = [
-        one.get("containerProperties", {}) for one in definitions["jobDefinitions"]
-    ]
+        # by name and revision, as the embedded cloud takes no `name:revision`
+        name, _, revision = record.job_definition.rpartition("/")[2].partition(":")
+        pages = client.get_paginator("describe_job_definitions").paginate(jobDefinitionName=name)
+        properties: list[dict[str, Any]] = [
+            definition.get("containerProperties", {})
+            for page in pages
+            for definition in page["jobDefinitions"]
+            if str(definition["revision"]) == revision
+        ]
     return properties[0] if properties else {}

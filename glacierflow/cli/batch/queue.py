@@ -84,6 +84,6 @@ def _lines(queue: QueueReport) -> list[str]:
 
 def _environment(one: EnvironmentReport) -> str:
     used = "" if one.vcpus is None else f"machines for {one.vcpus} of "
-    vcpus = "" if one.max_vcpus is None else f", {used}{one.max_vcpus} vCPUs at most"
+    vcpus = "" if one.max_vcpus is None else f", {used}at most {one.max_vcpus} vCPUs"
     reason = f": {one.reason}" if one.reason and not one.healthy else ""
     return f"  environment  {one.name} ({one.kind}) {one.state}, {one.status}{vcpus}{reason}"

@@ -1,0 +1,197 @@
+"""status, why, logs, queue and list as typed: what is shown, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from big_run import BigRun
+from logs_fake import LogsFake
+from runs_samples import some_manifest
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.layout import RunLayout
+
+EXITED = "Essential container in task exited"
+
+
+class Desk:
+    """A user's terminal before fakes of AWS that hold one run."""
+
+    def __init__(self, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run = BigRun(size)
+        self.logs = LogsFake()
+        for name in ("queue", "glacierflow-spot", "glacierflow-ondemand"):
+            self.run.batch.add_environment(f"{name}-x86")
+            self.run.batch.add_queue(name, f"{name}-x86")
+        clients = {
+            "batch": self.run.batch,
+            "s3": self.run.s3,
+            "logs": self.logs,
+            "cloudformation": _NoStack(),
+        }
+        monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])
+
+    @property
+    def run_id(self) -> str:
+        return self.run.manifest.run_id
+
+
+class _NoStack:
+    def describe_stacks(self, **_: Any) -> Any:
+        from botocore.exceptions import ClientError
+
+        raise ClientError(
+            {"Error": {"Code": "ValidationError", "Message": "Stack with id glacierflow does not exist"}},
+            "DescribeStacks",
+        )
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
+    for name in ("aws_config.ini", "config.ini"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return Desk(3, monkeypatch)
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str, expect: int = 0) -> str:
+    capsys.readouterr()
+    assert run(["batch", *words]) == expect
+    return capsys.readouterr().out
+
+
+def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run.finish(failed=1, reclaimed=1.0)
+    out = typed(capsys, "status", desk.run_id, expect=1)
+    assert "slots     3: 2 SUCCEEDED, 1 FAILED" in out
+    assert "attempts  6, of which 3 lost their machine" in out
+    assert "products  6" in out
+    assert "US dollars so far" in out
+    assert "1 x oom, e.g. 002_made_up (slot 2):" in out
+    assert f"glacierflow batch retry {desk.run_id} --only oom" in out
+    assert f"log:  glacierflow batch logs {desk.run_id} --slot 2" in out
+    assert "all 3 slots have ended; 1 went wrong; 6 products" in out
+
+
+def test_status_as_json_has_groups_range_and_cost(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run.finish(failed=1)
+    found = json.loads(typed(capsys, "status", desk.run_id, "--json", expect=1))
+    assert [group["failure"] for group in found["failures"]] == ["oom"]
+    assert found["eta"]["basis"] == "the run has ended"
+    assert (found["attempts"], found["reclaims"], found["unread_receipts"]) == (3, 0, 0)
+    assert found["cost"]["attempts"] == 2
+
+
+def test_a_large_run_says_what_is_not_counted_yet(
+    capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Desk(400, monkeypatch)
+    large.run.finish()
+    out = typed(capsys, "status", large.run_id)
+    assert "products  0 (the receipts of 400 slots are not read yet: --receipts)" in out
+    assert "001_made_up" not in out
+    assert "products  1200\n" in typed(capsys, "status", large.run_id, "--receipts")
+    assert "products  1200\n" in typed(capsys, "status", large.run_id)
+
+
+def test_why_prints_one_paragraph_and_the_next_step(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run.finish(failed=1)
+    paragraph, step = typed(capsys, "why", desk.run_id, "002_made_up").splitlines()
+    assert "it ran out of memory" in paragraph
+    assert step.startswith(f"next: `glacierflow batch retry {desk.run_id} --only oom`")
+    found = json.loads(typed(capsys, "why", desk.run_id, "--slot", "2", "--json"))
+    assert (found["failure"], found["slot"]) == ("oom", 2)
+
+
+def test_why_of_a_region_that_is_not_there_is_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "why", desk.run_id, "002_made_upp"]) == 64
+    assert "did you mean 002_made_up" in capsys.readouterr().err
+
+
+def with_log(desk: Desk) -> None:
+    first = {"exitCode": 75, "logStreamName": "s1"}
+    second = {"exitCode": 0, "logStreamName": "s2"}
+    desk.run.attempt(1, "interrupted", 1, exit_code=75)
+    desk.run.attempt(1, "done", 2)
+    desk.run.batch.set_child(
+        "job-0", 1, status="SUCCEEDED", attempts=[{"container": first}, {"container": second}]
+    )
+    desk.logs.write("/aws/batch/job", "s1", "begin", "SIGTERM")
+    desk.logs.write("/aws/batch/job", "s2", "begin again", "done: 3 products")
+
+
+def test_logs_are_of_the_latest_attempt_or_the_one_named(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_log(desk)
+    region = ("logs", desk.run_id, "--region", "001_made_up")
+    assert typed(capsys, *region).splitlines() == ["begin again", "done: 3 products"]
+    assert typed(capsys, *region, "--attempt", "1").splitlines() == ["begin", "SIGTERM"]
+    assert typed(capsys, *region, "--grep", "^done|x").splitlines() == ["done: 3 products"]
+    (line,) = typed(capsys, *region, "--grep", "done", "--json").splitlines()
+    assert json.loads(line)["message"] == "done: 3 products"
+    assert typed(capsys, *region, "--follow").splitlines() == ["begin again", "done: 3 products"]
+
+
+def test_logs_of_a_container_that_never_started_are_batchs_reason(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start: dict[str, Any] = {
+        "statusReason": "Task failed to start",
+        "container": {"reason": "CannotPullContainerError: x"},
+    }
+    desk.run.batch.set_child(
+        "job-0", 1, status="FAILED", statusReason="Task failed to start", attempts=[start]
+    )
+    out = typed(capsys, "logs", desk.run_id, "--slot", "1")
+    assert out == (
+        "attempt 1 never started its container: Task failed to start; CannotPullContainerError: x\n"
+    )
+    assert typed(capsys, "logs", desk.run_id, "--slot", "0") == (
+        "no attempt has started yet: it is RUNNABLE\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--slot", "1", "--grep", "("], "--grep = ( is not a regular expression"),
+        (["--slot", "1", "--attempt", "7"], "slot 1 has no attempt 7"),
+        ([], "name one slot"),
+    ],
+)
+def test_logs_refuse_what_makes_no_sense(
+    desk: Desk, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_log(desk)
+    assert run(["batch", "logs", desk.run_id, *words]) == 64
+    assert sentence in capsys.readouterr().err
+
+
+def test_queue_shows_both_queues_and_exits_1_where_one_cannot_start_jobs(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = typed(capsys, "queue")
+    assert "glacierflow-spot  ENABLED, VALID  3 RUNNABLE" in out
+    assert "glacierflow-ondemand  ENABLED, VALID  empty" in out
+    desk.run.batch.add_environment("glacierflow-spot-x86", status="INVALID", statusReason="no such role")
+    assert "INVALID, machines for 0 of at most 256 vCPUs: no such role" in typed(capsys, "queue", expect=1)
+    found = json.loads(typed(capsys, "queue", "--json", expect=1))
+    assert [queue["healthy"] for queue in found["queues"]] == [False, True]
+
+
+def test_list_shows_runs_that_batch_has_forgotten(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run.finish()
+    typed(capsys, "status", desk.run_id)
+    desk.run.batch.forgotten = True
+    older = some_manifest(2, now=desk.run.manifest.created_at.replace(year=2023))
+    desk.run.store.put(RunLayout(older.run_id).manifest, older.model_dump_json().encode())
+    first, second, third, _ = typed(capsys, "list").splitlines()
+    assert (first, third) == (desk.run_id, older.run_id)
+    assert second.endswith("; 3 slots, ended: 3 done")
+    found = json.loads(typed(capsys, "list", "--json", "--limit", "1"))
+    assert [entry["run_id"] for entry in found["runs"]] == [desk.run_id]

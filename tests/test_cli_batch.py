@@ -21,7 +21,7 @@ from glacierflow.errors import UnavailableError
 from glacierflow.layout import Layout, RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.status import BatchView, RunStatus, SlotState
-from glacierflow.services import look as look_module
+from glacierflow.services import remember
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.look import RunLook
 from glacierflow.store import LocalStore
@@ -213,7 +213,7 @@ class Script:
         self.store = LocalStore(folder)
         self.manifest = some_manifest(3)
         self.steps = list(steps)
-        monkeypatch.setattr(look_module, "view_of", self._describe)
+        monkeypatch.setattr(remember, "view_of", self._describe)
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         look = FamilyLook([RunLook(self.manifest, [some_job(0, 3)], self.store, Cloud())])
         monkeypatch.setattr(looking, "open_run", lambda _run, _line: look)

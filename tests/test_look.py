@@ -17,6 +17,7 @@ from glacierflow.runs.family import RetryMark
 from glacierflow.runs.ledger import read_ledger
 from glacierflow.runs.records import write_job
 from glacierflow.runs.status import RunStatus
+from glacierflow.services.remember import ask_and_keep
 
 EXITED = "Essential container in task exited"
 
@@ -222,3 +223,20 @@ def test_a_run_nobody_knows_is_a_usage_error() -> None:
     run.s3.objects.clear()
     with pytest.raises(UsageError, match="there is no run"):
         quick(run)
+
+
+def test_a_retry_still_knows_what_went_wrong_when_batch_has_forgotten() -> None:
+    run = BigRun(4)
+    run.finish(failed=1)
+    quick(run)
+    run.batch.forgotten = True
+    view = ask_and_keep(run.manifest, run.open().jobs, run.store, run.cloud)
+    assert view.slots[3].container_reason == "OutOfMemoryError: Container killed"
+
+
+def test_what_a_retry_or_cancel_asks_is_kept_for_later() -> None:
+    run = BigRun(4)
+    run.finish(failed=1)
+    ask_and_keep(run.manifest, run.open().jobs, run.store, run.cloud)
+    run.batch.forgotten = True
+    assert quick(run).rows[3].failure == "oom"

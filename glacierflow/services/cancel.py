@@ -16,7 +16,7 @@ from glacierflow.runs.states import BatchView
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.family import find_jobs
 from glacierflow.services.places import Places
-from glacierflow.services.views import view_of
+from glacierflow.services.remember import ask_and_keep
 from glacierflow.store import Store
 
 __all__ = ["CANCEL_REASON", "Cancelled", "cancel_family"]
@@ -70,7 +70,7 @@ def _cancel(
 ) -> Cancelled:
     manifest = member.manifest
     jobs = find_jobs(manifest, store, cloud, places)
-    view = view_of(manifest, jobs, store, cloud)
+    view = ask_and_keep(manifest, jobs, store, cloud)
     chosen = [slot for slot in range(len(manifest.slots)) if _is_chosen(manifest, slot, regions)]
     live = {slot for slot in chosen if slot in view.slots and view.slots[slot].state in LIVE_STATES}
     client = cloud.client("batch")

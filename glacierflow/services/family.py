@@ -16,7 +16,7 @@ from glacierflow.runs.states import BatchView
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.jobs import describe_jobs, find_lost_jobs
 from glacierflow.services.places import Places
-from glacierflow.services.views import view_of
+from glacierflow.services.remember import ask_and_keep
 from glacierflow.store import Store
 
 __all__ = ["JobsOf", "find_jobs", "find_standings"]
@@ -71,7 +71,7 @@ def find_standings(family: Family, store: Store, cloud: Cloud, places: Places) -
     members = []
     for member in family.members:
         jobs = find_jobs(member.manifest, store, cloud, places)
-        view = view_of(member.manifest, jobs, store, cloud)
+        view = ask_and_keep(member.manifest, jobs, store, cloud)
         members.append(JobsOf(member, jobs, view, _bad_ends(member)))
     tries = [_latest(family, slot, members) for slot in range(len(family.root.slots))]
     standings = [_stand(slot, *one) for slot, one in enumerate(tries)]

@@ -26,7 +26,7 @@ from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
 from glacierflow.runs.status import RunStatus, join_status, unended_attempts
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import describe_slots, find_lost_jobs
-from glacierflow.services.views import view_of
+from glacierflow.services.remember import ask_and_remember, kept_view
 from glacierflow.store import Store
 
 __all__ = ["RunLook"]
@@ -39,8 +39,6 @@ _KEEP_EVERY_S = 60.0
 
 _LONGEST_REASON = 256
 """Characters of a reason that Batch shows."""
-
-_ENDED = {"SUCCEEDED", "FAILED"}
 
 
 class RunLook:
@@ -126,7 +124,7 @@ class RunLook:
         if status.finished and not quick:
             self._explain(attempts)
             status = self._join(BatchView({**view.slots, **self._kept_view().slots}), attempts)
-        if status.finished and not status.unread and not _unclear(status):
+        if status.finished and not status.unread and not self._unclear(status):
             self._news |= not self._ledger.complete
             self._ledger.complete = not self._unexplained(attempts)
         if quick or status.finished or time.monotonic() - self._kept_at > _KEEP_EVERY_S:
@@ -167,16 +165,12 @@ class RunLook:
 
     def _view(self) -> BatchView:
         """Batch's answer, completed by what it said earlier and has forgotten since."""
-        known = self._kept_view()
-        explained = {slot: state for slot, state in known.slots.items() if state.explained}
-        view = view_of(self.manifest, self.jobs, self.store, self._cloud, known=BatchView(explained))
-        for slot, state in view.slots.items():
-            if state.state in _ENDED:
-                self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))
-        return BatchView({**known.slots, **view.slots})
+        view, news = ask_and_remember(self._ledger, self.manifest, self.jobs, self.store, self._cloud)
+        self._news |= news
+        return view
 
     def _kept_view(self) -> BatchView:
-        return BatchView({slot: entry.state_of() for slot, entry in self._ledger.slots.items()})
+        return kept_view(self._ledger)
 
     def _listed_in_ledger(self) -> dict[int, Attempts]:
         found: dict[int, Attempts] = {}
@@ -222,7 +216,10 @@ class RunLook:
     def _join(self, view: BatchView, attempts: Mapping[int, Attempts]) -> RunStatus:
         return join_status(self.manifest, view, attempts, self._ledger.attempts, jobs=self.jobs)
 
-
-def _unclear(status: RunStatus) -> bool:
-    """Whether some slots ended only as far as this look can tell: another look may know more."""
-    return any(row.state in {FORGOTTEN, NOT_SUBMITTED} for row in status.rows)
+    def _unclear(self, status: RunStatus) -> bool:
+        """Whether some slots ended only as far as this look can tell: another look may know more."""
+        slots = self._ledger.slots
+        guessed = (row for row in status.rows if row.wrong and row.state == "FAILED")
+        return any(row.state in {FORGOTTEN, NOT_SUBMITTED} for row in status.rows) or any(
+            row.slot not in slots or not slots[row.slot].explained for row in guessed
+        )

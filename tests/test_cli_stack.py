@@ -95,6 +95,15 @@ def test_a_stack_is_made_changed_and_deleted_and_keeps_its_bucket(
     assert {one["revision"] for one in both} == {1, 2}, "a run on its way names the first revision"
     assert stack("status", *OWN) == 0
 
+    cloud.client("s3").create_bucket(
+        Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+    )
+    for name in ("another-bucket", "theirs", "other-bucket"):
+        assert stack("deploy", *OWN, "--set", f"BucketName={name}", "--yes") == 0
+        assert _outputs(cloud, "other")["Bucket"] == name
+        assert _may_read(cloud, "other-job-us-west-2") == name
+        assert cloud.client("s3").head_bucket(Bucket="other-bucket"), "the first one stays"
+
     capsys.readouterr()
     cloud.client("s3").put_object(Bucket="other-bucket", Key="runs/x/manifest.json", Body=b"{}")
     assert stack("delete", *OWN, "--yes") == 0
@@ -111,6 +120,12 @@ def test_a_stack_is_made_changed_and_deleted_and_keeps_its_bucket(
 def _outputs(cloud: Cloud, name: str) -> dict[str, str]:
     found = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
     return {one["OutputKey"]: one["OutputValue"] for one in found}
+
+
+def _may_read(cloud: Cloud, role: str) -> str:
+    policy = cloud.client("iam").get_role_policy(RoleName=role, PolicyName="job")["PolicyDocument"]
+    resource: str = next(one for one in policy["Statement"] if one["Sid"] == "ListBucket")["Resource"]
+    return resource.rpartition(":")[2]
 
 
 def _most_vcpus(cloud: Cloud) -> set[str]:

@@ -90,9 +90,7 @@ def choose_parameters(
         return told
     state = describe(cloud, base)
     if state is not None and state.status != "REVIEW_IN_PROGRESS":
-        # Its bucket was chosen when it was made, and a rename would leave it for an empty one.
-        told.pop("BucketName", None)
-        return told
+        return _moved(cloud, told, state.outputs.get("Bucket", ""))
     return _adopted(cloud, template, told | (_default_network(cloud) if "Vpc" not in told else {}))
 
 
@@ -126,6 +124,17 @@ def _default_network(cloud: Cloud) -> dict[str, str]:
         subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
     ids = sorted(one["SubnetId"] for one in subnets)
     return {"Vpc": vpc, "Subnets": ",".join(ids)}
+
+
+def _moved(cloud: Cloud, told: dict[str, str], bucket: str) -> dict[str, str]:
+    """Of a stack that has a bucket: another one is used or made where it is asked for; the first stays."""
+    rest = {name: value for name, value in told.items() if name != "BucketName"}
+    wanted = told.get("BucketName", bucket)
+    if wanted == bucket:
+        return rest
+    if _has_bucket(cloud, wanted):
+        return {"ExistingBucket": wanted} | rest
+    return {"ExistingBucket": "", "BucketName": wanted} | rest
 
 
 def _adopted(cloud: Cloud, template: Template, told: dict[str, str]) -> dict[str, str]:

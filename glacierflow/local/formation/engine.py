@@ -22,6 +22,9 @@ _NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
 )
 
+_PASS_ON = {"AWS::EC2::LaunchTemplate", "AWS::S3::Bucket"}
+"""Types whose change, of a version or a name, reaches the resources that mention them."""
+
 
 def install() -> None:
     """Replace change sets, executions and deletions."""
@@ -161,7 +164,7 @@ def _mentioning(resources: dict[str, Json], names: set[str]) -> set[str]:
         marks = [mark for name in wanted for mark in (f'"{name}"', f"${{{name}}}", f"${{{name}.")]
         new = {name for name, text in texts.items() if any(mark in text for mark in marks)} - found
         found |= new
-        wanted = {name for name in new if resources[name]["Type"] == "AWS::EC2::LaunchTemplate"}
+        wanted = {name for name in new if resources[name]["Type"] in _PASS_ON}
     return found
 
 

@@ -53,9 +53,12 @@ def _make_bucket(name: str, properties: Json, account_id: str, region: str) -> A
     return _change_bucket(bucket, properties, account_id, region)
 
 
-def _change_bucket(bucket: Any, properties: Json, account_id: str, _: str) -> Any:  # noqa: ANN401
+def _change_bucket(bucket: Any, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
     backend: Any = moto_s3.s3_backends[account_id]["aws"]
     name = bucket.name
+    if properties.get("BucketName", name) != name:
+        # made anew; the first one stays, as its UpdateReplacePolicy says
+        return _make_bucket(properties["BucketName"], properties, account_id, region)
     if "BucketEncryption" in properties:
         encryption = cfn_to_api_encryption(properties["BucketEncryption"])
         backend.put_bucket_encryption(bucket_name=name, encryption=encryption)

@@ -99,6 +99,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
         "config.ini",
         "aws_config.ini",
         "ancillary/glacier_regions.gpkg",
+        "ancillary/prices.json",
         "batch/template.yaml",
     ):
         assert f"glacierflow/data/{wanted}" in listing

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glacierflow.manifest import Manifest
+from glacierflow.manifest import Manifest, Service
 from glacierflow.model import Record
 from glacierflow.runs.prices import PriceBook, jobs_on
 from glacierflow.runs.scene_counts import SceneCounts
@@ -61,6 +61,8 @@ class Estimate(Record):
     logs_usd: float
     storage_year_usd: float
     egress_usd: float
+    fargate_spot_share: float
+    """Fargate Spot as a share of Fargate."""
     price_source: str
     assumptions: tuple[str, ...]
 
@@ -73,9 +75,14 @@ class Estimate(Record):
         """All of it, on the service of a line."""
         return line.compute_usd + line.around_usd + self.shared_usd
 
-    def ceiling_usd(self, *, on_demand: bool) -> float:
-        """What the run itself may cost, storage aside: spot at its 90th percentile, or on-demand."""
-        return self.total_usd(self.lines[2 if on_demand else 1]) - self.storage_year_usd
+    def ceiling_usd(self, service: Service, *, on_demand: bool) -> float:
+        """What the run itself may cost, storage aside: on instances spot's 90th percentile, or on-demand."""
+        instances = 2 if on_demand else 1
+        line = self.lines[{"fargate": 3, "lambda": 4}.get(service, instances)]
+        total = self.total_usd(line) - self.storage_year_usd
+        if service == "fargate" and on_demand:
+            total += line.compute_usd * (1 / self.fargate_spot_share - 1)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,7 @@ def estimate_run(
         logs_usd=images * _LOG_MB_PER_IMAGE / 1e3 * rates.logs_gb,
         storage_year_usd=written_gb * rates.storage_gb_month * 12,
         egress_usd=read_gb * rates.egress_gb if egress else 0.0,
+        fargate_spot_share=rates.fargate_spot_share,
         price_source=f"table of {book.table.as_of} for {book.table.region}: {book.table.source}",
         assumptions=_assumptions(counts, book, egress=egress),
     )

@@ -100,7 +100,7 @@ def check_egress(draft: Draft, manifest: Manifest, *, allowed: bool) -> None:
     )
 
 
-def check_budget(estimate: Estimate, max_usd: float | None, *, on_demand: bool) -> None:
+def check_budget(estimate: Estimate, max_usd: float | None, manifest: Manifest) -> None:
     """Refuse a run whose estimate is above the limit.
 
     Raises:
@@ -108,7 +108,7 @@ def check_budget(estimate: Estimate, max_usd: float | None, *, on_demand: bool) 
     """
     if max_usd is None:
         return
-    ceiling = estimate.ceiling_usd(on_demand=on_demand)
+    ceiling = estimate.ceiling_usd(manifest.service, on_demand=manifest.arrays[0].on_demand)
     if ceiling > max_usd:
         raise UsageError(
             f"the run is estimated at up to ${ceiling:,.4g} without storage, above --max-usd {max_usd:,g}",

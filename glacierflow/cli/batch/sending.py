@@ -133,7 +133,7 @@ def _check(draft: Draft, manifest: Manifest, terms: Terms, measured: Measured | 
         estimate = price_run(draft, manifest, measured=measured)
         for text in estimate_lines(estimate):
             say(text, quiet=quiet)
-        check_budget(estimate, terms.max_usd, on_demand=manifest.arrays[0].on_demand)
+        check_budget(estimate, terms.max_usd, manifest)
 
 
 def _log(manifest: Manifest, line: CommandLine) -> None:

@@ -188,5 +188,5 @@ def show_draft(
     estimate = price_run(draft, manifest) if price or max_usd is not None else None
     show_plan(manifest, places, draft.loaded.settings, estimate=estimate, as_json=as_json)
     if estimate is not None:
-        check_budget(estimate, max_usd, on_demand=manifest.arrays[0].on_demand)
+        check_budget(estimate, max_usd, manifest)
     return 0

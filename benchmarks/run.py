@@ -61,6 +61,8 @@ def main() -> None:
             print(json.dumps(entry), flush=True)
             results["runs"].append(entry)
             (out / "results.json").write_text(json.dumps(results, indent=1))
+    results["floor"] = floors(cases, archive)
+    (out / "results.json").write_text(json.dumps(results, indent=1))
     for script in ("summary.py", "plot.py"):
         subprocess.run([sys.executable, HERE / script, out / "results.json"], check=True)
 
@@ -117,6 +119,19 @@ def run_one(region: str, method: str, acquisitions: int, server: str) -> dict[st
     if len(images) != acquisitions:
         raise SystemExit(f"{method} made {len(images)} images of {region}, expected {acquisitions}")
     return {"region": region, "method": method, "acquisitions": acquisitions} | asdict(measured)
+
+
+def floors(cases: Sequence[Case], archive: Path) -> dict[str, Any]:
+    """What an acquisition costs at least, where it is asked for."""
+    found = {}
+    for case in cases:
+        if case.has_floor:
+            command = [sys.executable, str(HERE / "floor.py"), "--dir", str(archive), "--region", case.region]
+            done = subprocess.run(
+                [*command, "--rate-mb-s", str(RATE_MB_S)], check=True, stdout=subprocess.PIPE
+            )
+            found[case.region] = json.loads(done.stdout)
+    return found
 
 
 def command_of(method: str, region: str, acquisitions: int, stac: str, out: Path) -> list[str]:

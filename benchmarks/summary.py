@@ -75,6 +75,7 @@ def tables(results: dict[str, Any]) -> str:
             "",
             *_measured(results["runs"]),
             "",
+            *_floors(results.get("floor", {})),
         ]
     )
 
@@ -143,6 +144,14 @@ def _measured(runs: list[dict[str, Any]]) -> Iterator[str]:
                 *(_median(values, 0) for values in (series.peak_mb, series.megabytes, series.requests)),
             ]
             yield f"| {case.region} ({case.long}) | {method} | {' | '.join(numbers)} |"
+
+
+def _floors(floors: dict[str, dict[str, float]]) -> Iterator[str]:
+    for region, parts in floors.items():
+        named = ("fetch", "inflate", "predictor", "cubic", "write")
+        seconds = ", ".join(f"{name} {parts[f'{name}_s']:.3f}" for name in named)
+        yield f"Floor of an acquisition of {region}: {parts['total_s']:.3f} s ({seconds}; one thread each)."
+        yield ""
 
 
 def _median(values: Iterable[float], digits: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from glacierflow import cog, lineage
+from glacierflow.budget import acquisitions_in_hand
 from glacierflow.clouds import measure_cloud
 from glacierflow.errors import (
     CredentialsError,
@@ -44,14 +45,6 @@ __all__ = ["Progress", "StepContext", "UnitResult", "process_unit"]
 
 _GRACE_S = 20.0
 """Seconds the acquisitions in hand may take after SIGTERM; AWS kills 30 s after it."""
-_IN_FLIGHT = 4
-"""Acquisitions in hand at a time; more hide no further latency."""
-_ROOM_MB = 400
-"""Memory for acquisitions in hand, where there is as much: enough to keep network and processors busy."""
-_BASE_MB = 250
-"""Python and its libraries."""
-_BYTES_A_PIXEL = 7
-"""Of a product: 2 for itself, about 3.5 for the source's window, the rest while it is written."""
 
 
 def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitResult) -> None:
@@ -143,12 +136,9 @@ class _UnitWork:
     def _in_flight(self) -> int:
         """Acquisitions in hand at a time: as many as memory has room for, and no more than help."""
         rows, cols = self.geobox.shape
-        room, most = memory_budget_mb(self.settings.memory_mb) - _BASE_MB, _IN_FLIGHT
-        if isinstance(self.imagery, ClusterImagery):
-            most = self.imagery.threads
-        else:
-            room = min(room, _ROOM_MB)
-        return max(1, min(most, int(room * 1e6 / (rows * cols * _BYTES_A_PIXEL))))
+        workers = self.imagery.threads if isinstance(self.imagery, ClusterImagery) else None
+        budget_mb = memory_budget_mb(self.settings.memory_mb)
+        return acquisitions_in_hand(rows * cols, budget_mb, workers=workers)
 
     def _acquire(self, acquisition: Acquisition) -> _Made:
         """Make one product, or record why not."""

@@ -193,7 +193,7 @@ class Monitoring(Section):
 class Notifications(Section):
     """Who is told."""
 
-    sns_topic_arn: Annotated[Text | None, _UNUSED] = None
+    sns_topic_arn: Text | None = None
     email_notifications: Annotated[Flag, _MAIL] = False
 
 

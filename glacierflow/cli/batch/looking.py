@@ -15,6 +15,7 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
+    from glacierflow.cli.batch.ending import Ending
     from glacierflow.runs.guard import Limits
     from glacierflow.runs.spent import Spent
     from glacierflow.runs.status import RunStatus
@@ -165,23 +166,28 @@ def watch_run(
     fetch: Path | None,
     as_json: bool,
     limits: Limits | None = None,
+    ending: Ending | None = None,
 ) -> int:
-    """Follow a run to its end, then show it and copy it where asked; return the exit code.
+    """Follow a run to its end, then show it, copy it and tell of it where asked; return the exit code.
 
     With limits, what is left of the run is stopped when it passes one.
     """
+    from glacierflow.cli.batch.ending import Ending, follow_to_the_end, tell
     from glacierflow.cli.batch.guarding import guarded_look
     from glacierflow.cli.fetch import fetch_run
     from glacierflow.cli.watch import follow, make_console
 
-    run_id = look.manifest.run_id
-    try:
-        ended = follow(
-            guarded_look(look, limits) if limits else look.now,
+    def to_its_end(one: FamilyLook) -> RunStatus:
+        return follow(
+            guarded_look(one, limits) if limits else one.now,
             console=make_console(stderr=as_json),
             interval_s=interval_s(line),
             quiet=line.quiet,
         )
+
+    run_id, ending = look.manifest.run_id, ending or Ending()
+    try:
+        look, ended = follow_to_the_end(look, line, ending, to_its_end)
     except KeyboardInterrupt:
         look.keep()
         say(
@@ -189,6 +195,7 @@ def watch_run(
             f"  glacierflow batch watch {run_id}{line.again()}"
         )
         return _EXIT_INTERRUPTED
+    tell(ended, line, ending)
     code = show_status(look, ended, as_json=as_json, quiet=line.quiet)
     for text in where_it_is(look.manifest, look.store):
         typer.echo(text, err=as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.batch.canary import CanaryOption, check_answerable, send_after_canary
+from glacierflow.cli.batch.ending import AutoRetryOption, Ending, NotifyOption
 from glacierflow.cli.batch.guarding import limits_of
 from glacierflow.cli.batch.looking import FetchOption, WaitOption, check_fetch, watch_run
 from glacierflow.cli.batch.missing import MissingOption, missing_units
@@ -82,6 +83,8 @@ def submit_command(
     accept_all: AllOption = False,
     dry_run: DryRunOption = None,
     wait: WaitOption = False,
+    auto_retry: AutoRetryOption = False,
+    notify: NotifyOption = False,
     fetch: FetchOption = None,
     reprocess: ReprocessOption = False,
     by: ByOption = None,
@@ -141,9 +144,10 @@ def submit_command(
     if not as_json:
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
-    if wait or fetch is not None:
+    if wait or fetch is not None or auto_retry or notify:
         limits = limits_of(line, max_usd)
-        return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits)
+        ending = Ending(notify, auto_retry)
+        return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits, ending=ending)
     if as_json:
         typer.echo(submission_json(look.manifest, look.jobs))
     return 0

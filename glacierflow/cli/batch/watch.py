@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glacierflow.cli.batch import looking
+from glacierflow.cli.batch.ending import AutoRetryOption, Ending, NotifyOption
 from glacierflow.cli.batch.guarding import StopAtUsdOption, limits_of
 from glacierflow.cli.batch.looking import FetchOption, RunArgument
 from glacierflow.cli.context import CommandLine
@@ -24,6 +25,8 @@ def watch_command(
     run: RunArgument = "latest",
     fetch: FetchOption = None,
     max_usd: StopAtUsdOption = None,
+    auto_retry: AutoRetryOption = False,
+    notify: NotifyOption = False,
     local: LocalOption = False,
     config: ConfigOption = None,
     aws_config: AwsConfigOption = None,
@@ -46,4 +49,5 @@ def watch_command(
     looking.check_fetch(fetch)
     look = looking.open_run(run, line)
     limits = limits_of(line, max_usd)
-    return looking.watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits)
+    ending = Ending(notify, auto_retry)
+    return looking.watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits, ending=ending)

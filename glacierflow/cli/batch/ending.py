@@ -1,0 +1,117 @@
+"""What a command that watches a run does when the run has ended: try again what may succeed, tell people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glacierflow.cli.batch.planning import job_options
+from glacierflow.cli.context import CommandLine, say
+from glacierflow.errors import GlacierflowError
+
+if TYPE_CHECKING:
+    from glacierflow.cli.batch.looking import Located
+    from glacierflow.runs.status import RunStatus
+    from glacierflow.runs.verdict import FailureClass
+    from glacierflow.services.family_look import FamilyLook
+
+__all__ = ["AutoRetryOption", "Ending", "NotifyOption", "follow_to_the_end", "tell"]
+
+NotifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--notify",
+        help="Publish a summary to the SNS topic at the end; always done where sns_topic_arn is set.",
+    ),
+]
+AutoRetryOption = Annotated[
+    bool,
+    typer.Option(
+        "--auto-retry",
+        help="While it is watched: units that were reclaimed, got no machine, or lacked memory or time are "
+        "tried again with what they lacked, twice at most.",
+    ),
+]
+
+_AUTO: tuple[FailureClass, ...] = ("spot", "capacity", "oom", "timeout", "start", "service")
+"""What may end otherwise without anybody mending anything."""
+_ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What was asked for."""
+
+    notify: bool = False
+    auto_retry: bool = False
+
+
+def follow_to_the_end(
+    look: FamilyLook, line: CommandLine, ending: Ending, follow: Callable[[FamilyLook], RunStatus]
+) -> tuple[FamilyLook, RunStatus]:
+    """Follow a run, and the retries it gets by itself; the last look, and what it saw."""
+    status = follow(look)
+    for _ in range(_ROUNDS if ending.auto_retry else 0):
+        try:
+            retried = _retry(look, status, line)
+        except GlacierflowError as error:
+            say(f"glacierflow: it was not tried again: {error.message}")
+            break
+        if retried is None:
+            break
+        look = retried
+        status = follow(look)
+    return look, status
+
+
+def _retry(look: FamilyLook, status: RunStatus, line: CommandLine) -> FamilyLook | None:
+    """The run with a retry more; None where there is nothing that may end otherwise by itself."""
+    from glacierflow.cli.batch.looking import locate_run, open_run
+    from glacierflow.runs.family import read_family
+    from glacierflow.services.retry import find_retry, submit_retry
+
+    failures = {row.failure for row in status.rows}
+    # somebody, or a limit, has ended a part of it: then it does not go on by itself
+    if "cancelled" in failures or not failures & set(_AUTO):
+        return None
+    quiet = replace(line, quiet=True)
+    found = locate_run(look.manifest.run_id, quiet)
+    family = read_family(found.store, found.run_id)
+    plan = find_retry(family, found.store, found.cloud, found.places, _AUTO)
+    if not plan.units:
+        return None
+    options = job_options(found.loaded.settings)
+    manifest, _ = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
+    classes = ", ".join(f"{count} {name}" for name, count in plan.classes.items())
+    say(f"glacierflow: trying again by itself: {classes} as {manifest.run_id}", quiet=line.quiet)
+    return open_run(found.run_id, quiet)
+
+
+def tell(status: RunStatus, line: CommandLine, ending: Ending) -> None:
+    """Publish the summary where that is asked for; a topic that cannot be used is said, and no more."""
+    from glacierflow.cli.batch.looking import locate_run
+    from glacierflow.runs.summary import summary_message
+    from glacierflow.services.notify import publish
+
+    try:
+        found = locate_run(status.run_id, replace(line, quiet=True))
+        topic = _topic(found, ending)
+        if topic is not None:
+            publish(found.cloud, topic, *summary_message(status))
+    except GlacierflowError as error:
+        say(f"glacierflow: nobody was told: {error.message}")
+
+
+def _topic(found: Located, ending: Ending) -> str | None:
+    """The topic set by hand; with ``--notify`` else the stack's own."""
+    by_hand = found.loaded.settings.notifications.sns_topic_arn
+    if not ending.notify:
+        # a topic of aws_config.ini is on AWS, and the embedded cloud need not have it
+        return None if found.cloud.embedded else by_hand
+    topic = by_hand or found.places.topic
+    if topic is None:
+        say("glacierflow: nobody was told: there is no topic; set sns_topic_arn in [NOTIFICATIONS]")
+    return topic

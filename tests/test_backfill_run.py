@@ -221,6 +221,25 @@ def test_a_run_with_every_failure_is_understood_and_put_right(
     assert backfill.failures() == wrong
     assert typed("status", root.run_id, expect=1)["states"]["FAILED"] == len(wrong)
 
+    # in plain words
+    words = {
+        HUNGRY: ("oom", "it ran out of memory", "next larger memory class"),
+        SLOW: ("timeout", "it was stopped at its time limit", "twice the time"),
+        CORRUPT: ("data", "could not be read", "once the archive is mended"),
+        EMPTY: (None, "is done, and there was nothing to process", None),
+        min(exhausted): ("spot", "its machine was taken back", "on-demand queue"),
+        TRUE: (None, "is done: 2 products", None),
+    }
+    for slot, (failure, sentence, next_step) in words.items():
+        told = (
+            typed("why", root.run_id, names()[slot], expect=0)
+            if slot in SPECIAL
+            else typed("why", root.run_id, "--slot", str(slot), expect=0)
+        )
+        assert told["failure"] == failure
+        assert sentence in told["paragraph"]
+        assert (next_step or "") in (told["next_step"] or "")
+
     # S3 tells the same
     report = typed("verify", root.run_id, expect=1)
     state_of = {unit["slot"]: unit["state"] for unit in report["units"]}

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.batch.planning import job_options
-from glacierflow.cli.context import CommandLine, say
+from glacierflow.cli.context import CommandLine, load_line, say
 from glacierflow.errors import GlacierflowError
 
 if TYPE_CHECKING:
-    from glacierflow.cli.batch.looking import Located
     from glacierflow.runs.status import RunStatus
     from glacierflow.runs.verdict import FailureClass
     from glacierflow.services.family_look import FamilyLook
@@ -96,22 +95,17 @@ def tell(status: RunStatus, line: CommandLine, ending: Ending) -> None:
     from glacierflow.runs.summary import summary_message
     from glacierflow.services.notify import publish
 
+    quiet = replace(line, quiet=True)
+    by_hand = load_line(quiet).settings.notifications.sns_topic_arn
+    # a topic of aws_config.ini is on AWS, and the embedded cloud need not have it
+    if not ending.notify and (by_hand is None or line.local):
+        return
     try:
-        found = locate_run(status.run_id, replace(line, quiet=True))
-        topic = _topic(found, ending)
-        if topic is not None:
+        found = locate_run(status.run_id, quiet)
+        topic = by_hand or found.places.topic
+        if topic is None:
+            say("glacierflow: nobody was told: there is no topic; set sns_topic_arn in [NOTIFICATIONS]")
+        else:
             publish(found.cloud, topic, *summary_message(status))
     except GlacierflowError as error:
         say(f"glacierflow: nobody was told: {error.message}")
-
-
-def _topic(found: Located, ending: Ending) -> str | None:
-    """The topic set by hand; with ``--notify`` else the stack's own."""
-    by_hand = found.loaded.settings.notifications.sns_topic_arn
-    if not ending.notify:
-        # a topic of aws_config.ini is on AWS, and the embedded cloud need not have it
-        return None if found.cloud.embedded else by_hand
-    topic = by_hand or found.places.topic
-    if topic is None:
-        say("glacierflow: nobody was told: there is no topic; set sns_topic_arn in [NOTIFICATIONS]")
-    return topic

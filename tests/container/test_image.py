@@ -129,7 +129,7 @@ def test_lambda_is_the_same_layers_and_one_more(image: str, lambda_image: str) -
     assert layers(lambda_image)[:-1] == layers(image)
     config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", lambda_image))
     assert config["Entrypoint"] == ["python", "-m", "awslambdaric"]
-    assert config["Cmd"] == ["glacierflow.lambda_handler.handler"]
+    assert config["Cmd"] == ["glacierflow.services.lambda_handler.handler"]
     docker(
         "run",
         *LIKE_BATCH,

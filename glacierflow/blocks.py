@@ -59,7 +59,8 @@ def open_source(scene: Scene, ranges: Ranges) -> Source:
         CredentialsError, UnavailableError: as ``Ranges.fetch``.
     """
     href, pays = scene.href, scene.requester_pays
-    head, version = ranges.fetch(href, 0, HEAD_BYTES, requester_pays=pays)
+    begin, version = ranges.fetch(href, 0, HEAD_BYTES, requester_pays=pays)
+    head = bytes(begin)
     while True:
         try:
             return Source(href, pays, parse_geotiff(head), version)

@@ -28,7 +28,7 @@ from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, Unit
 from glacierflow.mosaic import valid_share
 from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
-from glacierflow.read import Imagery, Pixels
+from glacierflow.read import Imagery, Pixels, warm_up
 from glacierflow.receipt import ProductRecord, ProductThere
 from glacierflow.resources import memory_budget_mb
 from glacierflow.search import search_unit
@@ -59,6 +59,7 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     settings = context.settings
     if unit.satellite == "landsat":
         context.cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
+    warm_up()
     start = time.perf_counter()
     found = unless_stopped(
         lambda: search_unit(unit, region, settings), context.stop, "the search was dropped"

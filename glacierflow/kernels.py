@@ -330,7 +330,7 @@ def _lanczos(source, row, col, t, u, taps):
 
 
 def compile_all() -> None:
-    """Compile everything now, so that the cache holds it: for the build of an image."""
+    """Compile everything now, or load it from the cache; for the build of an image, and to be early."""
     window = np.zeros((4, 4), np.uint16)
     for dtype in (np.uint8, np.uint16):
         paste(np.ones((4, 4), dtype), window, 0, 0, True)

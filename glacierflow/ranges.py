@@ -76,7 +76,7 @@ class Ranges:
 
     def fetch(
         self, href: str, first: int, length: int, *, requester_pays: bool = False, same: Version | None = None
-    ) -> tuple[bytes, Version]:
+    ) -> tuple[bytes | bytearray, Version]:
         """A range of a file; shorter only where the file ends before.
 
         Args:
@@ -100,7 +100,7 @@ class Ranges:
             raise Changed(f"{href} could not be read: it changed on the server while it was read")
         return data, version
 
-    def _from_disk(self, href: str, first: int, length: int) -> tuple[bytes, Version]:
+    def _from_disk(self, href: str, first: int, length: int) -> tuple[bytes | bytearray, Version]:
         try:
             with Path(href.removeprefix("file://")).open("rb") as stream:
                 state = os.fstat(stream.fileno())
@@ -112,7 +112,7 @@ class Ranges:
 
     def _with_retries(
         self, href: str, first: int, length: int, *, requester_pays: bool
-    ) -> tuple[bytes, Version]:
+    ) -> tuple[bytes | bytearray, Version]:
         tries = max(1, self.settings.request_attempts)
         for number in range(tries):
             try:
@@ -127,7 +127,9 @@ class Ranges:
                 time.sleep(max(failed.wait_s, random.uniform(0, longest)))  # noqa: S311 - no secret
         raise AssertionError("unreachable")
 
-    def _once(self, href: str, first: int, length: int, *, requester_pays: bool) -> tuple[bytes, Version]:
+    def _once(
+        self, href: str, first: int, length: int, *, requester_pays: bool
+    ) -> tuple[bytes | bytearray, Version]:
         import urllib3
         from urllib3.exceptions import HTTPError
 
@@ -147,7 +149,7 @@ class Ranges:
 
     def _body(
         self, response: BaseHTTPResponse, href: str, first: int, length: int, deadline: float
-    ) -> tuple[bytes, Version]:
+    ) -> tuple[bytes | bytearray, Version]:
         """The range an answer holds, checked against what was asked for.
 
         Raises:
@@ -162,17 +164,18 @@ class Ranges:
             size = int(response.headers.get("Content-Length", "0"))
         elif start != first:
             raise _Again(f"asked for byte {first}, the answer starts at {start}")
-        expected = min(length, size - first)
-        data = bytearray()
-        while len(data) < expected:
-            piece = response.read(min(_PIECE, expected - len(data)))
+        expected = max(0, min(length, size - first))
+        data = bytearray(expected)
+        view, have = memoryview(data), 0
+        while have < expected:
+            piece = response.readinto(view[have : have + _PIECE])
             if not piece:
-                raise _Again(f"the answer ended after {len(data)} of {expected} bytes")
-            self._count(len(piece), 0)
-            data += piece
+                raise _Again(f"the answer ended after {have} of {expected} bytes")
+            self._count(piece, 0)
+            have += piece
             if time.monotonic() > deadline:
                 raise _Again(f"not finished after {self.settings.request_timeout_s:g} s")
-        return bytes(data), Version(size, response.headers.get("ETag"))
+        return data, Version(size, response.headers.get("ETag"))
 
     def _refusal(self, response: BaseHTTPResponse, href: str, first: int) -> GlacierflowError | _Again:
         """What an answer without the range means."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.model import StepSettings
 
-__all__ = ["Imagery", "Pixels", "scene_array", "warp"]
+__all__ = ["Imagery", "Pixels", "scene_array", "warm_up", "warp"]
 
 NODATA = 0
 _MARGIN = 8
@@ -45,7 +45,7 @@ _CHUNK = 1024
 """Product pixels on a side of one dask chunk."""
 _BAND = 4
 """Cell rows (of 64 product rows) that one thread warps at a time."""
-_REQUESTS = 12
+_REQUESTS = 8
 """Range requests in flight."""
 
 
@@ -107,11 +107,14 @@ class Imagery:
         """
         out = np.zeros(geobox.shape, np.uint16)
         for scene in scenes:
-            pixels = self._read(scene, geobox, out)
-            if pixels is not None:
-                with self._timed("warp"):
-                    _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
+            self._fill(out, scene, geobox)
         return out
+
+    def _fill(self, out: NDArray[np.uint16], scene: Scene, geobox: GeoBox) -> None:
+        pixels = self._read(scene, geobox, out)
+        if pixels is not None:
+            with self._timed("warp"):
+                _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
 
     def warp(self, pixels: Pixels | None, geobox: GeoBox, resampling: Resampling) -> NDArray[np.uint16]:
         """``warp``, with its seconds counted."""
@@ -186,6 +189,17 @@ class Imagery:
         finally:
             with self._lock:
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+def warm_up() -> None:
+    """Load the compiled kernels in a thread: half a second that fits into the wait for the search."""
+
+    def load() -> None:
+        from glacierflow.kernels import compile_all
+
+        compile_all()
+
+    threading.Thread(target=load, name="warm-up", daemon=True).start()
 
 
 def warp(pixels: Pixels | None, geobox: GeoBox, resampling: Resampling) -> NDArray[np.uint16]:

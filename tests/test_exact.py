@@ -1,0 +1,205 @@
+"""Products against float64 cubic convolution at exact coordinates: one tile, two tiles, two zones.
+
+And the same pixels whatever the threads, chunks, blocks, and tiles that are missing elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from exact import Tile, assert_exact, coordinates, exact, exact_mosaic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from glacierflow import read
+from glacierflow.aws import Cloud
+from glacierflow.errors import DataError
+from glacierflow.kernels import KINDS, resample
+from glacierflow.lattice import lattice_of
+from glacierflow.model import CRS, Scene, StepSettings
+from glacierflow.mosaic import first_valid
+from glacierflow.read import Imagery, Pixels, scene_array, warp
+
+WIDE = GeoBox((700, 620), Affine(10, 0, -190020, 0, -10, -2199990), CRS)
+"""Not a multiple of a lattice cell, on an origin that is not one either."""
+
+
+def tile_at(
+    x: float, y: float, epsg: int, shape: tuple[int, int], seed: int, hole: slice | None = None
+) -> Tile:
+    """Rough ground with steep edges on the 10 m UTM grid, its centre at polar stereographic (x, y)."""
+    rng = np.random.default_rng(seed)
+    rows, cols = shape
+    ground = 5000 + 4000 * np.sin(np.arange(rows) / 9)[:, None] * np.cos(np.arange(cols) / 7)
+    ground += rng.normal(0, 200, shape)
+    ground[:, cols // 3 : cols // 3 + 40] += 9000
+    data = ground.clip(1, 65535).astype(np.uint16)
+    if hole is not None:
+        data[hole, hole] = 0
+    east, north = Transformer.from_crs(3413, epsg, always_xy=True).transform(x, y)
+    corner = round(east / 10) * 10 - cols * 5, round(north / 10) * 10 + rows * 5
+    return Tile(data, Affine(10, 0, corner[0], 0, -10, corner[1]), epsg)
+
+
+def middle(geobox: GeoBox) -> tuple[float, float]:
+    box = geobox.boundingbox
+    return (box.left + box.right) / 2, (box.bottom + box.top) / 2
+
+
+X, Y = middle(WIDE)
+PLACES = {
+    "one tile": [tile_at(X, Y, 32622, (1500, 1400), 1)],
+    "one tile with a gap, ending inside": [tile_at(X + 3500, Y, 32622, (1300, 900), 2, slice(300, 420))],
+    "two tiles": [tile_at(X - 3000, Y, 32622, (1300, 900), 3), tile_at(X + 3000, Y, 32622, (1300, 900), 4)],
+    "two zones": [
+        tile_at(X - 3000, Y, 32622, (1300, 900), 5, slice(500, 560)),
+        tile_at(X + 1000, Y, 32621, (1400, 1300), 6),
+    ],
+}
+
+
+@pytest.fixture
+def imagery() -> Imagery:
+    return Imagery(Cloud(), StepSettings())
+
+
+def written(tiles: list[Tile], folder: Path, block: int = 256) -> list[Scene]:
+    return [tile.write(folder / f"{number}.tif", block) for number, tile in enumerate(tiles)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_products_are_exact_block_and_tile_borders_included(
+    place: str, tmp_path: Path, imagery: Imagery
+) -> None:
+    tiles = PLACES[place]
+    ours = imagery.mosaic(written(tiles, tmp_path), WIDE)
+    truth = exact_mosaic(tiles, WIDE)
+    assert_exact(ours, truth)
+    share = float(np.isnan(exact(tiles[0], WIDE)).mean())
+    assert share == 0 if place == "one tile" else 0.05 < share < 0.95, "the place proves what its name says"
+    assert np.nanstd(truth) > 1000
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_same_pixels_from_any_blocks_chunks_and_threads(
+    place: str, tmp_path: Path, imagery: Imagery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = written(PLACES[place], tmp_path)
+    once = imagery.mosaic(scenes, WIDE)
+    (tmp_path / "other").mkdir()
+    np.testing.assert_array_equal(imagery.mosaic(written(PLACES[place], tmp_path / "other", 512), WIDE), once)
+    monkeypatch.setattr(read, "cpu_count", lambda: 5)
+    monkeypatch.setattr(read, "_BAND", 1)
+    monkeypatch.setattr(read, "_CHUNK", 97)
+    other = Imagery(Cloud(), StepSettings())
+    np.testing.assert_array_equal(other.mosaic(scenes, WIDE), once)
+    lazy = first_valid([scene_array(scene, WIDE, other) for scene in scenes])
+    np.testing.assert_array_equal(lazy.compute(scheduler="threads", num_workers=7).to_numpy(), once)
+
+
+def test_a_missing_tile_changes_nothing_elsewhere(tmp_path: Path, imagery: Imagery) -> None:
+    first, second = written(PLACES["two zones"], tmp_path)
+    both, alone, rest = (imagery.mosaic(scenes, WIDE) for scenes in ([first, second], [first], [second]))
+    np.testing.assert_array_equal(both[alone > 0], alone[alone > 0])
+    np.testing.assert_array_equal(both[alone == 0], rest[alone == 0])
+
+
+def test_of_a_later_tile_only_what_is_still_free_is_read(tmp_path: Path, imagery: Imagery) -> None:
+    whole = PLACES["one tile"][0]
+    first, second = written([whole, whole], tmp_path)
+    imagery.mosaic([first], WIDE)
+    before = imagery.bytes_read
+    imagery.mosaic([first, second], WIDE)
+    header = 32_768
+    assert imagery.bytes_read - before == before + header
+
+
+def test_a_broken_later_tile_that_is_needed_fails_the_image(tmp_path: Path, imagery: Imagery) -> None:
+    first, second = written(PLACES["two tiles"], tmp_path)
+    Path(second.href).write_bytes(Path(second.href).read_bytes()[:60_000])
+    with pytest.raises(DataError, match=r"1\.tif could not be read: it is cut short"):
+        imagery.mosaic([first, second], WIDE)
+
+
+@pytest.mark.parametrize("epsg", [32621, 32622, 32627])
+def test_coordinates_are_exact_to_a_thousandth_of_a_pixel(epsg: int) -> None:
+    """A thousandth is asked for; a millionth is reached, also where a region lies far beside its zone."""
+    tile = tile_at(X, Y, epsg, (100, 100), 0)
+    lattice = lattice_of(WIDE, tile.transform, epsg)
+    assert lattice is not None
+    for nodes, wanted in zip((lattice.row, lattice.col), coordinates(WIDE, tile), strict=True):
+        assert np.abs(interpolated(nodes, lattice.top, lattice.left, WIDE.shape) - wanted).max() < 1e-6
+
+
+def interpolated(
+    nodes: NDArray[np.float64], top: int, left: int, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Cubic interpolation as the kernels do it, written down again with Lagrange's formula."""
+
+    def weights(start: int, count: int) -> NDArray[np.float64]:
+        matrix = np.zeros((count, (start + count - 1) // 64 + 4))
+        for k in range(count):
+            cell, within = divmod(k + start, 64)
+            t = within / 64
+            for node in range(4):
+                others = [other for other in range(4) if other != node]
+                matrix[k, cell + node] = np.prod([(t + 1 - other) / (node - other) for other in others])
+        return matrix
+
+    across = weights(left, shape[1])
+    down = weights(top, shape[0])
+    return np.asarray(down @ nodes @ across.T)
+
+
+@st.composite
+def places(draw: st.DrawFn) -> tuple[GeoBox, list[Tile]]:
+    """A small region anywhere near the sample's, at 10 or 15 m, and one to three tiles around it."""
+    size = draw(st.sampled_from([10, 15]))
+    x = -190_000 + 10 * draw(st.integers(-3000, 3000))
+    y = -2_200_000 + 10 * draw(st.integers(-3000, 3000))
+    shape = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    geobox = GeoBox(shape, Affine(size, 0, x, 0, -size, y), CRS)
+    tiles = []
+    for seed in range(draw(st.integers(1, 3))):
+        dx, dy = (draw(st.integers(-1200, 1200)) for _ in range(2))
+        epsg = draw(st.sampled_from([32621, 32622]))
+        hole = draw(st.one_of(st.none(), st.builds(slice, st.integers(0, 60), st.integers(61, 120))))
+        tiles.append(tile_at(x + dx, y + dy, epsg, (130, 110), seed, hole))
+    return geobox, tiles
+
+
+@settings(max_examples=1000, deadline=None)
+@given(place=places(), row=st.integers(0, 90), col=st.integers(0, 90))
+def test_invariants_of_any_rectangle_and_tiles(place: tuple[GeoBox, list[Tile]], row: int, col: int) -> None:
+    geobox, tiles = place
+    sources = [Pixels(tile.data, tile.transform, tile.epsg) for tile in tiles]
+    images = [warp(source, geobox, "cubic") for source in sources]
+    # the grid never depends on a tile
+    assert {image.shape for image in images} == {tuple(geobox.shape)}
+    # valid is where the source pixel underneath is valid: coverage neither grows nor shrinks
+    for tile, image in zip(tiles, images, strict=True):
+        np.testing.assert_array_equal(image > 0, ~np.isnan(exact(tile, geobox)))
+    # the first valid one wins, pixel by pixel
+    mosaic = np.zeros(geobox.shape, np.uint16)
+    for source in sources:
+        fill(mosaic, source, geobox)
+    expected = np.zeros(geobox.shape, np.uint16)
+    for image in images:
+        expected = np.where(expected > 0, expected, image)
+    np.testing.assert_array_equal(mosaic, expected)
+    # no seam: a part is the part of the whole
+    part = (slice(min(row, geobox.shape[0] - 1), None), slice(min(col, geobox.shape[1] - 1), None))
+    np.testing.assert_array_equal(warp(sources[0], geobox[part], "cubic"), images[0][part])
+
+
+def fill(out: NDArray[np.uint16], source: Pixels, geobox: GeoBox) -> None:
+    lattice = lattice_of(geobox, source.transform, source.epsg)
+    assert lattice is not None
+    last = lattice.cells[0]
+    resample(source.data, out, lattice.row, lattice.col, lattice.top, lattice.left, 0, last, KINDS["cubic"])

@@ -168,11 +168,13 @@ class Ranges:
         data = bytearray(expected)
         view, have = memoryview(data), 0
         while have < expected:
-            piece = response.readinto(view[have : have + _PIECE])
+            # read1 returns what has come; read and readinto would wait for all of it, past the deadline
+            piece = response.read1(min(_PIECE, expected - have))
             if not piece:
                 raise _Again(f"the answer ended after {have} of {expected} bytes")
-            self._count(piece, 0)
-            have += piece
+            self._count(len(piece), 0)
+            view[have : have + len(piece)] = piece
+            have += len(piece)
             if time.monotonic() > deadline:
                 raise _Again(f"not finished after {self.settings.request_timeout_s:g} s")
         return data, Version(size, response.headers.get("ETag"))

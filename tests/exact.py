@@ -57,11 +57,11 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     d = np.abs(distance)
     near = 1.5 * d**3 - 2.5 * d**2 + 1
     far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0.0)))
 
 
 def _hat(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(0.0, 1 - np.abs(distance))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(distance)))
 
 
 def exact(tile: Tile, geobox: GeoBox) -> NDArray[np.float64]:

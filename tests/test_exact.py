@@ -134,7 +134,7 @@ def test_coordinates_are_exact_to_a_thousandth_of_a_pixel(epsg: int) -> None:
     lattice = lattice_of(WIDE, tile.transform, epsg)
     assert lattice is not None
     for nodes, wanted in zip((lattice.row, lattice.col), coordinates(WIDE, tile), strict=True):
-        assert np.abs(interpolated(nodes, lattice.top, lattice.left, WIDE.shape) - wanted).max() < 1e-6
+        assert np.abs(interpolated(nodes, lattice.top, lattice.left, (700, 620)) - wanted).max() < 1e-6
 
 
 def interpolated(

@@ -1,0 +1,197 @@
+"""Reading from a server that misbehaves: what can be recovered is, the rest is named, no pixel is wrong."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exact import Tile
+from numpy.typing import NDArray
+from range_faults import FaultyServer
+from test_exact import PLACES, WIDE
+
+from glacierflow import ranges
+from glacierflow.aws import Cloud
+from glacierflow.errors import CredentialsError, DataError, UnavailableError
+from glacierflow.model import Scene, StepSettings
+from glacierflow.read import Imagery
+
+TILE: Tile = PLACES["one tile"][0]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return TILE.write(tmp_path_factory.mktemp("tile") / "a.tif")
+
+
+@pytest.fixture(scope="module")
+def content(scene: Scene) -> bytes:
+    return Path(scene.href).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def right(scene: Scene) -> NDArray[np.uint16]:
+    return Imagery(Cloud(), StepSettings()).mosaic([scene], WIDE)
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "_FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def serve(content: bytes) -> Iterator[Callable[..., FaultyServer]]:
+    servers = []
+
+    def start(
+        plan: Callable[[int, int], Any] = lambda _n, _f: None, data: bytes | None = None
+    ) -> FaultyServer:
+        servers.append(FaultyServer({"a.tif": content if data is None else data}, plan))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def read(server: FaultyServer, scene: Scene, **settings: Any) -> tuple[NDArray[np.uint16], Imagery]:
+    chosen = StepSettings(**{"request_attempts": 4, "request_timeout_s": 1.0} | settings)
+    imagery = Imagery(Cloud(), chosen)
+    try:
+        return imagery.mosaic([scene.model_copy(update={"href": f"{server.url}/a.tif"})], WIDE), imagery
+    finally:
+        imagery.close()
+
+
+FAULTS = ("drop", "cut", "drip", "another range", 429, 500, 503)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "stall"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_fault_of_header_or_block_is_recovered(
+    serve: Any, scene: Scene, right: NDArray[np.uint16], fault: Any, number: int
+) -> None:
+    server = serve(lambda n, _f: fault if n == number else None)
+    image, imagery = read(server, scene)
+    np.testing.assert_array_equal(image, right)
+    assert imagery.requests == server.requests
+
+
+def test_a_storm_of_faults_is_outlived(serve: Any, scene: Scene, right: NDArray[np.uint16]) -> None:
+    chance = random.Random(1)  # noqa: S311 - no secret
+    server = serve(lambda _n, _f: chance.choice([None, None, 503, "drop", "cut"]))
+    image, imagery = read(server, scene, request_attempts=12)
+    np.testing.assert_array_equal(image, right)
+    assert imagery.requests == server.requests > 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (503, r"HTTP 503 SlowDown \(2 tries\)"),
+        ("drop", r"\(2 tries\)"),
+        ("cut", r"\(2 tries\)"),
+        ("drip", r"not finished after 1 s \(2 tries\)|[Tt]imed out"),
+        ("another range", r"the answer starts at"),
+    ],
+)
+@pytest.mark.parametrize("where", ["header", "block"])
+def test_what_stays_away_is_named_unavailable(
+    serve: Any, scene: Scene, fault: Any, said: str, where: str
+) -> None:
+    server = serve(lambda _n, first: fault if (first == 0) == (where == "header") else None)
+    with pytest.raises(UnavailableError, match=said) as failure:
+        read(server, scene, request_attempts=2)
+    assert f"{server.url}/a.tif could not be read: " in failure.value.message
+
+
+def test_a_request_has_a_deadline_although_bytes_keep_dripping(serve: Any, scene: Scene) -> None:
+    server = serve(lambda _n, _f: "drip")
+    start = time.monotonic()
+    with pytest.raises(UnavailableError):
+        read(server, scene, request_attempts=1, request_timeout_s=0.5)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("where", ["header", "block"])
+@pytest.mark.parametrize("fault", ["page", 404, 410, 400])
+def test_wrong_content_is_that_images_failure(serve: Any, scene: Scene, fault: Any, where: str) -> None:
+    server = serve(lambda _n, first: fault if (first == 0) == (where == "header") else None)
+    with pytest.raises(DataError, match="could not be read"):
+        read(server, scene)
+    assert server.requests < 12, "asking again would not help"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_told_apart(serve: Any, scene: Scene, status: int) -> None:
+    with pytest.raises(CredentialsError, match=f"access was refused .HTTP {status}."):
+        read(serve(lambda _n, _f: status), scene)
+
+
+def test_a_server_without_ranges_is_named(serve: Any, scene: Scene) -> None:
+    with pytest.raises(DataError, match="does not answer with ranges"):
+        read(serve(lambda _n, _f: "whole file"), scene)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 15, 40, 300, 1500, 60_000])
+def test_a_truncated_image_is_bad_data(serve: Any, scene: Scene, content: bytes, kept: int) -> None:
+    with pytest.raises(DataError, match="could not be read"):
+        read(serve(data=content[:kept]), scene)
+
+
+def test_no_flipped_byte_in_a_block_becomes_a_pixel(serve: Any, scene: Scene) -> None:
+    for number in range(1, 5):
+        with pytest.raises(DataError, match=r"block \(\d+, \d+\) (is corrupt|holds)"):
+            read(serve(lambda n, _f, number=number: "flipped" if n == number else None), scene)
+
+
+def test_an_image_that_changes_once_while_it_is_read_is_read_again(
+    serve: Any, scene: Scene, right: NDArray[np.uint16]
+) -> None:
+    """The new file has its blocks elsewhere: mixing the two would give wrong pixels."""
+    server: FaultyServer
+
+    def plan(number: int, _first: int) -> None:
+        if number == 2:
+            server.etags["a.tif"] = '"new"'
+
+    server = serve(plan)
+    image, _ = read(server, scene)
+    np.testing.assert_array_equal(image, right)
+
+
+def test_an_image_that_keeps_changing_is_that_images_failure(serve: Any, scene: Scene) -> None:
+    server: FaultyServer
+
+    def plan(number: int, _first: int) -> None:
+        server.etags["a.tif"] = f'"{number}"'
+
+    server = serve(plan)
+    with pytest.raises(DataError, match="changed on the server while it was read"):
+        read(server, scene)
+
+
+def test_connections_are_reused_and_every_byte_and_request_is_counted(
+    serve: Any, scene: Scene, content: bytes
+) -> None:
+    server = serve()
+    read(server, scene)
+    before = server.requests
+    _, imagery = read(server, scene)
+    assert len(server.connections) < server.requests
+    assert len(server.connections) <= before
+    assert imagery.requests == server.requests - before
+    wanted = [header["Range"].removeprefix("bytes=").split("-") for header in server.headers[before:]]
+    sent = sum(min(int(last), len(content) - 1) - int(first) + 1 for first, last in wanted)
+    assert imagery.bytes_read == sent
+
+
+def test_nobody_listening_is_unavailable(scene: Scene) -> None:
+    away = scene.model_copy(update={"href": "http://127.0.0.1:9/a.tif"})
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9/a\.tif could not be read: "):
+        Imagery(Cloud(), StepSettings(request_attempts=2)).mosaic([away], WIDE)

@@ -69,13 +69,13 @@ def estimate_of(images: float, *, measured: Measured | None = None, egress: bool
 
 def test_the_sums_by_hand() -> None:
     found = estimate_of(1_000)
-    # each unit: 8 s and 1,000 images of 0.5 + 0.35 s
-    assert found.child_hours == pytest.approx(2 * 858 / 3600)
-    assert found.longest_minutes == pytest.approx(858 / 60)
+    # each unit: 8 s and 1,000 images of 0.5 + 0.1 s
+    assert found.child_hours == pytest.approx(2 * 608 / 3600)
+    assert found.longest_minutes == pytest.approx(608 / 60)
     assert (found.units, found.slots, found.images) == (2, 2, 2_000)
     assert found.read_gb == pytest.approx(3.4)
     assert found.written_gb == pytest.approx(2.8)
-    hours = 2 * 858 / 3600 * 1.10
+    hours = 2 * 608 / 3600 * 1.10
     # four children on an r6i.xlarge at 8, 12 and 40 cents
     median, high, on_demand, fargate, function = found.lines
     assert median.compute_usd == pytest.approx(hours * 1.05 * 0.02)
@@ -83,8 +83,8 @@ def test_the_sums_by_hand() -> None:
     assert on_demand.compute_usd == pytest.approx(hours * 0.10)
     # of each 4 vCPUs: an address at 1 cent, 100 GB at 7.3 cents a month of 730 hours
     assert on_demand.around_usd == pytest.approx(hours / 4 * (0.01 + 0.01))
-    assert fargate.compute_usd == pytest.approx(2 * 858 / 3600 * 1.05 * 0.3 * (0.04048 + 8 * 0.004445))
-    assert function.compute_usd == pytest.approx(2 * (858 * 7_500 / 1024 * 0.0000166667 + 0.0000002))
+    assert fargate.compute_usd == pytest.approx(2 * 608 / 3600 * 1.05 * 0.3 * (0.04048 + 8 * 0.004445))
+    assert function.compute_usd == pytest.approx(2 * (608 * 7_500 / 1024 * 0.0000166667 + 0.0000002))
     assert function.note == ""
     assert found.requests_usd == pytest.approx(2_000 * (30 * 4e-7 + 4 * 5e-6) + 2 * 6 * 5e-6)
     assert found.storage_year_usd == pytest.approx(2.8 * 0.02 * 12)
@@ -111,15 +111,15 @@ def test_the_limit_is_held_against_the_service_that_is_asked_for() -> None:
 
 
 def test_what_crosses_regions_is_priced_and_what_exceeds_lambda_is_said() -> None:
-    found = estimate_of(1_100, egress=True)
-    assert found.egress_usd == pytest.approx(3.74 * 0.02)
+    found = estimate_of(1_600, egress=True)
+    assert found.egress_usd == pytest.approx(5.44 * 0.02)
     assert found.lines[-1].note.startswith("2 of 2 slots exceed its 15 minutes")
     assert any("cross regions at $0.02 a GB" in text for text in found.assumptions)
 
 
 def test_measured_seconds_correct_the_estimate() -> None:
     measured = Measured(time_factor=3.0)
-    assert estimate_of(1_000, measured=measured).child_hours == pytest.approx(3 * 2 * 858 / 3600)
+    assert estimate_of(1_000, measured=measured).child_hours == pytest.approx(3 * 2 * 608 / 3600)
 
 
 def test_an_hour_of_each_class_on_the_packaged_prices() -> None:

@@ -21,8 +21,8 @@ from glacierflow.runs.workload import (
     next_class,
 )
 
-MEASURED_MB = {"134_Arsuk": 326.4, "049_jakobshavn": 702.8, "090_petermann": 2262.2}
-"""Peak memory of one Sentinel-2 acquisition, from receipts."""
+MEASURED_MB = {"134_Arsuk": 401.0, "049_jakobshavn": 710.5, "090_petermann": 1077.9}
+"""Peak memory with several Sentinel-2 acquisitions in flight, from receipts."""
 
 
 def square(km: float) -> Region:
@@ -34,7 +34,7 @@ def square(km: float) -> Region:
 @pytest.mark.parametrize("name", MEASURED_MB)
 def test_the_model_lies_above_what_was_measured_but_not_far(name: str) -> None:
     (region,) = load_catalogue(None).select((name,), None).regions
-    assert MEASURED_MB[name] <= expected_peak_mb(region, "sentinel2") <= 1.15 * MEASURED_MB[name]
+    assert MEASURED_MB[name] <= expected_peak_mb(region, "sentinel2") <= 1.7 * MEASURED_MB[name]
 
 
 def test_the_small_class_holds_every_region_of_the_catalogue() -> None:
@@ -45,20 +45,20 @@ def test_the_small_class_holds_every_region_of_the_catalogue() -> None:
 
 
 def test_a_larger_region_or_a_measured_peak_asks_for_more() -> None:
-    # 7,500 MiB hold 7,500 * 1.048576 / 1.25 = 6,291 MB, which 17 MB a million pixels reach at 351.2
-    assert memory_class(square(187.3), "sentinel2") == 7_500
-    assert memory_class(square(187.5), "sentinel2") == 15_500
-    assert memory_class(square(187.5), "landsat") == 7_500
+    # 7,500 MiB hold 7,500 * 1.048576 / 1.25 = 6,291 MB, which 410 and 12 MB a million pixels reach at 490.1
+    assert memory_class(square(221.3), "sentinel2") == 7_500
+    assert memory_class(square(221.5), "sentinel2") == 15_500
+    assert memory_class(square(221.5), "landsat") == 7_500
     small = square(10)
     assert memory_class(small, "sentinel2", Measured(peak_mb={"square": 6_290.0})) == 7_500
     assert memory_class(small, "sentinel2", Measured(peak_mb={"square": 6_300.0})) == 15_500
     assert memory_class(small, "sentinel2", Measured(peak_mb={"another": 60_000.0})) == 7_500
-    assert memory_class(square(187.5), "sentinel2", Measured(peak_mb={"square": 100.0})) == 15_500
+    assert memory_class(square(221.5), "sentinel2", Measured(peak_mb={"square": 100.0})) == 15_500
 
 
 def test_a_region_no_class_holds_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"square is expected to need [\d,]+ MiB, more than the largest"):
-        memory_class(square(600), "sentinel2")
+        memory_class(square(700), "sentinel2")
 
 
 def test_the_next_class_up() -> None:
@@ -70,7 +70,7 @@ def test_time_grows_with_days_and_pixels_and_follows_what_was_measured() -> None
     region = square(10)  # one million pixels
     unit = Unit(satellite="sentinel2", region="square", date1=dt.date(2024, 1, 1), date2=dt.date(2024, 1, 10))
     assert expected_images(unit) == pytest.approx(8.0)
-    assert expected_seconds(unit, region, images=10) == pytest.approx(8 + 10 * (0.5 + 0.35))
-    assert expected_seconds(unit, region, images=10, vcpus=2) == pytest.approx(8 + 10 * (0.5 + 0.175))
+    assert expected_seconds(unit, region, images=10) == pytest.approx(8 + 10 * (0.5 + 0.1))
+    assert expected_seconds(unit, region, images=10, vcpus=2) == pytest.approx(8 + 10 * (0.5 + 0.05))
     slow = Measured(time_factor=2.0)
-    assert expected_seconds(unit, region, images=10, measured=slow) == pytest.approx(2 * 16.5)
+    assert expected_seconds(unit, region, images=10, measured=slow) == pytest.approx(2 * 14.0)

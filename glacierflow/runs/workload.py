@@ -1,14 +1,14 @@
 """What a unit is expected to need: memory, seconds, images. Models fitted to measurements, for planning only.
 
-Measured on one acquisition each (2 cores, cubic, one at a time; peak memory of the whole process):
+Measured on the made-up archive (2 cores, cubic, several acquisitions in flight; the whole process):
 
-| region          | million pixels | tiles | peak MB | CPU seconds |
-|-----------------|---------------:|------:|--------:|------------:|
-| 134_Arsuk       |           0.86 |     1 |     326 |         0.3 |
-| 049_jakobshavn  |          26.45 |     1 |     703 |         5.8 |
-| 090_petermann   |         114.56 |     4 |    2262 |        41.1 |
+| region          | million pixels | tiles | images | peak MB | seconds of work an image |
+|-----------------|---------------:|------:|-------:|--------:|-------------------------:|
+| 134_Arsuk       |           0.86 |     1 |      3 |     401 |                      0.8 |
+| 049_jakobshavn  |          26.45 |     1 |      3 |     710 |                      1.6 |
+| 090_petermann   |         114.56 |     4 |      2 |    1078 |                     11.4 |
 
-A child reads and writes acquisition by acquisition, so its memory depends on the region and not on how many
+As many acquisitions are in flight as memory has room for, so memory depends on the region and not on how many
 images there are. ``docs/reference/memory.md`` tells it to users.
 """
 
@@ -42,10 +42,10 @@ VCPUS: dict[int, int] = {7_500: 1, 15_500: 2, 31_500: 4, 63_200: 8}
 _HEADROOM = 1.25
 """A class must hold the expected peak so many times."""
 
-_BASE_MB, _MB_PER_MPX = 320.0, 17.0
+_BASE_MB, _MB_PER_MPX = 410.0, 12.0
 _START_S = 8.0
 """Start of the container and the search, for each unit."""
-_SECONDS_PER_IMAGE, _CPU_SECONDS_PER_MPX = 0.5, 0.35
+_SECONDS_PER_IMAGE, _CPU_SECONDS_PER_MPX = 0.5, 0.1
 _IMAGES_PER_DAY: dict[Satellite, float] = {"sentinel2": 0.8, "landsat": 0.35}
 """Images that become products, a day: 11 and 5 in two weeks of one of the predecessor's summers."""
 _MIB_IN_MB = 1.048576

@@ -85,13 +85,13 @@ def open_region(
 
     chosen, made = _region(region, regions_file), _settings(settings)
     unit = _unit(chosen, satellite, date1, date2, dates)
+    geobox = geobox_of(chosen, satellite)
+    places = _Places(*(_pieces(size, chunks) for size in geobox.shape))
     cloud = cloud or Cloud()
     if satellite == "landsat":
         cloud.require_imagery_credentials(made.imagery_s3_endpoint)
     found = search_unit(unit, chosen, made)
-    geobox = geobox_of(chosen, satellite)
-    job = MosaicJob.new(cloud, made)
-    data = _lazy(found.acquisitions, geobox, job, chunks)
+    data = _lazy(found.acquisitions, geobox, MosaicJob.new(cloud, made), places)
     coords: dict[Any, Any] = _coordinates(found.acquisitions) | dict(xr_coords(geobox))
     array = xr.DataArray(
         data, coords, ("time", "y", "x"), chosen.name, _attributes(chosen, unit, made, found)
@@ -154,24 +154,22 @@ def _day(day: Day) -> dt.date:
         raise UsageError(f"{day} is not a day", next_step="write YYYY-MM-DD") from error
 
 
-def _lazy(acquisitions: Sequence[Acquisition], geobox: GeoBox, job: MosaicJob, chunk: int | None) -> Any:  # noqa: ANN401
+def _lazy(acquisitions: Sequence[Acquisition], geobox: GeoBox, job: MosaicJob, places: _Places) -> Any:  # noqa: ANN401
     """One task a chunk, none of which needs another's result."""
     import dask.array as da
 
-    rows, cols = (_pieces(size, chunk) for size in geobox.shape)
-    chunks = (1,) * len(acquisitions), rows, cols
     if not acquisitions:
-        return da.zeros((0, *geobox.shape), np.uint16, chunks=((0,), rows, cols))
+        return da.zeros((0, *geobox.shape), np.uint16, chunks=((0,), places.rows, places.cols))
     return da.map_blocks(
         _compute,
-        chunks=chunks,
+        chunks=((1,) * len(acquisitions), places.rows, places.cols),
         dtype=np.uint16,
         meta=np.empty((0, 0, 0), np.uint16),
         name=f"glacierflow-{job.token}",
         job=job,
         scenes=tuple(_slim(acquisition.scenes) for acquisition in acquisitions),
         geobox=geobox,
-        places=_Places(rows, cols),
+        places=places,
     )
 
 

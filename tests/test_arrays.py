@@ -149,7 +149,7 @@ def test_other_refusals(stac: str) -> None:
     with pytest.raises(UsageError, match="say the same"):
         open_berlin(stac, dates=DATES)
     with pytest.raises(UsageError, match="chunks = 0"):
-        open_berlin(stac, chunks=0)
+        open_berlin("http://127.0.0.1:1", chunks=0)
     with pytest.raises(CredentialsError):
         glacierflow.open_region("134_Arsuk", "landsat", dates=DATES, cloud=Cloud())
 

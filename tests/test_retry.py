@@ -34,7 +34,7 @@ def standing(slot: int, failure: Any, had: Conditions = SMALL, **more: Any) -> S
         ("spot", Conditions(7500, on_demand=True, timeout_s=None)),
         ("capacity", Conditions(7500, on_demand=True, timeout_s=None)),
         ("timeout", Conditions(7500, on_demand=False, timeout_s=14_400)),
-        *((one, SMALL) for one in ("start", "service", "killed", "data", "bug", "missing", "cancelled")),
+        *((one, SMALL) for one in ("start", "service", "killed", "data", "bug", "missing")),
     ],
 )
 def test_each_class_gets_what_it_lacked(failure: Any, gets: Conditions) -> None:
@@ -75,6 +75,13 @@ def test_wrong_settings_would_be_wrong_again_and_are_left_unless_named() -> None
     assert plan.units == ()
     assert "--only config" in plan.left[0].reason
     assert plan_retry([standing(0, "config")], parse_only("config")).units[0].gets == SMALL
+
+
+def test_what_somebody_ended_stays_ended_unless_named() -> None:
+    plan = plan_retry([standing(0, "cancelled")], RETRIED_UNASKED)
+    assert plan.units == ()
+    assert "--only cancelled" in plan.left[0].reason
+    assert plan_retry([standing(0, "cancelled")], parse_only("cancelled")).units[0].gets == SMALL
 
 
 def test_only_names_classes_and_the_rest_is_told() -> None:

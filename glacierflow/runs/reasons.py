@@ -135,12 +135,12 @@ def reclaimed(evidence: Evidence, _text: str) -> Verdict:
 
 def _cancelled(evidence: Evidence, _text: str) -> Verdict:
     said = f": {evidence.status_reason}" if evidence.status_reason else ""
-    return Verdict("cancelled", f"somebody ended it{said}", "`retry` submits it again if it is still wanted")
+    return Verdict("cancelled", f"somebody ended it{said}", "`retry --only cancelled` submits it again if it is wanted")
 
 
 def _dependency(_evidence: Evidence, _text: str) -> Verdict:
     return Verdict(
-        "cancelled", "a job it depended on failed", "put that job right first, then `retry` submits this one"
+        "cancelled", "a job it depended on failed", "put that job right first, then `retry --only cancelled`"
     )
 
 

@@ -31,8 +31,12 @@ __all__ = [
     "plan_retry",
 ]
 
-RETRIED_UNASKED: tuple[FailureClass, ...] = tuple(one for one in FAILURE_CLASSES if one != "config")
-"""Classes that ``retry`` takes without ``--only``: what may end otherwise without a change of settings."""
+_ONLY_ASKED: dict[FailureClass, str] = {
+    "config": "it would end the same way; put the cause right, then retry with --only config",
+    "cancelled": "somebody ended it; retry with --only cancelled if it is still wanted",
+}
+RETRIED_UNASKED: tuple[FailureClass, ...] = tuple(one for one in FAILURE_CLASSES if one not in _ONLY_ASKED)
+"""Classes that ``retry`` takes without ``--only``: what may end otherwise and is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +139,8 @@ def plan_retry(standings: Sequence[Standing], only: Collection[FailureClass]) ->
 
 
 def _why_left(failure: FailureClass, only: Collection[FailureClass]) -> str:
-    if failure == "config" and set(only) == set(RETRIED_UNASKED):
-        return "it would end the same way; put the cause right, then retry with --only config"
-    return "not named by --only"
+    unasked = set(only) == set(RETRIED_UNASKED)
+    return _ONLY_ASKED.get(failure, "not named by --only") if unasked else "not named by --only"
 
 
 def _promoted(standing: Standing, failure: FailureClass) -> Conditions | None:

@@ -47,7 +47,7 @@ OnlyOption = Annotated[
         "--only",
         metavar="CLASS,...",
         help="Only units of these classes: spot, oom, timeout, start, capacity, service, killed, data, bug, "
-        "missing, cancelled, config. Without it all but config.",
+        "missing, cancelled, config. Without it all but the last two.",
     ),
 ]
 

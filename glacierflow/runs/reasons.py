@@ -135,7 +135,7 @@ def reclaimed(evidence: Evidence, _text: str) -> Verdict:
 
 def _cancelled(evidence: Evidence, _text: str) -> Verdict:
     said = f": {evidence.status_reason}" if evidence.status_reason else ""
-    return Verdict("cancelled", f"somebody ended it{said}", "`retry --only cancelled` submits it again if it is wanted")
+    return Verdict("cancelled", f"somebody ended it{said}", "`retry --only cancelled` if it is still wanted")
 
 
 def _dependency(_evidence: Evidence, _text: str) -> Verdict:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from glacierflow import containers
 from glacierflow.errors import UnavailableError, UsageError
-from glacierflow.local.options import ExecutorKind
+from glacierflow.local.options import DEFAULT_IMAGE, ExecutorKind
 
 __all__ = ["Endpoint", "default_home", "down", "reset", "status", "up"]
 
@@ -89,8 +89,8 @@ def up(
         clock: Batch seconds in a real second, for timeouts and grace periods.
         spot_reclaim: share of spot attempts that lose their instance, 0..1.
         seed: decides which.
-        executor: what children run as; ``auto``: containers where a Docker engine answers, else processes;
-            None: processes, or as the running one does.
+        executor: what children run as; ``auto``: containers where a Docker engine answers and has the image,
+            else processes; None: processes, or as the running one does.
         image: stands for those of the embedded account's ECR, where children are containers.
         bucket: made if there is none.
         region: AWS region to prepare.
@@ -117,7 +117,7 @@ def up(
             if vcpus is not None:
                 arguments["vcpus"] = vcpus
             if executor is not None:
-                arguments["executor"] = _choose_executor(executor)
+                arguments["executor"] = _choose_executor(executor, image or DEFAULT_IMAGE)
             if image is not None:
                 arguments["image"] = image
             running = _start(home, _choose_port(home, port), arguments, wait_s)
@@ -193,12 +193,19 @@ def _check_range(vcpus: float | None, clock: float, spot_reclaim: float) -> None
         raise UsageError(f"--spot-reclaim {spot_reclaim:g} is not between 0 and 1")
 
 
-def _choose_executor(asked: ExecutorKind | Literal["auto"]) -> ExecutorKind:
-    if asked == "docker":
-        containers.require_engine()
+def _choose_executor(asked: ExecutorKind | Literal["auto"], image: str) -> ExecutorKind:
+    if asked == "process":
+        return "process"
+    if asked == "auto" and containers.engine_version() is None:
+        return "process"
+    containers.require_engine()
+    if containers.inspect("image", image) is not None:
+        return "docker"
     if asked == "auto":
-        return "process" if containers.engine_version() is None else "docker"
-    return asked
+        return "process"
+    raise UsageError(
+        f"there is no image {image} here", next_step="run `glacierflow container build`, or name another"
+    )
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ def build(
 
 
 def _run(command: Sequence[str], folder: Path, *, quiet: bool) -> None:
-    # the classic builder is deprecated aloud; where there is no other this says nothing new
+    # a line a step, where the output is no terminal as well
     environment = os.environ | {"BUILDKIT_PROGRESS": "plain"}
     done = subprocess.run(  # noqa: S603 - a command of our own making
         command, cwd=folder, env=environment, capture_output=quiet, text=True, errors="replace"

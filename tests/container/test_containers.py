@@ -223,6 +223,17 @@ def test_build_labels_the_commit_and_size_tells_the_layers(user: User) -> None:
     )
 
 
+def test_the_embedded_cloud_wants_an_image_for_its_containers(user: User, tmp_path: Path) -> None:
+    other = User(tmp_path)
+    told = other.types("local", "up", "--executor", "docker", "--image", "none-such", expect=64)
+    assert "there is no image none-such here" in told
+    assert "glacierflow container build" in told
+    try:
+        assert "processes" in other.types("local", "up", "--executor", "auto", "--image", "none-such")
+    finally:
+        other.types("local", "down")
+
+
 def test_without_an_engine_every_verb_says_so(user: User, tmp_path: Path) -> None:
     user = User(tmp_path)
     user.environment["DOCKER_HOST"] = f"unix://{tmp_path}/nothing.sock"

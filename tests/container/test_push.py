@@ -249,3 +249,21 @@ def test_definitions_without_a_stack_get_a_revision_that_differs_in_the_image_al
         differing = {key for key in after if after[key] != old.get(key)}
         assert differing <= {"revision", "jobDefinitionArn", "containerProperties"}
         assert after["containerProperties"] == old["containerProperties"] | {"image": image}
+
+
+def test_the_verb_pushes_and_pins(
+    small_image: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from glacierflow.cli.app import run
+
+    monkeypatch.chdir(tmp_path)
+    where = ("--repository", f"{registry.host}/verb", "--local", "--json", "--quiet")
+    try:
+        assert run(["container", "push", small_image, *where]) == 0
+    finally:
+        control.down(control.default_home())
+    told = json.loads(capsys.readouterr().out)
+    assert told["tag"] == "9.9-abababababab"
+    assert told["digest"] == registry.digest("verb", told["tag"])
+    assert told["uri"] == f"{registry.host}/verb@{told['digest']}"
+    assert sorted(told["job_definitions"]) == ["15500", "31500", "63200", "7500"]

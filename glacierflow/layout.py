@@ -240,6 +240,11 @@ class RunLayout:
         return f"{self.prefix}retries/"
 
     @property
+    def cancelled(self) -> str:
+        """The mark that invocations which have not begun are to do nothing."""
+        return f"{self.prefix}cancelled.json"
+
+    @property
     def ledger(self) -> str:
         """The compacted record of every attempt."""
         return f"{self.prefix}ledger.jsonl.gz"

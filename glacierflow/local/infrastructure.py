@@ -11,6 +11,7 @@ import logging
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,11 @@ def service_of(environ: dict[str, Any]) -> str:
 class Infrastructure:
     """The state of those services, in one file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, prepare: Callable[[], None]) -> None:
         self._file = directory / "infrastructure.pickle"
         self._regions_file = directory / "deployed.json"
         self._lock = threading.RLock()
+        self._prepare = prepare
         self._ready = False
         self._changed = False
 
@@ -93,6 +95,7 @@ class Infrastructure:
             from glacierflow.local import formation
 
             formation.install()
+            self._prepare()
             if self._file.exists():
                 _restore(self._file.read_bytes())
             self._ready = True

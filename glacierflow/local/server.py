@@ -24,7 +24,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local import batch_backend, enforcement, functions, s3_storage, state, tasks
+from glacierflow.local import batch_backend, enforcement, s3_storage, state
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
 from glacierflow.local.infrastructure import Infrastructure
@@ -85,13 +85,13 @@ class EmbeddedServer:
     def __init__(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
         home = options.home
         s3_storage.install(home / "state" / "objects")
-        self.infrastructure = Infrastructure(home / "state")
+        self.infrastructure = Infrastructure(
+            home / "state", lambda: self._install_services(options, port, outer)
+        )
         self.saver = state.Saver(home / "state", self.infrastructure)
         self.batch = batch_backend.BatchCloud(options, outer, self.saver.changed)
         batch_backend.install(self.batch)
-        functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
         enforcement.install()
-        tasks.install(tasks.TaskRunner(options, self.batch.runner, self.batch.log_line))
         moto_app = DomainDispatcherApplication(create_backend_app)
         payers = RequesterPays(moto_app, self.saver.changed)
         state.load(home / "state", self.batch.scheduler, payers)
@@ -107,6 +107,14 @@ class EmbeddedServer:
         self._server = server
         self._stopping = threading.Event()
         self.saver.start(self.batch.scheduler, payers)
+
+    def _install_services(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
+        """What else really runs; it imports the other half of moto, so nobody waits for it in vain."""
+        from glacierflow.local import functions, machines, tasks
+
+        functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
+        tasks.install(tasks.TaskRunner(options, self.batch.runner, self.batch.log_line))
+        machines.install(port)
 
     def serve(self) -> None:
         """Answer requests until :meth:`shut_down`, then save."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from glacierflow.receipt import Started
@@ -26,6 +27,8 @@ def states_by_attempts(
     attempts: Mapping[int, Attempts],
     starts: Mapping[tuple[int, int], Started],
     now: dt.datetime,
+    *,
+    cancelled: bool = False,
 ) -> dict[int, SlotState]:
     """The state of each slot of an array, in the words of AWS Batch.
 
@@ -34,10 +37,19 @@ def states_by_attempts(
         attempts: attempts by slot, from the listing.
         starts: what the latest attempts without a receipt wrote when they started.
         now: the time, UTC.
+        cancelled: whether what has not begun will do nothing.
     """
-    return {
+    states = {
         slot: _state(job, slot, attempts.get(slot), starts, now)
         for slot in range(job.first_slot, job.first_slot + job.size)
+    }
+    if not cancelled:
+        return states
+    return {
+        slot: replace(state, state="FAILED", ended_by_request=True, explained=True)
+        if state.state == "SUBMITTED"
+        else state
+        for slot, state in states.items()
     }
 
 

@@ -6,12 +6,26 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Literal
 
-__all__ = ["PERIODS", "Period", "cut_dates"]
+from glacierflow.errors import UsageError
+
+__all__ = ["PERIODS", "Period", "cut_dates", "parse_period"]
 
 Period = Literal["year", "quarter", "month"]
 PERIODS: tuple[Period, ...] = ("year", "quarter", "month")
 
 _MONTHS: dict[Period, int] = {"year": 12, "quarter": 3, "month": 1}
+
+
+def parse_period(text: str) -> Period:
+    """A period by its name.
+
+    Raises:
+        UsageError: there is no such period.
+    """
+    for period in PERIODS:
+        if text == period:
+            return period
+    raise UsageError(f"--by = {text} is not accepted", next_step=f"write one of {', '.join(PERIODS)}")
 
 
 def cut_dates(date1: dt.date, date2: dt.date, by: Period | None) -> tuple[tuple[dt.date, dt.date], ...]:

@@ -186,6 +186,8 @@ def build_retry(
             "image_digest": (image.partition("@")[2] or None) if image else root.image_digest,
             "regions": regions,
             "slots": slots,
+            # whatever ran it first, AWS Batch has no deadline of its own
+            "service": "batch",
             "arrays": _arrays(plan.units),
             "root_run_id": root.run_id,
             "origin_slots": tuple(unit.slot for unit in plan.units),

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from glacierflow.errors import GlacierflowError, UsageError
+from glacierflow.layout import RunLayout
 from glacierflow.receipt import Receipt
 from glacierflow.services.lambda_event import answer_event, is_old_event
 from glacierflow.store import open_store
@@ -85,7 +86,10 @@ def _answer_slot(event: Mapping[str, Any], stop: threading.Event) -> dict[str, A
         raise UsageError(f"slot = {slot} is not a whole number", next_step="number slots from 0")
     cloud = cloud_of_child(os.environ)
     manifest = read_manifest(str(event["manifest"]), cloud)
-    receipt = process_slot(manifest, slot, open_store(manifest.store, cloud), cloud, stop=stop)
+    store = open_store(manifest.store, cloud)
+    if store.exists(RunLayout(manifest.run_id).cancelled):
+        return {"run_id": manifest.run_id, "slot": slot, "outcome": "cancelled"}
+    receipt = process_slot(manifest, slot, store, cloud, stop=stop)
     if receipt.exit_code and receipt.outcome != "interrupted":
         ended = f"{receipt.outcome}, exit code {receipt.exit_code}"
         raise SlotFailed(f"slot {slot} of {receipt.run_id}: {ended}: {receipt.error}")

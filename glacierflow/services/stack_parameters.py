@@ -32,6 +32,10 @@ _FROM_SETTINGS = {
 }
 
 
+_BUILDS_ON = {"stepfunctions": ("schedule", "lambda")}
+"""Templates whose parameters are fed by other stacks than the network's and the main one."""
+
+
 def from_settings(loaded: LoadedSettings) -> dict[str, str]:
     """Parameters that aws_config.ini decides, of the keys that are set."""
     told = {}
@@ -84,7 +88,8 @@ def choose_parameters(
         return _zones(cloud) | own
     fed = _outputs(cloud, stack_name(base, NETWORK))
     if template.name != MAIN:
-        fed |= _outputs(cloud, base)
+        for below in (MAIN, *_BUILDS_ON.get(template.name, ())):
+            fed |= _outputs(cloud, stack_name(base, below))
     told = {name: value for name, value in fed.items() if name in template.parameters} | own
     if template.name != MAIN:
         return told

@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from glacierflow.aws import Cloud
+from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.elsewhere import states_by_attempts
 from glacierflow.runs.records import JobRecord, ReceiptReader, list_attempts
 from glacierflow.runs.states import BatchView, SlotState
 from glacierflow.runs.status import unended_attempts
 from glacierflow.services.failures import plain_errors
-from glacierflow.services.jobs import describe_run
+from glacierflow.services.jobs import describe_run, find_job
 from glacierflow.store import Store
 
-__all__ = ["view_of"]
+__all__ = ["batch_jobs", "view_of"]
 
 _DESCRIBE_LIMIT = 100
 _TASK_STATES = {
@@ -49,19 +50,51 @@ def view_of(
         UsageError: AWS refuses to answer.
         UnavailableError: AWS cannot be reached.
     """
-    own = [job for job in jobs if job.service in {"batch", "stepfunctions"}]
+    machines = [job for job in jobs if job.service == "stepfunctions"]
+    begun, slots = _of_machine(manifest, machines, cloud)
+    own = [job for job in jobs if job.service == "batch"] + begun
     others = [job for job in jobs if job.service not in {"batch", "stepfunctions"}]
-    slots = dict(describe_run(own, cloud, known=known).slots) if own else {}
+    if own:
+        slots.update(describe_run(own, cloud, known=known).slots)
     if not others:
         return BatchView(slots)
     attempts = list_attempts(store, manifest.run_id)
     reader, unended = ReceiptReader(store, manifest.run_id), unended_attempts(attempts)
     starts = {(one.slot, one.attempt): one for one in reader.starts(unended)}
-    now = dt.datetime.now(dt.UTC)
+    now, cancelled = dt.datetime.now(dt.UTC), store.exists(RunLayout(manifest.run_id).cancelled)
     for job in others:
-        slots.update(states_by_attempts(job, attempts, starts, now))
+        slots.update(states_by_attempts(job, attempts, starts, now, cancelled=cancelled))
         slots.update(_tasks(job, cloud, slots))
     return BatchView(slots)
+
+
+def batch_jobs(manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud) -> list[JobRecord]:
+    """The AWS Batch jobs of a run, whether it or a state machine sent them."""
+    machines = [job for job in jobs if job.service == "stepfunctions"]
+    return [job for job in jobs if job.service == "batch"] + _of_machine(manifest, machines, cloud)[0]
+
+
+def _of_machine(
+    manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud
+) -> tuple[list[JobRecord], dict[int, SlotState]]:
+    """The Batch jobs a state machine has sent so far, and how the slots stand that it has not come to."""
+    begun: list[JobRecord] = []
+    slots: dict[int, SlotState] = {}
+    for job in jobs:
+        found = find_job(manifest, job.number, cloud, job_queue=job.job_queue)
+        if found is not None:
+            begun.append(found)
+            continue
+        with plain_errors("describe the execution", service="Step Functions"):
+            answer = cloud.client("stepfunctions").describe_execution(executionArn=job.job_id)
+        state = SlotState("SUBMITTED", job.job_id)
+        if answer["status"] != "RUNNING":
+            reason = (
+                f"Task failed to start: the state machine ended {answer['status']}: {answer.get('cause', '')}"
+            )
+            state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+        slots.update(dict.fromkeys(range(job.first_slot, job.first_slot + job.size), state))
+    return begun, slots
 
 
 def _tasks(job: JobRecord, cloud: Cloud, slots: dict[int, SlotState]) -> dict[int, SlotState]:

@@ -88,14 +88,9 @@ def parse_by(text: str | None) -> Period | None:
     Raises:
         UsageError: there is no such period.
     """
-    from glacierflow.runs.periods import PERIODS
+    from glacierflow.runs.periods import parse_period
 
-    if text is None:
-        return None
-    for period in PERIODS:
-        if text == period:
-            return period
-    raise UsageError(f"--by = {text} is not accepted", next_step=f"write one of {', '.join(PERIODS)}")
+    return None if text is None else parse_period(text)
 
 
 def units_of(draft: Draft) -> tuple[Unit, ...]:

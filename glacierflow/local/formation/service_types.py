@@ -6,6 +6,7 @@ from typing import Any
 
 import moto.awslambda.models as moto_lambda
 import moto.ecs.models as moto_ecs
+import moto.stepfunctions.models as moto_machines
 
 from glacierflow.local.formation.kinds import Json, Settings, mend, settings_type
 
@@ -15,17 +16,53 @@ __all__ = ["install"]
 def install() -> None:
     """Mend what moto reads in part, and add the type it skips without a word."""
     function: Any = moto_lambda.LambdaFunction
+    machines: Any = moto_machines
     ecs: Any = moto_ecs
     mend(function, create=_make_function, update=_change_function)
     mend(ecs.Cluster, create=_make_cluster, update=_change_cluster)
     mend(ecs.TaskDefinition, create=_make_definition, update=_change_definition)
+    mend(machines.StateMachine, create=_make_machine, update=_change_machine)
     settings_type("AWS::Lambda::EventInvokeConfig", _put_event_config, _end_event_config)
+
+
+def _substituted(properties: Json) -> Json:
+    """With ``${Name}`` in the definition replaced, which moto leaves as it is."""
+    definition: str = properties["DefinitionString"]
+    for name, value in properties.get("DefinitionSubstitutions", {}).items():
+        definition = definition.replace(f"${{{name}}}", str(value))
+    return properties | {"DefinitionString": definition}
+
+
+def _machines(account_id: str, region: str) -> Any:  # noqa: ANN401
+    """The backend that executes; it brings an interpreter along, which takes a while to import."""
+    from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+
+    return stepfunctions_parser_backends[account_id][region]
+
+
+def _make_machine(name: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+    tags = [{"key": one["Key"], "value": one["Value"]} for one in properties.get("Tags", [])]
+    definition = _substituted(properties)["DefinitionString"]
+    return _machines(account_id, region).create_state_machine(
+        properties.get("StateMachineName", name), definition, properties["RoleArn"], tags=tags
+    )
+
+
+def _change_machine(machine: Any, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
+    backend = _machines(account_id, region)
+    told = _substituted(properties)
+    return backend.update_state_machine(
+        machine.arn, definition=told["DefinitionString"], role_arn=told["RoleArn"]
+    )
 
 
 def _make_function(name: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
     backend: Any = moto_lambda.lambda_backends[account_id][region]
     tags = {one["Key"]: one["Value"] for one in properties.get("Tags", [])}
-    return backend.create_function(dict(properties) | {"FunctionName": name, "Tags": tags})
+    # a template's reference to a layer is the layer itself to moto, and its ARN to AWS
+    layers = [getattr(layer, "arn", layer) for layer in properties.get("Layers", [])]
+    told = {"FunctionName": name, "Tags": tags, "Layers": layers}
+    return backend.create_function(dict(properties) | told)
 
 
 def _change_function(function: Any, properties: Json, _: str, __: str) -> Any:  # noqa: ANN401

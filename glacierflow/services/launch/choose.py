@@ -10,6 +10,7 @@ from glacierflow.manifest import ArrayRange, Service
 from glacierflow.services.launch.functions import find_function
 from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.launch.launcher import Launcher
+from glacierflow.services.launch.machines import find_machine
 from glacierflow.services.launch.tasks import find_cluster
 from glacierflow.services.places import Places
 from glacierflow.services.stack import describe
@@ -46,11 +47,13 @@ def find_launcher(
         UsageError: something is missing, with the command that makes it.
         UnavailableError: AWS cannot be reached.
     """
-    if service == "batch":
+    base = loaded.settings.batch.stack
+    if service in {"batch", "stepfunctions"}:
         targets = find_targets(cloud, places, arrays)
+        if service == "stepfunctions":
+            return find_machine(cloud, base, targets=targets, log_group=places.log_group)
         image = targets.image(arrays[0]) if arrays else None
         return JobLauncher(cloud, targets, image, tags, consumable_resource)
-    base = loaded.settings.batch.stack
     if service == "lambda":
         return find_function(cloud, _function_name(cloud, loaded, base))
     if service in {"ecs", "fargate"}:

@@ -82,6 +82,7 @@ def record_arrays(
     place: str,
     log_group: str | None,
     tasks: Sequence[str] = (),
+    queues: Sequence[str] = (),
 ) -> list[JobRecord]:
     """One record an array for a service without jobs of its own; the receipts tell how its slots are."""
     records = []
@@ -91,7 +92,7 @@ def record_arrays(
             number=number,
             name=job_name(manifest.run_id, number),
             job_id=job_id,
-            job_queue=service,
+            job_queue=queues[number] if queues else service,
             job_definition=place,
             first_slot=array.first_slot,
             size=array.size,

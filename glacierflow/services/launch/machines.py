@@ -1,0 +1,93 @@
+"""AWS Step Functions as a launcher: one execution that submits, tries again, verifies and tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glacierflow.aws import Cloud
+from glacierflow.errors import UsageError
+from glacierflow.manifest import Manifest, Service
+from glacierflow.runs.records import JobRecord
+from glacierflow.services.failures import plain_errors
+from glacierflow.services.launch.functions import record_arrays
+from glacierflow.services.launch.launcher import manifest_uri
+from glacierflow.services.stack import describe
+from glacierflow.services.targets import Targets
+from glacierflow.services.templates import stack_name
+from glacierflow.store import Store
+
+__all__ = ["MachineLauncher", "find_machine"]
+
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLauncher:
+    """A state machine, found to exist."""
+
+    cloud: Cloud
+    arn: str
+    targets: Targets
+    log_group: str | None
+    service: Service = "stepfunctions"
+
+    @property
+    def image(self) -> str | None:
+        """As the smallest job definition names it."""
+        named = {definition.image for definition in self.targets.definitions.values()}
+        return min((image for image in named if image), default=None)
+
+    def check(self, manifest: Manifest) -> None:
+        """The machine submits to AWS Batch, which takes whatever has a memory class."""
+
+    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
+        """One StartExecution."""
+        told = {"manifest": manifest_uri(manifest), "via": "batch"}
+        request = {
+            "stateMachineArn": self.arn,
+            "name": _execution_name(manifest),
+            "input": json.dumps(told),
+        }
+        return [("StartExecution", request)]
+
+    def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
+        """Start the execution; one of the same name and input is the same one."""
+        if len(known) == len(manifest.arrays):
+            return list(known)
+        ((_, request),) = self.calls(manifest)
+        with plain_errors("start the state machine", service="Step Functions"):
+            answer = self.cloud.client("stepfunctions").start_execution(**request)
+        return record_arrays(
+            manifest,
+            store,
+            self.service,
+            job_id=answer["executionArn"],
+            place=self.arn,
+            log_group=self.log_group,
+            queues=[self.targets.destination(array).job_queue for array in manifest.arrays],
+        )
+
+
+def _execution_name(manifest: Manifest) -> str:
+    """The run's id, from its end where it is too long: time stamp and fingerprint stand there."""
+    return manifest.run_id[-_LONGEST_NAME:].lstrip("-_")
+
+
+def find_machine(cloud: Cloud, base: str, *, targets: Targets, log_group: str) -> MachineLauncher:
+    """The state machine of the stack ``{base}-stepfunctions``.
+
+    Raises:
+        UsageError: that stack is not deployed.
+        UnavailableError: AWS cannot be reached.
+    """
+    name = stack_name(base, "stepfunctions")
+    state = describe(cloud, name)
+    if state is None or "StateMachine" not in state.outputs:
+        raise UsageError(
+            f"there is no stack {name} in {cloud.region}",
+            next_step="run `glacierflow stack deploy --with schedule,stepfunctions`",
+        )
+    return MachineLauncher(cloud, state.outputs["StateMachine"], targets, log_group)

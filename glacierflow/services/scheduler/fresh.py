@@ -1,0 +1,157 @@
+"""Runs for what is new: by a clock since the last time, or for one scene that a data provider announced.
+
+What is there already is skipped by the step itself, so looking back a few days costs a search and finds
+scenes that were published late.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from glacierflow.errors import UsageError
+from glacierflow.manifest import Manifest
+from glacierflow.model import SATELLITES, Region, Satellite
+from glacierflow.regions import load_catalogue
+from glacierflow.services.batch import write_manifest
+from glacierflow.services.launch import find_launcher
+from glacierflow.services.same_run import find_same_run
+from glacierflow.services.scheduler.office import Office
+from glacierflow.services.scheduler.plan import make_manifest
+
+__all__ = ["submit_announced", "submit_fresh"]
+
+Json = dict[str, Any]
+
+log = logging.getLogger("glacierflow")
+
+_LOOK_BACK_DAYS = 10
+"""Days before the last run's end that are looked at again: scenes are published up to days after sensing."""
+_FIRST_DAYS = 30
+"""How far the very first run looks back."""
+_MARKS = "runs/_schedule/"
+"""Below it, one object a satellite and selection: up to which day it was looked."""
+_SENTINEL2_TILE = re.compile(r"S2[A-Z]_(?:T)?(\d{2}[C-X][A-Z]{2})_|_T(\d{2}[C-X][A-Z]{2})_")
+
+
+def submit_fresh(office: Office, event: Mapping[str, Any]) -> Json:
+    """Submit a run for the days since the last one.
+
+    Args:
+        office: the scheduler's surroundings.
+        event: ``satellite``, and ``regions`` or ``start_end_index``; neither is all regions. ``today`` is for
+            a rehearsal.
+
+    Raises:
+        UsageError: the selection is wrong, or AWS refuses.
+    """
+    today = (
+        dt.date.fromisoformat(str(event["today"])) if event.get("today") else dt.datetime.now(dt.UTC).date()
+    )
+    satellite = _satellite(event)
+    name = re.sub(r"[^\w-]", "_", str(event.get("regions") or event.get("start_end_index") or "all"))
+    mark = f"{_MARKS}{satellite}-{name}.json"
+    content = office.store.get(mark)
+    last = dt.date.fromisoformat(json.loads(content)["until"]) if content else None
+    first = (
+        today - dt.timedelta(days=_FIRST_DAYS) if last is None else last - dt.timedelta(days=_LOOK_BACK_DAYS)
+    )
+    selection = {key: event[key] for key in ("regions", "start_end_index") if event.get(key)}
+    answer = _submit({"satellite": satellite, "date1": str(first), "date2": str(today), **selection})
+    # the mark moves only once the run is on its way
+    office.store.put(mark, json.dumps({"until": str(today), "run_id": answer["run_id"]}).encode())
+    return answer
+
+
+def submit_announced(office: Office, event: Mapping[str, Any]) -> Json:
+    """Submit small runs for scenes that a topic of new STAC items tells of, where they meet a region.
+
+    Returns:
+        ``runs``: ids of what was submitted, and ``ignored``: ids of items that meet no region.
+    """
+    regions = load_catalogue().regions
+    wanted: dict[tuple[Satellite, dt.date], set[str]] = {}
+    ignored = []
+    for item in _items(event):
+        met = _met(item, regions)
+        if met is None or not met[1]:
+            ignored.append(str(item.get("id")))
+            continue
+        satellite, names = met
+        day = dt.datetime.fromisoformat(str(item["properties"]["datetime"])).astimezone(dt.UTC).date()
+        wanted.setdefault((satellite, day), set()).update(names)
+    runs = [
+        _submit(
+            {
+                "satellite": satellite,
+                "date1": str(day),
+                "date2": str(day),
+                "regions": ",".join(sorted(names)),
+            }
+        )
+        for (satellite, day), names in sorted(wanted.items())
+    ]
+    log.info("%d runs for %s", len(runs), office.places.bucket)
+    return {"runs": [run["run_id"] for run in runs], "ignored": ignored}
+
+
+def _submit(selection: Mapping[str, Any]) -> Json:
+    """A run on AWS Batch, or the one that does the same already."""
+    office, manifest = make_manifest(selection, "batch")
+    launcher = find_launcher(
+        "batch", office.cloud, office.loaded, office.places, manifest.arrays, tags={"owner": "schedule"}
+    )
+    same = find_same_run(manifest, office.store, office.cloud, places=office.places)
+    if same is not None and same.is_whole:
+        return _answer(same.manifest, submitted=False)
+    if same is not None:
+        launcher.launch(same.manifest, office.store, same.jobs)
+        return _answer(same.manifest, submitted=True)
+    write_manifest(manifest, office.store)
+    launcher.launch(manifest, office.store)
+    return _answer(manifest, submitted=True)
+
+
+def _answer(manifest: Manifest, *, submitted: bool) -> Json:
+    return {"run_id": manifest.run_id, "submitted": submitted, "slots": len(manifest.slots)}
+
+
+def _satellite(event: Mapping[str, Any]) -> Satellite:
+    for satellite in SATELLITES:
+        if event.get("satellite") == satellite:
+            return satellite
+    raise UsageError(
+        f"satellite = {event.get('satellite')} is not known", next_step=f"accepted: {', '.join(SATELLITES)}"
+    )
+
+
+def _items(event: Mapping[str, Any]) -> Iterator[Json]:
+    """The STAC items in a message of SNS; a provider may wrap them once more."""
+    for record in event["Records"]:
+        message = json.loads(record["Sns"]["Message"])
+        item = message.get("payload", message) if isinstance(message, dict) else {}
+        if isinstance(item, dict) and "properties" in item:
+            yield item
+
+
+def _met(item: Mapping[str, Any], regions: tuple[Region, ...]) -> tuple[Satellite, list[str]] | None:
+    """Satellite and regions of an item: by its tile, or by the outline's bounding box for Landsat."""
+    collection = str(item.get("collection", ""))
+    if collection.startswith("sentinel-2"):
+        found = _SENTINEL2_TILE.search(str(item.get("id", "")))
+        tile = next((group for group in found.groups() if group), None) if found else None
+        return "sentinel2", [region.name for region in regions if tile in region.mgrs_tiles]
+    if collection.startswith("landsat-c2l1"):
+        west, south, east, north = item["bbox"][0], item["bbox"][1], item["bbox"][-2], item["bbox"][-1]
+        names = []
+        for region in regions:
+            longitudes, latitudes = zip(*region.outline, strict=True)
+            apart = max(longitudes) < west or min(longitudes) > east
+            if not apart and max(latitudes) >= south and min(latitudes) <= north:
+                names.append(region.name)
+        return "landsat", names
+    return None

@@ -1,0 +1,272 @@
+"""The state machine: valid by the States Language, and executed on the embedded cloud to its end."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from embedded import wait_for
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.errors import UsageError
+from glacierflow.local import control
+from glacierflow.local.sample import sample_bundle
+from glacierflow.regions import load_catalogue
+from glacierflow.runs.family import read_family
+from glacierflow.services.scheduler.handler import handler
+from glacierflow.services.scheduler.office import Office, open_office
+from glacierflow.services.scheduler.rounds import pascal_case
+from glacierflow.services.templates import load_template
+from glacierflow.store import Store, open_store
+
+STACKS = "lambda,schedule,stepfunctions"
+BUCKET = "greenland-glacier-data"
+
+
+def definition() -> dict[str, Any]:
+    machine = load_template("stepfunctions").content["Resources"]["StateMachine"]["Properties"]
+    parsed: dict[str, Any] = json.loads(machine["DefinitionString"])
+    return parsed
+
+
+def test_the_definition_is_valid_by_the_schema_of_the_states_language() -> None:
+    text = files("cfnlint.data.schemas.other.step_functions").joinpath("statemachine.json").read_text()
+    jsonschema.Draft7Validator(json.loads(text)).validate(definition())
+
+
+def test_every_state_is_reached_and_every_next_exists() -> None:
+    def check(machine: dict[str, Any]) -> None:
+        states = machine["States"]
+        named = {machine["StartAt"]}
+        for state in states.values():
+            named |= {state[key] for key in ("Next", "Default") if key in state}
+            named |= {choice["Next"] for choice in state.get("Choices", [])}
+            named |= {catch["Next"] for catch in state.get("Catch", [])}
+            if "ItemProcessor" in state:
+                check(state["ItemProcessor"])
+        assert named == set(states)
+
+    check(definition())
+
+
+def test_requests_are_spelled_as_step_functions_wants_them_and_users_words_stay() -> None:
+    request = {
+        "jobName": "x",
+        "containerOverrides": {"environment": [{"name": "A", "value": "b"}]},
+        "tags": {"project": "glacierflow"},
+        "arrayProperties": {"size": 2},
+    }
+    assert pascal_case(request) == {
+        "JobName": "x",
+        "ContainerOverrides": {"Environment": [{"Name": "A", "Value": "b"}]},
+        "Tags": {"project": "glacierflow"},
+        "ArrayProperties": {"Size": 2},
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An embedded cloud with the scheduler and the state machine."""
+    folder = tmp_path_factory.mktemp("machine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        assert run(["local", "up", "--clock", "60"]) == 0
+        s3 = cloud_of(folder).client("s3")
+        for key in ("scheduler.zip", "scheduler-layer.zip"):
+            s3.put_object(Bucket=BUCKET, Key=f"scripts/glacierflow/{key}", Body=b"code runs from here")
+        assert run(["stack", "deploy", "--local", "--with", STACKS, "--yes", "--quiet"]) == 0
+    yield folder
+    control.down(folder / "home" / "local")
+
+
+def cloud_of(home: Path) -> Cloud:
+    endpoint = control.status(home / "home" / "local")
+    assert endpoint is not None
+    return Cloud(endpoint_url=endpoint.url, embedded=True)
+
+
+@pytest.fixture
+def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    monkeypatch.setenv("GLACIERFLOW_HOME", str(home / "home"))
+    monkeypatch.chdir(home)
+    return cloud_of(home)
+
+
+@pytest.fixture
+def store(cloud: Cloud) -> Store:
+    return open_store(f"s3://{BUCKET}", cloud)
+
+
+@pytest.fixture
+def told(cloud: Cloud) -> Iterator[list[Any]]:
+    """What the topic is told meanwhile; looked up by calling the list's owner."""
+    sqs, sns = cloud.client("sqs"), cloud.client("sns")
+    queue = sqs.create_queue(QueueName=f"told-{time.time_ns()}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = "arn:aws:sns:us-west-2:123456789012:glacierflow-runs"
+    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
+    messages: list[Any] = []
+    yield messages
+    messages += sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    sns.unsubscribe(SubscriptionArn=subscription)
+    assert messages, "the topic was told nothing"
+
+
+def submit(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    arguments = [
+        *("submit", "--service", "stepfunctions", "--satellite", "landsat"),
+        *("--date1", "2024-07-01", "--date2", "2024-07-08", "--local", "--quiet", "--json"),
+    ]
+    assert run([*arguments, *more]) == 0
+    submitted: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return submitted
+
+
+def ended(cloud: Cloud, execution: str) -> dict[str, Any]:
+    client = cloud.client("stepfunctions")
+
+    def status() -> str:
+        answer: str = client.describe_execution(executionArn=execution)["status"]
+        return answer
+
+    def facts() -> Any:
+        return client.get_execution_history(executionArn=execution)["events"][-12:]
+
+    wait_for(lambda: status() != "RUNNING", 120, facts)
+    answer: dict[str, Any] = client.describe_execution(executionArn=execution)
+    if answer["status"] != "SUCCEEDED":
+        answer["last_events"] = facts()
+    return answer
+
+
+FAR, NEAR = "001_alison", "134_Arsuk"
+
+
+@pytest.fixture
+def broken(home: Path) -> Iterator[dict[Path, bytes]]:
+    """The sample archive, with every image of one region damaged; mended at the end at the latest."""
+    regions = load_catalogue().select([FAR, NEAR], None).regions
+    days = dt.date(2024, 7, 1), dt.date(2024, 7, 8)
+    archive = sample_bundle(home / "home" / "local", regions, *days, ["landsat"])
+    damaged = {}
+    for path in archive.rglob("*.json"):
+        item = json.loads(path.read_text())
+        if item.get("collection") == "landsat-c2l1" and item["bbox"][1] > 70:
+            for image in path.parent.glob("*.[tT][iI][fF]"):
+                damaged[image] = image.read_bytes()
+                # of the same size, which the mounted object keeps
+                image.write_bytes(b"<html>not found</html>".ljust(len(damaged[image])))
+    assert damaged, "no image of the northern region was found"
+    yield damaged
+    mend(damaged)
+
+
+def mend(broken: dict[Path, bytes]) -> None:
+    for path, content in broken.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.embedded
+def test_an_array_with_a_failing_child_is_tried_again_verified_and_told(
+    cloud: Cloud,
+    store: Store,
+    broken: dict[Path, bytes],
+    told: list[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    submitted = submit(capsys, "--regions", f"{FAR},{NEAR}")
+    wait_for(lambda: len(read_family(store, submitted["run_id"]).members) > 1, 90)
+    mend(broken)
+    answer = ended(cloud, submitted["jobs"][0]["job_id"])
+    assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
+    family = read_family(store, submitted["run_id"])
+    first = family.root
+    assert {unit.region for slot in family.members[1].manifest.slots for unit in slot} == {FAR}
+    assert len(first.slots) == 2
+    assert run(["batch", "verify", submitted["run_id"], "--local", "--quiet"]) == 0
+    assert run(["batch", "status", submitted["run_id"], "--local", "--quiet"]) == 0
+    # started again under the same name and input it is the same execution, not another run
+    machine = cloud.client("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
+    executions = cloud.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+    assert len(executions) == 1
+
+
+@pytest.mark.embedded
+def test_a_run_goes_over_lambda_by_a_distributed_map(cloud: Cloud, store: Store) -> None:
+    machine = cloud.client("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
+    selection = {"satellite": "landsat", "regions": NEAR, "date1": "2024-07-01", "date2": "2024-07-08"}
+    started = cloud.client("stepfunctions").start_execution(
+        stateMachineArn=machine, input=json.dumps({"selection": selection, "via": "lambda"})
+    )
+    answer = ended(cloud, started["executionArn"])
+    assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
+    run_id = json.loads(answer["output"])["report"]["run_id"]
+    (member,) = read_family(store, run_id).members
+    assert member.attempts[0].outcomes == {1: "done"}
+
+
+@pytest.fixture
+def office(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Office:
+    """This process as the scheduler's function."""
+    monkeypatch.setenv("GLACIERFLOW_EMBEDDED", "1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", str(cloud.endpoint_url))
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    monkeypatch.setenv("GLACIERFLOW_S3_BUCKET", BUCKET)
+    return open_office()
+
+
+@pytest.mark.embedded
+def test_a_clock_submits_what_is_new_since_last_time(office: Office) -> None:
+    event = {"do": "schedule", "satellite": "landsat", "regions": NEAR, "today": "2024-08-01"}
+    first = handler(event, None)
+    assert first["submitted"]
+    assert "-20240702-20240801-" in first["run_id"], "the first time it looks a month back"
+    again = handler(event | {"today": "2024-08-08"}, None)
+    assert "-20240722-20240808-" in again["run_id"], "then from the last time on, with ten days of overlap"
+
+
+@pytest.mark.embedded
+def test_an_announced_scene_makes_a_run_where_it_meets_a_region(office: Office) -> None:
+    def message(item: dict[str, Any]) -> dict[str, Any]:
+        return {"Sns": {"Message": json.dumps(item)}}
+
+    when = {"datetime": "2024-07-15T15:29:11Z"}
+    inside = {"id": "S2A_22VFP_20240715_0_L2A", "collection": "sentinel-2-l2a", "properties": when}
+    outside = {"id": "S2A_33UUU_20240715_0_L2A", "collection": "sentinel-2-l2a", "properties": when}
+    landsat = {
+        "id": "LC08_L1TP_001018_20240715_02_T1",
+        "collection": "landsat-c2l1",
+        "properties": when,
+        "bbox": [-49.0, 60.9, -47.0, 61.4],
+    }
+    answer = handler({"Records": [message(inside), message(outside), message(landsat)]}, None)
+    assert answer["ignored"] == ["S2A_33UUU_20240715_0_L2A"]
+    assert len(answer["runs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"do": "dance"}, "do = dance is not known"),
+        ({}, "do = None is not known"),
+        ({"do": "schedule", "satellite": "moon"}, "satellite = moon is not known"),
+        ({"do": "prepare", "input": {"via": "pigeon"}}, "via = pigeon is not known"),
+        ({"do": "prepare", "input": {"selection": {"glaciers": "all"}}}, "the selection has glaciers"),
+        ({"do": "prepare", "input": {"manifest": "s3://b/x"}}, "is none of a run"),
+    ],
+)
+@pytest.mark.embedded
+def test_what_the_scheduler_does_not_understand_it_says(
+    office: Office, event: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        handler(event, None)

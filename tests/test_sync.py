@@ -18,6 +18,7 @@ from glacierflow.cli.context import CommandLine, load_line
 from glacierflow.errors import SettingsError, StoreError, UsageError
 from glacierflow.layout import Layout
 from glacierflow.services.findings import Finding
+from glacierflow.services.sync import revision
 from glacierflow.services.sync.checklist import check_copy
 from glacierflow.services.sync.project import PREFIX, ProjectFile, is_excluded, project_files
 from glacierflow.services.sync.pull import PullPlan, plan_pull, pull
@@ -232,6 +233,7 @@ def test_verify_leaves_with_0_1_or_2(
     monkeypatch.setattr(
         "glacierflow.services.sync.checklist._readable", lambda *_: Finding("r", "ok", "fine")
     )
+    monkeypatch.setattr(revision, "check_revision", lambda *_: Finding("i", "ok", "fine"))
     assert run(["sync", "verify", "--json"]) == 0
     assert {item["verdict"] for item in json.loads(capsys.readouterr().out)} == {"ok"}
 
@@ -371,3 +373,37 @@ def test_the_manifest_says_which_settings_a_run_used(
     source = json.loads(capsys.readouterr().out)["manifest"]["settings_source"]
     assert source["uri"] == "s3://made-up/config.ini"
     assert source["version_id"]
+
+
+HERE, THERE = "a" * 40, "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("tags", "here", "verdict"),
+    [
+        (["0.1.0-" + HERE[:12]], HERE, "ok"),
+        (["0.1.0-" + THERE[:12], "latest"], HERE, "problem"),
+        (["latest"], HERE, "unknown"),
+        (["0.1.0-" + HERE[:12]], "unknown", "unknown"),
+    ],
+)
+def test_an_image_of_another_commit_is_seen(
+    tags: list[str], here: str, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Found:
+        def image(self, _: object) -> str:
+            return f"123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:{'c' * 64}"
+
+    class Registry:
+        def client(self, _: str) -> Registry:
+            return self
+
+        def describe_images(self, **asked: Any) -> Any:
+            assert asked["imageIds"] == [{"imageDigest": f"sha256:{'c' * 64}"}]
+            return {"imageDetails": [{"imageTags": tags}]}
+
+    monkeypatch.setattr(revision, "find_targets", lambda *_: Found())
+    monkeypatch.setattr(revision, "revision_of", lambda _: here)
+    registry: Any = Registry()
+    places: Any = None
+    assert revision.check_revision(Path(), registry, places).verdict == verdict

@@ -52,13 +52,15 @@ def push(
     quiet: o.QuietOption = False,
 ) -> int:
     """Upload config.ini, aws_config.ini, catalogue and sources: only what changed, by checksum."""
+    from glacierflow.services.places import find_places
     from glacierflow.services.sync.project import PREFIX
     from glacierflow.services.sync.push import plan_push
     from glacierflow.services.sync.push import push as upload
+    from glacierflow.services.sync.revision import check_revision
 
     line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
-    _, _, bucket = _bucket(line)
+    loaded, cloud, bucket = _bucket(line)
     plan = plan_push(files, bucket)
     if dry_run:
         for file in plan.changed:
@@ -69,6 +71,9 @@ def push(
         upload(plan, bucket, delete=delete, tell=lambda text: say(text, quiet=quiet))
     done = "to upload" if dry_run else "uploaded"
     typer.echo(f"s3://{bucket.name}/{PREFIX}: {len(plan.changed)} {done}, {plan.unchanged} unchanged")
+    image = check_revision(project or Path(), cloud, find_places(loaded, cloud))
+    if image.verdict == "problem":
+        say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=quiet)
     if plan.strangers and not delete:
         typer.echo(f"{len(plan.strangers)} objects there are no files here; --delete removes them")
     return 0
@@ -87,12 +92,15 @@ def verify(
     quiet: o.QuietOption = False,
 ) -> int:
     """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
+    from glacierflow.services.places import find_places
     from glacierflow.services.sync.checklist import check_copy
+    from glacierflow.services.sync.revision import check_revision
 
     line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
     loaded, cloud, bucket = _bucket(line)
     items = check_copy(files, bucket, cloud, function_name=loaded.settings.lambda_.function_name)
+    items.append(check_revision(project or Path(), cloud, find_places(loaded, cloud)))
     return show_findings(items, as_json=as_json)
 
 

@@ -1,8 +1,9 @@
 """What a child can learn of the machine it runs on: for the receipt, for logs and for what it cost.
 
 Two services answer inside a container on ECS: the task metadata endpoint, whose address is in
-``ECS_CONTAINER_METADATA_URI_V4``, and on EC2 the instance metadata service, version 2 (IMDSv2). Elsewhere
-nothing is asked, and what cannot be learned stays unknown: no attempt fails or waits for it.
+``ECS_CONTAINER_METADATA_URI_V4``, and on EC2 the instance metadata service, version 2 (IMDSv2). Lambda tells
+all it tells in the environment. Elsewhere nothing is asked, and what cannot be learned stays unknown: no
+attempt fails or waits for it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ _log = logging.getLogger("glacierflow")
 
 _IMDS = "http://169.254.169.254"
 _TIMEOUT_S = 1.0
+_LAMBDA_MB_A_VCPU = 1769
+"""Lambda gives vCPUs with memory (Lambda developer guide, "Configure Lambda function memory")."""
 # both services are on this machine: a proxy must not be asked for them
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def find_machine(environ: Mapping[str, str]) -> Machine | None:
-    """The machine of this container; None where it does not run on ECS.
+    """The machine of this container; None where it runs neither on ECS nor on Lambda.
 
     Args:
         environ: the environment; ``AWS_EC2_METADATA_DISABLED`` and ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` mean
@@ -34,7 +37,7 @@ def find_machine(environ: Mapping[str, str]) -> Machine | None:
     """
     address = environ.get("ECS_CONTAINER_METADATA_URI_V4")
     if not address:
-        return None
+        return _of_lambda(environ) if "AWS_LAMBDA_FUNCTION_NAME" in environ else None
     container, task = _ask(address), _ask(f"{address}/task")
     logs = container.get("LogOptions") or {}
     limits = container.get("Limits") or {}
@@ -52,6 +55,19 @@ def find_machine(environ: Mapping[str, str]) -> Machine | None:
         image_digest=container.get("ImageID") or None,
         log_group=logs.get("awslogs-group"),
         log_stream=logs.get("awslogs-stream"),
+    )
+
+
+def _of_lambda(environ: Mapping[str, str]) -> Machine:
+    memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    memory_mib = float(memory) if memory.isdecimal() else None
+    return Machine(
+        lifecycle="on-demand",
+        launch_type="LAMBDA",
+        vcpus=round(memory_mib / _LAMBDA_MB_A_VCPU, 2) if memory_mib else None,
+        memory_mib=memory_mib,
+        log_group=environ.get("AWS_LAMBDA_LOG_GROUP_NAME"),
+        log_stream=environ.get("AWS_LAMBDA_LOG_STREAM_NAME"),
     )
 
 

@@ -37,7 +37,7 @@ class BatchPlace(Record):
 
 
 class Machine(Record):
-    """The machine an attempt ran on, as far as ECS and EC2 told; what they did not tell is None."""
+    """The machine an attempt ran on, as far as ECS, EC2 or Lambda told; what they did not tell is None."""
 
     instance_id: str | None = None
     instance_type: str | None = None
@@ -46,7 +46,7 @@ class Machine(Record):
     lifecycle: str | None = None
     """``spot`` or ``on-demand``."""
     launch_type: str | None = None
-    """``EC2`` or ``FARGATE``."""
+    """``EC2``, ``FARGATE`` or ``LAMBDA``."""
     vcpus: float | None = None
     """vCPUs of the container."""
     memory_mib: float | None = None
@@ -111,7 +111,7 @@ class Started(Record):
     image_digest: str | None = None
     batch: BatchPlace = Field(default_factory=BatchPlace)
     machine: Machine | None = None
-    """None where the attempt did not run on ECS."""
+    """None where the attempt ran neither on ECS nor on Lambda."""
 
 
 class Receipt(Started):

@@ -199,6 +199,14 @@ def test_fargate_is_charged_by_what_the_task_has(bench: Bench) -> None:
     assert not attempt.assumed
 
 
+def test_lambda_is_charged_by_memory_and_time(bench: Bench) -> None:
+    machine = Machine(launch_type="LAMBDA", lifecycle="on-demand", vcpus=5.79, memory_mib=10_240)
+    bench.attempt(0, "done", 3, on=machine)
+    (attempt,) = bench.report().attempts
+    assert attempt.usd == pytest.approx(180 * 10 * PACKAGED.rates.lambda_gb_second)
+    assert (attempt.instance_type, attempt.assumed) == ("Lambda", False)
+
+
 def test_units_in_one_slot_share_its_cost_by_their_products(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 2)
     packed = bench.root.model_copy(

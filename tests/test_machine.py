@@ -117,6 +117,27 @@ def test_elsewhere_nothing_is_asked(services: Services) -> None:
     assert services.asked == []
 
 
+def test_on_lambda_the_environment_tells(services: Services) -> None:
+    environment = {
+        "AWS_LAMBDA_FUNCTION_NAME": "glacier-processing",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/glacier-processing",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "2024/07/15/[$LATEST]abc",
+    }
+    assert find_machine(environment) == Machine(
+        lifecycle="on-demand",
+        launch_type="LAMBDA",
+        vcpus=5.79,
+        memory_mib=10_240,
+        log_group="/aws/lambda/glacier-processing",
+        log_stream="2024/07/15/[$LATEST]abc",
+    )
+    assert find_machine({"AWS_LAMBDA_FUNCTION_NAME": "x"}) == Machine(
+        lifecycle="on-demand", launch_type="LAMBDA"
+    )
+    assert services.asked == []
+
+
 def test_the_instance_service_can_be_forbidden(services: Services) -> None:
     found = find_machine({**services.environment, "AWS_EC2_METADATA_DISABLED": "true"})
     assert found is not None

@@ -205,6 +205,18 @@ def test_a_run_on_each_service_ends_with_products_and_says_so(
     assert all(row["products"] for row in status["slots"])
     assert run(["batch", "verify", status["run_id"], *where]) == 0
     assert run(["batch", "status", status["run_id"], *where]) == 0
+    capsys.readouterr()
+    assert run(["batch", "logs", status["run_id"], "--region", "135_SermilikSW", "--local"]) == 0
+    logged = capsys.readouterr()
+    (slot,) = [row["slot"] for row in status["slots"] if row["regions"] == ["135_SermilikSW"]]
+    assert f"run {status['run_id']} slot {slot} attempt 1" in logged.out
+    assert f"slot {slot}, 135_SermilikSW" in logged.err
+    (told,) = [
+        line
+        for line in (home / "home" / "logs" / "aws_job_submission.log").read_text().splitlines()
+        if status["run_id"] in line
+    ]
+    assert f"to {service} of the embedded cloud, 2 slots; records in s3://" in told
 
 
 @pytest.mark.embedded

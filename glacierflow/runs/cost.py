@@ -261,6 +261,9 @@ def price_spell(spell: Spell, prices: PriceBook) -> AttemptCost:
         usd_hour = rates.fargate_vcpu_hour * vcpus + rates.fargate_gb_hour * memory_mib / 1024
         usd_hour *= rates.fargate_spot_share if spell.lifecycle == "spot" else 1.0
         instance_type, known, share, source = "Fargate", True, 1.0, f"table of {prices.table.as_of}"
+    elif machine is not None and machine.launch_type == "LAMBDA":
+        usd_hour = prices.table.rates.lambda_gb_second * 3600 * memory_mib / 1024
+        instance_type, known, share, source = "Lambda", True, 1.0, f"table of {prices.table.as_of}"
     else:
         price = prices.price_of(instance_type, spell.lifecycle, zone=zone, when=spell.started_at)
         usd_hour, source = price.usd, price.source

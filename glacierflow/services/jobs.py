@@ -100,7 +100,7 @@ def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView
 
 
 def describe_slots(records: Sequence[JobRecord], slots: Sequence[int], cloud: Cloud) -> dict[int, SlotState]:
-    """All that AWS Batch knows of some slots, a hundred a call; those it has forgotten are absent.
+    """All that AWS Batch knows of some slots, a hundred a call; those it does not know are absent.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -111,6 +111,7 @@ def describe_slots(records: Sequence[JobRecord], slots: Sequence[int], cloud: Cl
     ids = {
         f"{record.job_id}:{slot - record.first_slot}" if record.is_array else record.job_id: slot
         for record in records
+        if record.service == "batch"
         for slot in slots
         if record.first_slot <= slot < record.first_slot + record.size
     }

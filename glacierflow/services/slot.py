@@ -13,8 +13,13 @@ from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.runs.status import RunStatus, SlotRow
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.jobs import describe_slots
+from glacierflow.services.views import batch_jobs, view_of
 
 __all__ = ["AttemptFacts", "SlotFacts", "find_slot", "gather_slot"]
+
+
+_TASK_STREAM = "glacierflow/child"
+"""Prefix and container of the task definitions in ``batch/ecs.yaml``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +110,29 @@ def _nearest(region: str, status: RunStatus) -> str:
 
 
 def gather_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> SlotFacts:
-    """Ask Batch about the slot itself, one call, and put it beside what is kept.
+    """Ask the service that runs it about the slot, one call, and put it beside what is kept.
 
     Raises:
         UsageError: AWS refuses to answer.
         UnavailableError: AWS cannot be reached.
     """
     member = look.member_of(row.run_id)
-    said = describe_slots(member.jobs, [row.run_slot], cloud).get(row.run_slot)
+    job = next((job for job in member.jobs if 0 <= row.run_slot - job.first_slot < job.size), None)
+    if job is None or job.service in {"batch", "stepfunctions"}:
+        own = batch_jobs(member.manifest, member.jobs, cloud)
+        said = describe_slots(own, [row.run_slot], cloud).get(row.run_slot)
+    else:
+        said = view_of(member.manifest, [job], member.store, cloud).slots.get(row.run_slot)
     kept = member.ledger.slots.get(row.run_slot)
     state = said or (kept.state_of() if kept else None)
-    job = next((job for job in member.jobs if 0 <= row.run_slot - job.first_slot < job.size), None)
     entries = {
         number: entry for (slot, number), entry in member.ledger.attempts.items() if slot == row.run_slot
     }
-    return SlotFacts(row, state, job, tuple(_attempts(state, entries, job)))
+    return SlotFacts(row, state, job, tuple(_attempts(row.run_slot, state, entries, job)))
 
 
 def _attempts(
-    state: SlotState | None, entries: dict[int, AttemptEntry], job: JobRecord | None
+    slot: int, state: SlotState | None, entries: dict[int, AttemptEntry], job: JobRecord | None
 ) -> list[AttemptFacts]:
     said = list(state.attempts) if state else []
     streams = [attempt.log_stream for attempt in said]
@@ -136,7 +145,14 @@ def _attempts(
         machine = entry.machine if entry else None
         stream = of_batch.log_stream if of_batch else running if number == len(said) + 1 else None
         group = (machine.log_group if machine else None) or (job.log_group if job else None)
-        found.append(
-            AttemptFacts(number, of_batch, entry, group, stream or (machine.log_stream if machine else None))
-        )
+        stream = stream or (machine.log_stream if machine else None) or _stream_of_task(job, slot)
+        found.append(AttemptFacts(number, of_batch, entry, group, stream))
     return found
+
+
+def _stream_of_task(job: JobRecord | None, slot: int) -> str | None:
+    """The stream of a slot's ECS task, as the task definitions name it."""
+    if job is None or not job.tasks:
+        return None
+    task = job.tasks[slot - job.first_slot]
+    return f"{_TASK_STREAM}/{task.rpartition('/')[2]}" if task else None

@@ -137,5 +137,5 @@ def test_lambda_is_the_same_layers_and_one_more(image: str, lambda_image: str) -
         "python",
         lambda_image,
         "-c",
-        "import awslambdaric, runtime_client",
+        "import awslambdaric, runtime_client, glacierflow.services.lambda_handler",
     )

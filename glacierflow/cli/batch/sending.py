@@ -141,7 +141,14 @@ def _log(manifest: Manifest, line: CommandLine) -> None:
     from glacierflow.runs.log import Submission, log_submission
 
     now = dt.datetime.now(dt.UTC)
-    submission = Submission(run_id=manifest.run_id, store=manifest.store, local=line.local, submitted_at=now)
+    submission = Submission(
+        run_id=manifest.run_id,
+        store=manifest.store,
+        local=line.local,
+        submitted_at=now,
+        service=manifest.service,
+        slots=len(manifest.slots),
+    )
     try:
         log_submission(default_home().parent, submission)
     except StoreError as error:

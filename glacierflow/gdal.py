@@ -1,4 +1,9 @@
-"""GDAL's own way to read a window, for images that ``geotiff`` leaves to it; it knows every TIFF."""
+"""GDAL's own way to read a window, for images that ``geotiff`` leaves to it; it knows every TIFF.
+
+GDAL does not look at the checksum at the end of a DEFLATE block, nor whether a file changes while it reads.
+So the blocks are fetched once more and inflated here, from the version of the file that was there before:
+twice the bytes, for files that the archives do not hold.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +23,14 @@ if TYPE_CHECKING:
 
     from glacierflow.aws import Cloud
     from glacierflow.model import StepSettings
+    from glacierflow.ranges import Ranges
 
 __all__ = ["read_window"]
 
 NODATA = 0
 _MARGIN = 8
 """Source pixels around the exact window; lanczos reaches 3, and no edge effect may show."""
+_SIGNATURE_BYTES = 16
 _DTYPES = {"uint8", "uint16"}
 
 _GDAL_OPTIONS: dict[str, Any] = {
@@ -40,18 +47,22 @@ _GDAL_OPTIONS: dict[str, Any] = {
 
 
 def read_window(
-    scene: Scene, geobox: GeoBox, cloud: Cloud, settings: StepSettings
+    scene: Scene, geobox: GeoBox, ranges: Ranges, cloud: Cloud, settings: StepSettings
 ) -> tuple[Pixels | None, int]:
     """The part of a scene that a geobox is made from (None where it lies outside), and its compressed bytes.
 
+    Blocks that are compressed otherwise than by DEFLATE have no checksum to compare.
+
     Raises:
-        DataError: the source is not a readable image of the expected kind.
+        Changed: the file is another one than when reading began.
+        DataError: the source is not a readable image of the expected kind, or a block is damaged.
         UnavailableError: the source's server did not answer after retries.
         CredentialsError: access was refused.
     """
     import rasterio
     from rasterio.errors import RasterioError
 
+    _, version = ranges.fetch(scene.href, 0, _SIGNATURE_BYTES, requester_pays=scene.requester_pays)
     try:
         with _environment(scene, cloud, settings), rasterio.open(_gdal_path(scene.href)) as source:
             _check(source, scene)
@@ -61,9 +72,32 @@ def read_window(
             data = source.read(1, window=_rasterio_window(window))
             transform = source.window_transform(_rasterio_window(window))
             pixels = Pixels(_zero_nodata(data, source.nodata), transform, source.crs.to_epsg())
-            return pixels, _compressed_size(source, window)
+            blocks = _blocks(source, window)
+            deflated = source.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == "DEFLATE"
     except (RasterioError, OSError) as error:
         raise _explain(scene, error) from error
+    pays = scene.requester_pays
+    for offset, size in blocks if deflated else ():
+        block, _ = ranges.fetch(scene.href, offset, size, requester_pays=pays, same=version)
+        _check_block(scene, offset, block)
+    ranges.fetch(scene.href, 0, _SIGNATURE_BYTES, requester_pays=pays, same=version)
+    return pixels, sum(size for _, size in blocks)
+
+
+def _check_block(scene: Scene, offset: int, block: bytes | bytearray) -> None:
+    """Compare a block's checksum.
+
+    Raises:
+        DataError: it is not what was written.
+    """
+    from isal import isal_zlib
+
+    try:
+        isal_zlib.decompress(block)
+    except isal_zlib.error as error:  # type: ignore[misc]
+        raise DataError(
+            f"{scene.href} could not be read: the block at byte {offset} is corrupt: {error}"
+        ) from error
 
 
 def _environment(
@@ -73,6 +107,8 @@ def _environment(
     from rasterio.session import AWSSession, DummySession
 
     options = _GDAL_OPTIONS | {
+        # GDAL keeps what it read of a file, which may have changed since
+        "CPL_VSIL_CURL_NON_CACHED": _gdal_path(scene.href),
         "GDAL_HTTP_TIMEOUT": str(round(settings.request_timeout_s)),
         "GDAL_HTTP_MAX_RETRY": str(settings.request_attempts - 1),
     }
@@ -93,15 +129,20 @@ def _environment(
     return rasterio.Env(session=session, **options)  # type: ignore[no-any-return]
 
 
-def _compressed_size(source: Any, window: Window) -> int:  # noqa: ANN401 - rasterio is untyped
-    """Size of every block the window touches (GDAL's BLOCK_SIZE metadata)."""
+def _blocks(source: Any, window: Window) -> list[tuple[int, int]]:  # noqa: ANN401 - rasterio is untyped
+    """(offset, bytes) of every block the window touches (GDAL's BLOCK_OFFSET and BLOCK_SIZE metadata)."""
     height, width = source.block_shapes[0]
-    total = 0
+    blocks = []
     for row in range(window.row // height, (window.row + window.rows - 1) // height + 1):
         for col in range(window.col // width, (window.col + window.cols - 1) // width + 1):
-            size = source.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
-            total += int(size) if size else 0
-    return total
+            offset, size = (
+                source.get_tag_item(f"BLOCK_{name}_{col}_{row}", "TIFF", bidx=1)
+                for name in ("OFFSET", "SIZE")
+            )
+            # a block that was never written has neither
+            if offset and size:
+                blocks.append((int(offset), int(size)))
+    return blocks
 
 
 def _gdal_path(href: str) -> str:

@@ -174,7 +174,7 @@ class Imagery:
         return Pixels(data, tiff.transform * Affine.translation(window.col, window.row), epsg)
 
     def _read_by_gdal(self, scene: Scene, geobox: GeoBox) -> Pixels | None:
-        pixels, size = gdal.read_window(scene, geobox, self.cloud, self.settings)
+        pixels, size = gdal.read_window(scene, geobox, self.ranges, self.cloud, self.settings)
         with self._lock:
             self._gdal_bytes += size
         if pixels is None:

@@ -1,8 +1,9 @@
-"""What the program finds around it: files that travel with the package, processors."""
+"""What the program finds around it: files that travel with the package, processors, memory."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -26,14 +27,31 @@ def resource_path(name: str) -> Path:
     raise FileNotFoundError(msg)
 
 
-def cpu_count() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
+_LAMBDA_MEMORY = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+"""Set by Lambda, in MiB; it alone decides how much processor a function gets."""
+_LAMBDA_MIB_A_CPU = 1769
+_CGROUP_QUOTAS = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+"""Microseconds of processor a period, and the period: version 2 in one file, version 1 in two."""
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def cpu_count() -> int:
+    """Processors this process may use, at least 1: by affinity, the container's quota and Lambda's share."""
+    whole = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [float(whole)]
+    for paths in _CGROUP_QUOTAS:
+        # "max" where there is no quota, or -1
+        with contextlib.suppress(ValueError, OSError):
+            quota, period = (int(number) for path in paths for number in Path(path).read_text().split())
+            if quota > 0 and period > 0:
+                limits.append(quota / period)
+    lambda_mib = os.environ.get(_LAMBDA_MEMORY, "")
+    if lambda_mib.isdecimal():
+        limits.append(int(lambda_mib) / _LAMBDA_MIB_A_CPU)
+    return max(1, math.ceil(min(limits)))
 
 
 def memory_budget_mb(wanted: int | None) -> float:
@@ -45,6 +63,9 @@ def memory_budget_mb(wanted: int | None) -> float:
         # "max" where there is no limit
         with contextlib.suppress(ValueError, OSError):
             limits.append(int(Path(path).read_text()) / 1e6)
+    lambda_mib = os.environ.get(_LAMBDA_MEMORY, "")
+    if lambda_mib.isdecimal():
+        limits.append(int(lambda_mib) * 1.048576)
     return min(limits)
 
 

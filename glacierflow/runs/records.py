@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from glacierflow import __version__
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout, runs_prefix
 from glacierflow.manifest import Manifest, Service
@@ -28,6 +31,8 @@ __all__ = [
     "run_ids",
     "write_job",
 ]
+
+_R = TypeVar("_R", bound=Record)
 
 _STAMP = re.compile(r"-(\d{8}T\d{6}Z)-[0-9a-f]{6}$")
 
@@ -90,10 +95,36 @@ def read_run_manifest(store: Store, run_id: str) -> Manifest:
             if close
             else "give the run id that submit printed, or latest",
         )
+    return _understood(Manifest, content, store.uri(key), "a manifest")
+
+
+def _understood(model: type[_R], content: bytes, where: str, kind: str) -> _R:
+    """A record of a run, which another version of the program may have written.
+
+    Raises:
+        StoreError: it is not one that this version understands.
+    """
     try:
-        return Manifest.model_validate_json(content)
+        return model.model_validate_json(content)
     except ValidationError as error:
-        raise StoreError(f"{store.uri(key)} is not a manifest this version understands") from error
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        raise StoreError(
+            f"{where} is not {kind} that glacierflow {__version__} understands: {reason}",
+            next_step=_who_can_read(content),
+        ) from error
+
+
+def _who_can_read(content: bytes) -> str:
+    """What to do about a record, by the version it says it was written with."""
+    try:
+        written_by = json.loads(content).get("code_version")
+    except (ValueError, AttributeError):
+        written_by = None
+    if not isinstance(written_by, str) or written_by == __version__:
+        return "it is damaged, or not of this program: look at it"
+    return f"glacierflow {written_by} wrote it and can read it"
 
 
 def write_job(store: Store, run_id: str, job: JobRecord) -> None:
@@ -102,12 +133,18 @@ def write_job(store: Store, run_id: str, job: JobRecord) -> None:
 
 
 def read_jobs(store: Store, run_id: str) -> list[JobRecord]:
-    """The records of a run's jobs, in the order of its arrays."""
+    """The records of a run's jobs, in the order of its arrays.
+
+    Raises:
+        StoreError: one cannot be understood.
+    """
     keys = [entry.key for entry in store.list(RunLayout(run_id).jobs_prefix)]
-    contents = [content for key in keys if (content := store.get(key)) is not None]
-    return sorted(
-        (JobRecord.model_validate_json(content) for content in contents), key=lambda job: job.number
-    )
+    jobs = [
+        _understood(JobRecord, content, store.uri(key), "a job's record")
+        for key in keys
+        if (content := store.get(key)) is not None
+    ]
+    return sorted(jobs, key=lambda job: job.number)
 
 
 def latest_run(store: Store) -> str:
@@ -145,7 +182,10 @@ def list_attempts(store: Store, run_id: str) -> dict[int, Attempts]:
 
 
 class ReceiptReader:
-    """Reads receipts, each at most once; they never change."""
+    """Reads receipts, each at most once; they never change.
+
+    What another version wrote and this one does not understand is a StoreError that names it.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
@@ -178,10 +218,12 @@ class ReceiptReader:
     def started(self, slot: int, attempt: int) -> Started | None:
         """What an attempt wrote when it started."""
         if (slot, attempt) not in self._starts:
-            content = self._store.get(self._layout.started(slot, attempt))
+            key = self._layout.started(slot, attempt)
+            content = self._store.get(key)
             if content is None:
                 return None
-            self._starts[slot, attempt] = Started.model_validate_json(content)
+            where = self._store.uri(key)
+            self._starts[slot, attempt] = _understood(Started, content, where, "the start of an attempt")
         return self._starts[slot, attempt]
 
     def starts(self, keys: Sequence[tuple[int, int]]) -> list[Started]:
@@ -206,5 +248,6 @@ class ReceiptReader:
                     self._known[key] = receipt
 
     def _get(self, key: tuple[int, int, str]) -> Receipt | None:
-        content = self._store.get(self._layout.receipt(*key))
-        return None if content is None else Receipt.model_validate_json(content)
+        where = self._layout.receipt(*key)
+        content = self._store.get(where)
+        return None if content is None else _understood(Receipt, content, self._store.uri(where), "a receipt")

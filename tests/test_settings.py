@@ -120,7 +120,7 @@ def test_the_defaults_a_user_counts_on() -> None:
     assert (settings.dates.date1, settings.dates.date2) == (dt.date(2024, 7, 1), dt.date(2024, 7, 31))
     assert settings.storage.s3_bucket == "greenland-glacier-data"
     assert settings.aws_account.aws_region == "us-west-2"
-    assert settings.batch.job_queue == settings.submit_queue == "glacierflow-spot"
+    assert settings.batch.job_queue == "glacierflow-spot"
     assert settings.step_settings() == StepSettings()
 
 
@@ -228,7 +228,7 @@ def test_the_predecessors_files_work_unchanged() -> None:
     assert settings.step_settings().memory_mb == 61440
     assert settings.settings.dry_run is False
     assert settings.aws_account.account_id is None
-    assert settings.submit_queue == "glacierflow-ondemand"
+    assert settings.cost_optimization.use_spot_instances is False
     assert settings.cost_optimization.spot_allocation_strategy == "SPOT_PRICE_CAPACITY_OPTIMIZED"
     said = "\n".join(loaded.notices)
     assert "config.ini: [SETTINGS] cores, runtime, execution_mode, env: read and ignored" in said

@@ -263,12 +263,6 @@ class Settings(BaseModel):
         """Where a run on this machine writes: ``local_base_dir`` where it is set, else ``base_dir``."""
         return self.paths.local_base_dir or self.paths.base_dir
 
-    @property
-    def submit_queue(self) -> str:
-        """The job queue of a first submission: the spot queue unless ``use_spot_instances`` is off."""
-        spot = self.cost_optimization.use_spot_instances
-        return self.batch.job_queue if spot else self.batch.ondemand_job_queue
-
     def step_settings(self) -> StepSettings:
         """What of the settings decides the products."""
         memory = self.settings.memory

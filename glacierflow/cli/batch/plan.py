@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from glacierflow.cli.batch.planning import ByOption, Draft, PackOption, parse_by, units_of
+from glacierflow.cli.batch.planning import (
+    ByOption,
+    Draft,
+    PackOption,
+    ServiceOption,
+    parse_by,
+    parse_service,
+    units_of,
+)
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
 from glacierflow.cli.batch.submit import show_draft
 from glacierflow.cli.context import CommandLine, choose_regions, load_line, step_settings
@@ -15,6 +23,7 @@ from glacierflow.cli.options import (
     Date2Option,
     IndexRangeOption,
     JsonOption,
+    LocalOption,
     ProfileOption,
     QuietOption,
     RegionsFileOption,
@@ -39,6 +48,8 @@ def plan_command(
     max_usd: MaxUsdOption = None,
     allow_egress: AllowEgressOption = False,
     reprocess: ReprocessOption = False,
+    service: ServiceOption = "batch",
+    local: LocalOption = False,
     config: ConfigOption = None,
     aws_config: AwsConfigOption = None,
     profile: ProfileOption = None,
@@ -54,6 +65,7 @@ def plan_command(
         profile=profile,
         aws_region=aws_region,
         s3_bucket=s3_bucket,
+        local=local,
         regions=regions,
         start_end_index=start_end_index,
         regions_file=regions_file,
@@ -67,7 +79,7 @@ def plan_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack)
-    return show_draft(
-        draft, units_of(draft), price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json
-    )
+    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
+    # the embedded cloud serves its images itself, in whatever region
+    egress = allow_egress or local
+    return show_draft(draft, units_of(draft), price=price, max_usd=max_usd, egress=egress, as_json=as_json)

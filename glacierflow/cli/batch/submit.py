@@ -136,7 +136,9 @@ def submit_command(
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
     if loaded.settings.settings.dry_run:
         units = missing_units(make_ready(draft, line), units_of(draft)) if missing else units_of(draft)
-        return show_draft(draft, units, price=price, max_usd=max_usd, egress=allow_egress, as_json=as_json)
+        # the embedded cloud serves its images itself, in whatever region
+        egress = allow_egress or (local and not live_imagery)
+        return show_draft(draft, units, price=price, max_usd=max_usd, egress=egress, as_json=as_json)
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
     look = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:

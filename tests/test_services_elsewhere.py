@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -16,6 +17,7 @@ from runs_samples import NOW, make_started, some_job, some_manifest
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.layout import RunLayout
 from glacierflow.local import control
 from glacierflow.manifest import ArrayRange
 from glacierflow.runs.elsewhere import states_by_attempts
@@ -24,6 +26,7 @@ from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.launch import tasks as tasks_module
 from glacierflow.services.launch.fit import check_lambda_fit
 from glacierflow.services.launch.tasks import FARGATE_SIZES, TaskLauncher
+from glacierflow.services.views import view_of
 from glacierflow.store import LocalStore
 
 # "Task CPU and memory" of the ECS developer guide, in CPU units and MiB: (least, most, step)
@@ -173,6 +176,35 @@ def test_states_are_read_from_what_attempts_left() -> None:
     assert states[4].status_reason == states[5].status_reason == "Job attempt duration exceeded timeout"
     late = states_by_attempts(job, {}, {}, NOW + dt.timedelta(hours=7))
     assert "never began" in (late[0].status_reason or "")
+
+
+def test_a_task_that_ecs_has_forgotten_is_not_alive(stub: tuple[StubbedEcs, Stubber], tmp_path: Path) -> None:
+    cloud, stubber = stub
+    manifest, store = some_manifest(2), LocalStore(tmp_path)
+    started = make_started(manifest, 1)
+    store.put(RunLayout(manifest.run_id).started(1, 1), started.model_dump_json().encode())
+    for age, states in ((1, {0: "SUBMITTED", 1: "RUNNING"}), (70, {})):
+        then = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=age)
+        changes = {"service": "fargate", "tasks": ("arn:0", "arn:1"), "submitted_at": then}
+        job = some_job(0, 2).model_copy(update=changes)
+        stubber.add_response("describe_tasks", {"tasks": [], "failures": [{"reason": "MISSING"}]})
+        view = view_of(manifest, [job], store, cloud)
+        assert {slot: state.state for slot, state in view.slots.items()} == states
+
+
+def test_jobs_of_a_state_machine_that_batch_has_forgotten_did_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slot 0 has left a trace, so its job was sent; of slot 1 nothing is known but the execution's end."""
+    manifest, store = some_manifest(2), LocalStore(tmp_path)
+    started = make_started(manifest, 0)
+    store.put(RunLayout(manifest.run_id).started(0, 1), started.model_dump_json().encode())
+    monkeypatch.setattr("glacierflow.services.views.find_job", lambda *_, **__: None)
+    machine = SimpleNamespace(describe_execution=lambda **_: {"status": "FAILED", "cause": "told"})
+    monkeypatch.setattr(Cloud, "client", lambda _self, service: machine)
+    job = some_job(0, 2).model_copy(update={"service": "stepfunctions"})
+    view = view_of(manifest, [job], store, Cloud())
+    assert {slot: state.state for slot, state in view.slots.items()} == {1: "FAILED"}
 
 
 @pytest.fixture(scope="module")

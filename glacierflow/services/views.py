@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.elsewhere import states_by_attempts
+from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.records import JobRecord, ReceiptReader, list_attempts
 from glacierflow.runs.states import BatchView, SlotState
 from glacierflow.runs.status import unended_attempts
@@ -31,6 +32,8 @@ _TASK_STATES = {
     "DEPROVISIONING": "RUNNING",
 }
 _ENDED_WELL = {"SUCCEEDED"}
+_SHOWN = dt.timedelta(minutes=10)
+"""By then ECS shows every task it was asked to run; it forgets one an hour after its end."""
 
 
 def view_of(
@@ -52,6 +55,10 @@ def view_of(
     """
     machines = [job for job in jobs if job.service == "stepfunctions"]
     begun, slots = _of_machine(manifest, machines, cloud)
+    if any(state.state == "FAILED" for state in slots.values()):
+        # Batch forgets jobs after a week: what has left a trace was sent, and what is known stays known
+        traced = {*list_attempts(store, manifest.run_id), *(known.slots if known else ())}
+        slots = {slot: state for slot, state in slots.items() if slot not in traced}
     own = [job for job in jobs if job.service == "batch"] + begun
     others = [job for job in jobs if job.service not in {"batch", "stepfunctions"}]
     if own:
@@ -64,7 +71,11 @@ def view_of(
     now, cancelled = dt.datetime.now(dt.UTC), store.exists(RunLayout(manifest.run_id).cancelled)
     for job in others:
         slots.update(states_by_attempts(job, attempts, starts, now, cancelled=cancelled))
-        slots.update(_tasks(job, cloud, slots))
+        for slot, state in _tasks(job, cloud, slots, now).items():
+            if state is None:
+                del slots[slot]
+            else:
+                slots[slot] = state
     return BatchView(slots)
 
 
@@ -97,14 +108,21 @@ def _of_machine(
     return begun, slots
 
 
-def _tasks(job: JobRecord, cloud: Cloud, slots: dict[int, SlotState]) -> dict[int, SlotState]:
-    """Tasks that have not ended well by their receipts, as ECS has them."""
+def _tasks(
+    job: JobRecord, cloud: Cloud, slots: Mapping[int, SlotState], now: dt.datetime
+) -> dict[int, SlotState | None]:
+    """Tasks that have not ended well by their receipts, as ECS has them; None for what it has forgotten."""
     wanted = {
         task: slot
         for slot, task in enumerate(job.tasks, job.first_slot)
         if task and slots[slot].state not in _ENDED_WELL
     }
-    return {wanted[task["taskArn"]]: _task_state(task) for task in _describe(job, cloud, list(wanted))}
+    found = {task["taskArn"]: _task_state(task) for task in _describe(job, cloud, list(wanted))}
+    forgets = now - job.submitted_at > _SHOWN
+    # a task that ECS no longer knows is not alive, whatever its receipts leave open
+    gone = [task for task in wanted if task not in found and slots[wanted[task]].state in LIVE_STATES]
+    states: dict[int, SlotState | None] = {wanted[task]: state for task, state in found.items()}
+    return states | dict.fromkeys((wanted[task] for task in gone) if forgets else (), None)
 
 
 def _describe(job: JobRecord, cloud: Cloud, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.stub import Stubber
+from batch_fake import BatchFake
 from runs_samples import DATE1, DATE2, NOW, some_job, some_manifest
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.batch.guarding import guarded_look, limits_of
 from glacierflow.cli.context import CommandLine
+from glacierflow.layout import RunLayout
 from glacierflow.runs.guard import Limits, reason_to_stop, spent_usd
 from glacierflow.runs.status import RunStatus, SlotRow
 from glacierflow.services.family_look import FamilyLook
@@ -97,25 +98,40 @@ def test_the_breaker_needs_enough_children_and_one_signature() -> None:
     assert reason_to_stop(status_of(*alike, done, waiting), Limits(None, 0, 0.5), price) is None
 
 
+def looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Any, **job: Any) -> FamilyLook:
+    """A run of three slots in two jobs that has cost more than a cent."""
+    monkeypatch.setattr(Cloud, "client", lambda _self, service: client)
+    jobs = [some_job(0, 2).model_copy(update=job), some_job(2, 1, number=1).model_copy(update=job)]
+    look = RunLook(some_manifest(3), jobs, LocalStore(tmp_path), Cloud())
+    running = status_of(row(0, "RUNNING", seconds=3600.0))
+    monkeypatch.setattr(look, "now", lambda quick=False: running)
+    return FamilyLook([look])
+
+
 def test_every_job_is_ended_once_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = boto3.client("batch", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
-    said = "Stopped by glacierflow: its compute has cost about $0.0252, and --max-usd is 0.01"
-    stub = Stubber(client)  # an hour of 6.3 cents, spot assumed at 40 %
-    for number in (0, 1):
-        stub.add_response("terminate_job", {}, {"jobId": f"job-{number}", "reason": said})
-    stub.activate()
-    monkeypatch.setattr(Cloud, "client", lambda _self, service: client)
-    look = RunLook(
-        some_manifest(3), [some_job(0, 2), some_job(2, 1, number=1)], LocalStore(tmp_path), Cloud()
-    )
-    running = status_of(row(0, "RUNNING", seconds=3600.0))
-    monkeypatch.setattr(look, "now", lambda quick=False: running)
-    now = guarded_look(FamilyLook([look]), Limits(0.01, 0, 0.5))
+    batch = BatchFake()
+    batch.add_array("job-0", ["RUNNING", "RUNNABLE"])
+    batch.jobs["job-1"] = {"jobId": "job-1", "status": "RUNNABLE", "createdAt": 0}
+    now = guarded_look(looked_at(tmp_path, monkeypatch, batch), Limits(0.01, 0, 0.5))
     assert (now().states, now().states) == ({"RUNNING": 1}, {"RUNNING": 1})
-    stub.assert_no_pending_responses()
+    # an hour of 6.3 cents, spot assumed at 40 %
+    said = "Stopped by glacierflow: its compute has cost about $0.0252, and --max-usd is 0.01"
+    assert [request for name, request in batch.log if name == "TerminateJob"] == [
+        {"jobId": "job-0", "reason": said},
+        {"jobId": "job-1", "reason": said},
+    ]
     assert "stopped what was left of the run: its compute" in capsys.readouterr().err
+
+
+def test_a_run_on_lambda_is_marked_so_that_what_waits_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent = {"service": "lambda", "job_id": "arn:function", "submitted_at": dt.datetime.now(dt.UTC)}
+    look = looked_at(tmp_path, monkeypatch, None, **recent)
+    guarded_look(look, Limits(0.01, 0, 0.5))()
+    assert look.store.exists(RunLayout(look.manifest.run_id).cancelled)
 
 
 def test_the_breaker_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.family import Family, Member
-from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import BatchView
-from glacierflow.services.failures import plain_errors
 from glacierflow.services.family import find_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.remember import ask_and_keep
-from glacierflow.services.views import batch_jobs
+from glacierflow.services.stopping import stop_slots
 from glacierflow.store import Store
 
 __all__ = ["CANCEL_REASON", "Cancelled", "cancel_family"]
@@ -75,7 +72,7 @@ def _cancel(
     view = ask_and_keep(manifest, jobs, store, cloud)
     chosen = [slot for slot in range(len(manifest.slots)) if _is_chosen(manifest, slot, regions)]
     live = {slot for slot in chosen if slot in view.slots and view.slots[slot].state in LIVE_STATES}
-    _stop(manifest, jobs, live, store, cloud, whole=not regions)
+    stop_slots(manifest, jobs, live, store, cloud, whole=not regions, reason=CANCEL_REASON)
     submitted = {slot for job in jobs for slot in range(job.first_slot, job.first_slot + job.size)}
     ended = [slot for slot in chosen if slot in submitted and slot not in live]
     return Cancelled(
@@ -86,47 +83,8 @@ def _cancel(
     )
 
 
-def _stop(
-    manifest: Manifest, jobs: list[JobRecord], live: set[int], store: Store, cloud: Cloud, *, whole: bool
-) -> None:
-    """End some slots, whichever service runs them; an invocation of Lambda that runs cannot be ended."""
-    services = {job.service for job in jobs}
-    if whole and live and "lambda" in services:
-        store.put(RunLayout(manifest.run_id).cancelled, b"{}")
-    for execution in sorted({job.job_id for job in jobs if job.service == "stepfunctions"} if whole else ()):
-        with plain_errors("stop the state machine", service="Step Functions"):
-            cloud.client("stepfunctions").stop_execution(executionArn=execution, cause=CANCEL_REASON)
-    for cluster, task in _tasks(jobs, live):
-        with plain_errors(f"stop the task {task}", service="ECS"):
-            cloud.client("ecs").stop_task(cluster=cluster, task=task, reason=CANCEL_REASON)
-    for job_id in _job_ids(batch_jobs(manifest, jobs, cloud), live, whole=whole):
-        with plain_errors(f"terminate the job {job_id}"):
-            cloud.client("batch").terminate_job(jobId=job_id, reason=CANCEL_REASON)
-
-
-def _tasks(jobs: list[JobRecord], live: set[int]) -> list[tuple[str, str]]:
-    return [
-        (job.job_id, task)
-        for job in jobs
-        for slot, task in enumerate(job.tasks, job.first_slot)
-        if task and slot in live
-    ]
-
-
 def _is_chosen(manifest: Manifest, slot: int, regions: Collection[str]) -> bool:
     return not regions or any(unit.region in regions for unit in manifest.slots[slot])
-
-
-def _job_ids(jobs: list[JobRecord], live: set[int], *, whole: bool) -> list[str]:
-    """The parents where all of a run is ended, else the children."""
-    found = []
-    for job in jobs:
-        own = sorted(live & set(range(job.first_slot, job.first_slot + job.size)))
-        if own and (whole or not job.is_array):
-            found.append(job.job_id)
-        else:
-            found += [f"{job.job_id}:{slot - job.first_slot}" for slot in own]
-    return found
 
 
 def _outcome(member: Member, view: BatchView, slot: int) -> str:

@@ -12,6 +12,7 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import Receipt
+from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.ledger import AttemptEntry, Ledger, SlotEntry, keep_ledger, read_ledger
 from glacierflow.runs.records import (
     Attempts,
@@ -24,9 +25,9 @@ from glacierflow.runs.records import (
 )
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
 from glacierflow.runs.status import RunStatus, join_status, unended_attempts
-from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import describe_slots, find_lost_jobs
 from glacierflow.services.remember import ask_and_remember, kept_view
+from glacierflow.services.stopping import stop_slots
 from glacierflow.store import Store
 
 __all__ = ["RunLook"]
@@ -132,17 +133,16 @@ class RunLook:
         return status
 
     def stop(self, reason: str) -> None:
-        """End every job of the run; what has ended stays as it is.
+        """End what is left of the run; what has ended stays as it is.
 
         Raises:
             UsageError: AWS refuses.
             UnavailableError: AWS cannot be reached.
         """
-        client = self._cloud.client("batch")
+        view = self._view()
+        live = {slot for slot, state in view.slots.items() if state.state in LIVE_STATES}
         why = f"Stopped by glacierflow: {reason}"[:_LONGEST_REASON]
-        for job in self.jobs:
-            with plain_errors(f"terminate the job {job.job_id}"):
-                client.terminate_job(jobId=job.job_id, reason=why)
+        stop_slots(self.manifest, self.jobs, live, self.store, self._cloud, whole=True, reason=why)
 
     def keep(self) -> None:
         """Write down what was seen; where that is not possible, say why in ``notice`` and go on."""

@@ -49,10 +49,11 @@ class FunctionLauncher:
         """One Invoke a slot."""
         return [("Invoke", self._request(manifest, slot)) for slot in range(len(manifest.slots))]
 
-    def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
+    def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:  # noqa: ARG002 - the store knows
         """Invoke every slot that has left no trace yet: twice would be safe, and cost."""
         client = self.cloud.client("lambda")
-        begun = list_attempts(store, manifest.run_id) if known else {}
+        # an earlier submission that was broken off has left no record, but its slots may have begun
+        begun = list_attempts(store, manifest.run_id)
         for slot in range(len(manifest.slots)):
             if slot in begun:
                 continue

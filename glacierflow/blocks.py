@@ -12,14 +12,16 @@ import numpy as np
 from glacierflow.errors import DataError
 from glacierflow.geotiff import GeoTiff, NotTiff, Truncated, parse_geotiff
 from glacierflow.grid import Window
+from glacierflow.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from glacierflow.model import Scene
-    from glacierflow.ranges import Ranges, Version
+    from glacierflow.ranges import Ranges
+    from glacierflow.sharing import Kept
 
-__all__ = ["Source", "Span", "open_source", "read_blocks", "spans_of"]
+__all__ = ["Span", "open_source", "read_blocks", "spans_of"]
 
 HEAD_BYTES = 32_768
 """First request: the header of an image of 10,980 pixels in blocks of 1024, or of 15,000 in blocks of 256."""
@@ -28,16 +30,6 @@ _GAP = 4096
 """Bytes between two blocks that are fetched along rather than asked around."""
 _MAX_SPAN = 1 << 21
 """Bytes of one request that merging may reach: long enough for the latency, short enough to spread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An image whose header has been read."""
-
-    href: str
-    requester_pays: bool
-    tiff: GeoTiff
-    version: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +85,12 @@ def spans_of(tiff: GeoTiff, needed: NDArray[np.bool_]) -> list[Span]:
 
 
 def read_blocks(
-    source: Source, window: Window, needed: NDArray[np.bool_], ranges: Ranges, executor: Executor
+    source: Source,
+    window: Window,
+    needed: NDArray[np.bool_],
+    ranges: Ranges,
+    executor: Executor,
+    kept: Kept | None = None,
 ) -> NDArray[np.uint16]:
     """A window of an image; 0 where a block is not needed or was never written.
 
@@ -103,20 +100,27 @@ def read_blocks(
         needed: (block rows, block columns).
         ranges: fetches bytes.
         executor: runs one call per span: its bytes, then its pixels.
+        kept: blocks that were fetched for another region, or that another will need.
 
     Raises:
         DataError: a block is not what the header says; no pixel of it is used.
         CredentialsError, UnavailableError: as ``Ranges.fetch``.
     """
     pixels = np.zeros((window.rows, window.cols), np.uint16)
-    spans = spans_of(source.tiff, needed)
+    there = {} if kept is None else kept.take(needed)
+    missing = needed.copy()
+    for block in there:
+        missing[block] = False
+    spans = spans_of(source.tiff, missing)
     for span in spans:
         if span.end > source.version.size:
             raise DataError(
                 f"{source.href} could not be read: it is cut short, a block ends at byte {span.end}, "
                 f"the file at {source.version.size}"
             )
-    futures = [executor.submit(_read_span, source, span, window, pixels, ranges) for span in spans]
+    futures = [executor.submit(_read_span, source, span, window, pixels, ranges, kept) for span in spans]
+    for block, data in there.items():
+        futures.append(executor.submit(_decode, source, block, memoryview(data), window, pixels))
     _all_or_first_error(futures)
     return pixels
 
@@ -135,7 +139,12 @@ def _all_or_first_error(futures: Sequence[Any]) -> None:
 
 
 def _read_span(
-    source: Source, span: Span, window: Window, pixels: NDArray[np.uint16], ranges: Ranges
+    source: Source,
+    span: Span,
+    window: Window,
+    pixels: NDArray[np.uint16],
+    ranges: Ranges,
+    kept: Kept | None,
 ) -> None:
     data, _ = ranges.fetch(
         source.href,
@@ -147,7 +156,10 @@ def _read_span(
     view = memoryview(data)
     for i, j in span.blocks:
         start = int(source.tiff.offsets[i, j]) - span.first
-        _decode(source, (i, j), view[start : start + int(source.tiff.sizes[i, j])], window, pixels)
+        block = view[start : start + int(source.tiff.sizes[i, j])]
+        _decode(source, (i, j), block, window, pixels)
+        if kept is not None:
+            kept.put((i, j), block)
 
 
 def _decode(

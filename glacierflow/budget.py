@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["acquisitions_in_hand", "peak_mb"]
+__all__ = ["acquisitions_in_hand", "peak_mb", "shared_room_mb"]
 
 _MOST = 4
 """More acquisitions in hand hide no further latency of this process's own reading."""
 _ROOM_MB = 400
 """Memory for them, where there is as much: enough to keep network and processors busy."""
+_MOST_SHARED_MB = 1000
+"""Blocks kept for a slot's later units: a few on the borders of regions, for each of many dates."""
 _BASE_MB = 250
 """Python and its libraries."""
 _BYTES_A_PIXEL = 7
@@ -33,3 +35,12 @@ def acquisitions_in_hand(pixels: int, budget_mb: float, *, workers: int | None =
 def peak_mb(pixels: int, in_hand: int) -> float:
     """Memory that a process needs at most with so many acquisitions in hand, 1e6 bytes."""
     return _BASE_MB + in_hand * pixels * _BYTES_A_PIXEL / 1e6
+
+
+def shared_room_mb(pixels: int, budget_mb: float) -> float:
+    """Memory for blocks that a slot's units share: what the acquisitions in hand leave, 1e6 bytes.
+
+    Never more than a quarter of all, so that the peak that a receipt tells does not ask for a larger class.
+    """
+    left = budget_mb - peak_mb(pixels, acquisitions_in_hand(pixels, budget_mb))
+    return max(0.0, min(_MOST_SHARED_MB, budget_mb / 4, left))

@@ -60,6 +60,7 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     if unit.satellite == "landsat":
         context.cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
     warm_up()
+    context.shared.begin(result.number)
     start = time.perf_counter()
     found = unless_stopped(
         lambda: search_unit(unit, region, settings), context.stop, "the search was dropped"
@@ -117,11 +118,12 @@ class _UnitWork:
         self.geobox: GeoBox = geobox_of(region, unit.satellite)
         keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
         self.imagery: Imagery | ClusterImagery = (
-            Imagery(context.cloud, self.settings, on_window=keep)
+            Imagery(context.cloud, self.settings, on_window=keep, shared=context.shared)
             if context.cluster is None
             else ClusterImagery(context.cloud, self.settings, context.cluster)
         )
-        self.maps = Imagery(context.cloud, self.settings.model_copy(update={"resampling": "nearest"}))
+        nearest = self.settings.model_copy(update={"resampling": "nearest"})
+        self.maps = Imagery(context.cloud, nearest, shared=context.shared)
         self._listing = threading.Lock()
         self._baselines: dict[str | None, str] | None = None
 

@@ -130,8 +130,9 @@ def _image(tags: dict[int, Any]) -> GeoTiff:
     if min(rows, cols, *block) < 1:
         raise Unsupported(f"an image of {rows} x {cols} pixels in blocks of {block[0]} x {block[1]}")
     grid = -(-rows // block[0]), -(-cols // block[1])
-    offsets = np.asarray(tags[_TILE_OFFSETS if tiled else _STRIP_OFFSETS], np.uint64)
-    sizes = np.asarray(tags[_TILE_SIZES if tiled else _STRIP_SIZES], np.uint64)
+    # copies, so that the bytes they were in can go
+    offsets = np.array(tags[_TILE_OFFSETS if tiled else _STRIP_OFFSETS], np.uint64)
+    sizes = np.array(tags[_TILE_SIZES if tiled else _STRIP_SIZES], np.uint64)
     if offsets.size != grid[0] * grid[1] or sizes.size != offsets.size:
         raise Unsupported(
             f"{offsets.size} block offsets and {sizes.size} sizes for {grid[0]} x {grid[1]} blocks"

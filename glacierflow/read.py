@@ -19,7 +19,7 @@ import numpy as np
 from affine import Affine
 
 from glacierflow import gdal
-from glacierflow.blocks import Source, open_source, read_blocks
+from glacierflow.blocks import open_source, read_blocks
 from glacierflow.errors import DataError
 from glacierflow.geotiff import Unsupported
 from glacierflow.grid import Pixels, source_window
@@ -27,6 +27,8 @@ from glacierflow.lattice import lattice_of, needed_blocks, window_of
 from glacierflow.model import Resampling, Scene
 from glacierflow.ranges import Changed, Ranges
 from glacierflow.resources import cpu_count
+from glacierflow.sharing import Kept, Shared
+from glacierflow.source import Source
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,6 +62,8 @@ class Imagery:
     settings: StepSettings
     on_window: Callable[[Scene, Pixels], None] | None = None
     """Called with every window that was read; then windows are whole rectangles."""
+    shared: Shared = field(default_factory=Shared, repr=False)
+    """Headers that were read before, and blocks that units of one slot have in common."""
     seconds: dict[str, float] = field(default_factory=dict)
     _gdal_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -124,9 +128,14 @@ class Imagery:
     def _read(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16] | None) -> Pixels | None:
         """What the free pixels of ``out`` (None: all) are made from; once more where the file changed."""
         with self._timed("read"):
+            was_known = self.shared.header(scene.href) is not None
             try:
                 pixels = self._read_once(scene, geobox, out)
-            except Changed:
+            except DataError as error:
+                # with a header of earlier, a file that changed may fail in any way
+                if not (was_known or isinstance(error, Changed)):
+                    raise
+                self.shared.forget(scene.href)
                 pixels = self._read_once(scene, geobox, out)
         if pixels is not None and self.on_window is not None:
             self.on_window(scene, pixels)
@@ -136,7 +145,7 @@ class Imagery:
         from glacierflow.kernels import KINDS, free_cells
 
         try:
-            source = open_source(scene, self.ranges)
+            source = self._open(scene)
         except Unsupported:
             return self._read_by_gdal(scene, geobox)
         tiff, epsg = source.tiff, _epsg_of(source, scene)
@@ -144,8 +153,9 @@ class Imagery:
         if lattice is None:
             return None
         radius = KINDS[self.settings.resampling]
+        kept = self.shared.kept(scene, source, radius)
         if self.on_window is not None:
-            return self._whole_rectangle(source, geobox, epsg)
+            return self._whole_rectangle(source, geobox, epsg, kept)
         window = window_of(lattice, tiff.shape, radius)
         if window is None:
             return None
@@ -155,10 +165,17 @@ class Imagery:
         needed = needed_blocks(lattice, tiff.shape, tiff.block, radius, wanted)
         if not needed.any():
             return None
-        data = read_blocks(source, window, needed, self.ranges, self._network)
+        data = read_blocks(source, window, needed, self.ranges, self._network, kept)
         return Pixels(data, tiff.transform * Affine.translation(window.col, window.row), epsg)
 
-    def _whole_rectangle(self, source: Source, geobox: GeoBox, epsg: int) -> Pixels | None:
+    def _open(self, scene: Scene) -> Source:
+        source = self.shared.header(scene.href)
+        if source is None:
+            source = open_source(scene, self.ranges)
+            self.shared.keep_header(source)
+        return source
+
+    def _whole_rectangle(self, source: Source, geobox: GeoBox, epsg: int, kept: Kept | None) -> Pixels | None:
         """Every pixel of the region's bounding rectangle on the source, as ``download_flag`` keeps it."""
         tiff = source.tiff
         window = source_window(geobox, tiff.transform, tiff.shape, epsg, _MARGIN)
@@ -170,7 +187,7 @@ class Imagery:
             window.row // rows : (window.row + window.rows - 1) // rows + 1,
             window.col // cols : (window.col + window.cols - 1) // cols + 1,
         ] = True
-        data = read_blocks(source, window, needed, self.ranges, self._network)
+        data = read_blocks(source, window, needed, self.ranges, self._network, kept)
         return Pixels(data, tiff.transform * Affine.translation(window.col, window.row), epsg)
 
     def _read_by_gdal(self, scene: Scene, geobox: GeoBox) -> Pixels | None:

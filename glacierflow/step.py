@@ -11,6 +11,7 @@ from glacierflow.errors import GlacierflowError
 from glacierflow.layout import RunLayout
 from glacierflow.model import LeftOut, Note, StepSettings, Unit
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
+from glacierflow.sharing import Shared
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -46,6 +47,8 @@ class StepContext:
     """Keys of products to make again although they are there: they are damaged."""
     cluster: Client | None = None
     """Its workers make the mosaics; None makes them here."""
+    shared: Shared = field(default_factory=Shared)
+    """What the units of the slot are made from alike."""
 
 
 @dataclass

@@ -22,12 +22,16 @@ from pydantic import ValidationError
 
 from glacierflow import __version__
 from glacierflow.aws import Cloud
+from glacierflow.budget import shared_room_mb
 from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
+from glacierflow.grid import geobox_of
 from glacierflow.layout import RunLayout
 from glacierflow.machine import find_machine
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
+from glacierflow.resources import memory_budget_mb
+from glacierflow.sharing import Shared
 from glacierflow.store import Store, open_store, split_s3_uri
 
 if TYPE_CHECKING:
@@ -136,8 +140,17 @@ def process_slot(
     run = RunLayout(manifest.run_id)
     started = _start(manifest, slot, store, run)
     log.info("run %s slot %d attempt %d", manifest.run_id, slot, started.attempt)
-    remake = frozenset(manifest.remake)
-    context = StepContext(manifest.settings, store, cloud, run, stop, tell or _log_progress, remake, cluster)
+    context = StepContext(
+        manifest.settings,
+        store,
+        cloud,
+        run,
+        stop,
+        tell or _log_progress,
+        frozenset(manifest.remake),
+        cluster,
+        _shared(manifest, slot),
+    )
     results = [UnitResult(number) for number in range(len(units))]
     error: Exception | None = None
     try:
@@ -153,6 +166,15 @@ def process_slot(
     store.put(run.receipt(slot, started.attempt, receipt.outcome), _json(receipt))
     (log.error if receipt.exit_code else log.info)("%s: %s", receipt.outcome, receipt.error or receipt.counts)
     return receipt
+
+
+def _shared(manifest: Manifest, slot: int) -> Shared:
+    """Room for what the slot's units have in common, within the memory there is."""
+    units = [(unit, manifest.regions[unit.region]) for unit in manifest.units_of(slot)]
+    shapes = [geobox_of(region, unit.satellite).shape for unit, region in units]
+    largest = max(rows * cols for rows, cols in shapes)
+    budget_mb = memory_budget_mb(manifest.settings.memory_mb)
+    return Shared(units, room=shared_room_mb(largest, budget_mb) * 1e6)
 
 
 def _start(manifest: Manifest, slot: int, store: Store, run: RunLayout) -> Started:

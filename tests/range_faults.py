@@ -14,7 +14,7 @@ class FaultyServer:
     """Serves bytes under names; ``plan`` decides the fault of each request.
 
     A fault is a name below, or a status; None answers properly. The plan is asked with the number of the
-    request (from 0) and its first byte.
+    request (from 0) and its first byte; ``faults`` decides by the file's name, asked with the first byte.
     """
 
     def __init__(
@@ -22,6 +22,7 @@ class FaultyServer:
     ) -> None:
         self.files, self.plan = files, plan
         self.etags: dict[str, str] = {name: f'"{name}-1"' for name in files}
+        self.faults: dict[str, Callable[[int], Any]] = {}
         self.requests = 0
         self.connections: set[tuple[str, int]] = set()
         self.headers: list[dict[str, str]] = []
@@ -44,6 +45,10 @@ class FaultyServer:
                     outer.connections.add(self.client_address)
                     outer.headers.append(dict(self.headers.items()))
                     fault = outer.plan(number, first)
+                    if fault is None and name in outer.faults:
+                        fault = outer.faults[name](first)
+                    if fault == "changed":
+                        outer.etags[name] = f'"{name}-{number}"'
                 outer.answer(self, name, first, last, fault)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

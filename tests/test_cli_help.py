@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from glacierflow.cli.app import app
+from glacierflow.cli.app import app, run
 
 
 def verbs(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -36,3 +36,30 @@ def test_help_has_an_example_of_this_very_verb_whose_options_exist(path: tuple[s
     known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
     given = {word.partition("=")[0] for word in words[1 + len(path) :] if word.startswith("-")}
     assert given <= known
+
+
+@pytest.mark.parametrize(
+    ("typed", "helps"),
+    [
+        (["bogus"], "glacierflow --help"),
+        (["batch", "statsu"], "glacierflow batch --help"),
+        (["batch", "why"], "glacierflow batch why --help"),
+        (["regions", "show", "--colour", "x"], "glacierflow regions show --help"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_the_help_to_read(
+    typed: list[str], helps: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed) == 64
+    said = capsys.readouterr().err
+    assert said.endswith(f"  next: see `{helps}`\n")
+    assert said.startswith("glacierflow: ")
+
+
+def test_a_group_without_a_verb_shows_its_verbs_and_sends_nobody_to_its_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["batch"]) == 64
+    said = capsys.readouterr().err
+    assert "submit" in said
+    assert "next:" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,4 +120,6 @@ def test_submit_sends_only_what_is_missing_and_says_when_nothing_is(
     put_attempt(store, first, 2, "no_data", ended_at=LATER)
     assert run([*words, "--missing"]) == 0
     assert "nothing is missing" in capsys.readouterr().err
+    assert run([*words, "--missing", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"run_id": None, "slots": 0, "jobs": []}
     assert len(aws.jobs) == 2

@@ -142,6 +142,17 @@ def test_push_on_the_command_line(project: Path, s3: Any, capsys: pytest.Capture
     assert f"{PREFIX}glacierflow/old.py" not in keys(s3)
 
 
+def test_the_bucket_is_that_of_the_stack_where_none_is_set(
+    project: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({"Bucket": "of-the-stack"}, None))
+    (project / "aws_config.ini").write_text("[STORAGE]\ns3_bucket =\n")
+    s3.create_bucket(Bucket="of-the-stack", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    assert run(["sync", "push"]) == 0
+    assert "s3://of-the-stack/" in capsys.readouterr().out
+    assert keys(s3) == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -85,9 +85,12 @@ def _options(
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code."""
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, standalone_mode=False, prog_name="glacierflow")
     except TyperException as error:
-        typer.echo(f"glacierflow: {error.format_message()}", err=True)
+        message = error.format_message()
+        typer.echo(f"glacierflow: {message}", err=True)
+        if not message.startswith("Usage:"):
+            typer.echo(f"  next: see `{_path_of(error)} --help`", err=True)
         return EXIT_USAGE
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("glacierflow: stopped", err=True)
@@ -98,3 +101,9 @@ def run(arguments: list[str]) -> int:
             typer.echo(f"  next: {error.next_step}", err=True)
         return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_WRONG
     return result if isinstance(result, int) else 0
+
+
+def _path_of(error: TyperException) -> str:
+    """The command that was mistyped, as far as it was understood."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "glacierflow"

@@ -15,6 +15,7 @@ from glacierflow.errors import UsageError
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.model import Satellite
+    from glacierflow.services.places import Places
     from glacierflow.services.sync.project import ProjectFile
     from glacierflow.services.sync.pull import PullPlan
     from glacierflow.services.sync.remote import Bucket, RemoteFile
@@ -52,7 +53,6 @@ def push(
     quiet: o.QuietOption = False,
 ) -> int:
     """Upload config.ini, aws_config.ini, catalogue and sources: only what changed, by checksum."""
-    from glacierflow.services.places import find_places
     from glacierflow.services.sync.project import PREFIX
     from glacierflow.services.sync.push import plan_push
     from glacierflow.services.sync.push import push as upload
@@ -60,7 +60,7 @@ def push(
 
     line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
-    loaded, cloud, bucket = _bucket(line)
+    _, cloud, places, bucket = _bucket(line)
     plan = plan_push(files, bucket)
     if dry_run:
         for file in plan.changed:
@@ -71,7 +71,7 @@ def push(
         upload(plan, bucket, delete=delete, tell=lambda text: say(text, quiet=quiet))
     done = "to upload" if dry_run else "uploaded"
     typer.echo(f"s3://{bucket.name}/{PREFIX}: {len(plan.changed)} {done}, {plan.unchanged} unchanged")
-    image = check_revision(project or Path(), cloud, find_places(loaded, cloud))
+    image = check_revision(project or Path(), cloud, places)
     if image.verdict == "problem":
         say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=quiet)
     if plan.strangers and not delete:
@@ -92,15 +92,14 @@ def verify(
     quiet: o.QuietOption = False,
 ) -> int:
     """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
-    from glacierflow.services.places import find_places
     from glacierflow.services.sync.checklist import check_copy
     from glacierflow.services.sync.revision import check_revision
 
     line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
-    loaded, cloud, bucket = _bucket(line)
+    loaded, cloud, places, bucket = _bucket(line)
     items = check_copy(files, bucket, cloud, function_name=loaded.settings.lambda_.function_name)
-    items.append(check_revision(project or Path(), cloud, find_places(loaded, cloud)))
+    items.append(check_revision(project or Path(), cloud, places))
     return show_findings(items, as_json=as_json)
 
 
@@ -131,7 +130,7 @@ def pull(
     fetched again, so an interrupted pull goes on where it stopped.
     """
     line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
-    loaded, _, bucket = _bucket(line)
+    loaded, _, _, bucket = _bucket(line)
     folder = loaded.settings.output_dir
     names = _names(regions, start_end_index, regions_file, quiet=quiet)
     plan = _plan(loaded, bucket, folder, satellite, names, downloads=not exclude_downloads)
@@ -185,12 +184,17 @@ def _project(project: Path | None, line: CommandLine) -> list[ProjectFile]:
     )
 
 
-def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Bucket]:
+def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Places, Bucket]:
+    """The bucket that runs write to, too."""
+    from glacierflow.services.places import find_places
     from glacierflow.services.sync.remote import Bucket
 
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
-    return loaded, cloud, Bucket(loaded.settings.storage.s3_bucket, cloud)
+    places = find_places(loaded, cloud)
+    if places.notice:
+        say(f"glacierflow: {places.notice}", quiet=line.quiet)
+    return loaded, cloud, places, Bucket(places.bucket, cloud)
 
 
 def _names(

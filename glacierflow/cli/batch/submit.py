@@ -72,6 +72,9 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Submit even where a run that does the same is on its way.")
 ]
 
+_NOTHING_JSON = '{"run_id": null, "slots": 0, "jobs": []}'
+"""What ``--json`` prints where nothing is missing."""
+
 
 def submit_command(
     satellite: SatelliteOption = None,
@@ -142,6 +145,8 @@ def submit_command(
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
     look = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:
+        if as_json:
+            typer.echo(_NOTHING_JSON)
         return 0
     if not as_json:
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
@@ -185,6 +190,8 @@ def show_draft(
     """Show what would be submitted; but for a price, this needs neither network nor credentials."""
     if not units:
         say("glacierflow: nothing is missing; nothing would be submitted")
+        if as_json:
+            typer.echo(_NOTHING_JSON)
         return 0
     from glacierflow.services.places import find_places
 

@@ -22,10 +22,9 @@ from glacierflow.errors import (
 )
 from glacierflow.flight import in_order, unless_stopped
 from glacierflow.gaps import why_all_left_out
-from glacierflow.grid import geobox_of
+from glacierflow.grid import geobox_of, valid_share
 from glacierflow.layout import Layout, acquisition_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, Unit
-from glacierflow.mosaic import valid_share
 from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
 from glacierflow.read import Imagery, Pixels, warm_up

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Pixels", "Window", "geobox_of", "source_window"]
+__all__ = ["Pixels", "Window", "geobox_of", "source_window", "valid_share"]
 
 _EDGE_POINTS = 33
 """Points on each side of a rectangle; its image in UTM bends by far less than a pixel between them."""
@@ -90,3 +90,8 @@ def _apply(
     affine: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
+
+
+def valid_share(image: NDArray[np.uint16]) -> float:
+    """Share of pixels that are not nodata, 0..1."""
+    return float(np.count_nonzero(image)) / image.size if image.size else 0.0

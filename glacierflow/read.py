@@ -1,8 +1,7 @@
 """Source pixels to the region's grid: only the blocks needed, one resampling, at exact coordinates.
 
-``Imagery.read_window`` (the network) and ``warp`` (the arithmetic) are the two functions an engine consists
-of. ``scene_array`` joins them into a dask-backed DataArray; ``Imagery.mosaic``, which the step uses, computes
-the same pixels without reading what earlier tiles have filled already.
+``Imagery.mosaic`` puts the scenes of an acquisition together; of a later one it reads only what earlier ones
+leave free.
 """
 
 from __future__ import annotations
@@ -31,20 +30,16 @@ from glacierflow.sharing import Kept, Shared
 from glacierflow.source import Source
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from glacierflow.aws import Cloud
     from glacierflow.model import StepSettings
 
-__all__ = ["Imagery", "Pixels", "scene_array", "warm_up", "warp"]
+__all__ = ["Imagery", "Pixels", "warm_up", "warp"]
 
-NODATA = 0
 _MARGIN = 8
 """Source pixels kept around the exact window with ``download_flag``."""
-_CHUNK = 1024
-"""Product pixels on a side of one dask chunk."""
 _BAND = 4
 """Cell rows (of 64 product rows) that one thread warps at a time."""
 _REQUESTS = 8
@@ -88,16 +83,6 @@ class Imagery:
         self._network.shutdown(wait=False, cancel_futures=True)
         self._cpus.shutdown(wait=False, cancel_futures=True)
 
-    def read_window(self, scene: Scene, geobox: GeoBox) -> Pixels | None:
-        """Read the part of a scene that a geobox is made from; None where it lies outside.
-
-        Raises:
-            DataError: the source is not a readable image of the expected kind.
-            UnavailableError: the source's server did not answer after retries.
-            CredentialsError: access was refused.
-        """
-        return self._read(scene, geobox, None)
-
     def mosaic(self, scenes: Sequence[Scene], geobox: GeoBox) -> NDArray[np.uint16]:
         """Scenes on a geobox, pixel by pixel the first that is valid, in the order given.
 
@@ -107,7 +92,9 @@ class Imagery:
             (rows, cols) uint16, 0 where no scene has anything.
 
         Raises:
-            DataError, UnavailableError, CredentialsError: as ``read_window``.
+            DataError: a source is not a readable image of the expected kind.
+            UnavailableError: a source's server did not answer after retries.
+            CredentialsError: access was refused.
         """
         out = np.zeros(geobox.shape, np.uint16)
         for scene in scenes:
@@ -120,13 +107,8 @@ class Imagery:
             with self._timed("warp"):
                 _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
 
-    def warp(self, pixels: Pixels | None, geobox: GeoBox, resampling: Resampling) -> NDArray[np.uint16]:
-        """``warp``, with its seconds counted."""
-        with self._timed("warp"):
-            return warp(pixels, geobox, resampling)
-
-    def _read(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16] | None) -> Pixels | None:
-        """What the free pixels of ``out`` (None: all) are made from; once more where the file changed."""
+    def _read(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16]) -> Pixels | None:
+        """What the free pixels of ``out`` are made from; once more where the file changed."""
         with self._timed("read"):
             was_known = self.shared.header(scene.href) is not None
             try:
@@ -141,7 +123,7 @@ class Imagery:
             self.on_window(scene, pixels)
         return pixels
 
-    def _read_once(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16] | None) -> Pixels | None:
+    def _read_once(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16]) -> Pixels | None:
         from glacierflow.kernels import KINDS, free_cells
 
         try:
@@ -159,9 +141,7 @@ class Imagery:
         window = window_of(lattice, tiff.shape, radius)
         if window is None:
             return None
-        wanted = np.ones(lattice.cells, bool)
-        if out is not None:
-            wanted = free_cells(out, lattice.top, lattice.left, *lattice.cells)
+        wanted = free_cells(out, lattice.top, lattice.left, *lattice.cells)
         needed = needed_blocks(lattice, tiff.shape, tiff.block, radius, wanted)
         if not needed.any():
             return None
@@ -253,36 +233,6 @@ def _warp_into(
     starts = range(0, lattice.cells[0], _BAND)
     for _ in map(band, starts) if executor is None else executor.map(band, starts):
         pass
-
-
-def scene_array(scene: Scene, geobox: GeoBox, imagery: Imagery) -> xr.DataArray:
-    """A scene on the region's grid, lazily: (y, x) uint16 with projected coordinates.
-
-    The source window is read once and shared by all chunks.
-    """
-    import dask.array as da
-    import xarray as xr
-    from dask.delayed import delayed
-    from odc.geo.xr import xr_coords
-
-    pixels = delayed(imagery.read_window)(scene, geobox)
-    resampling = imagery.settings.resampling
-    rows, cols = geobox.shape
-    blocks = []
-    for top in range(0, rows, _CHUNK):
-        line = []
-        for left in range(0, cols, _CHUNK):
-            part = geobox[top : min(top + _CHUNK, rows), left : min(left + _CHUNK, cols)]
-            block = delayed(imagery.warp)(pixels, part, resampling)
-            line.append(da.from_delayed(block, part.shape, np.uint16))
-        blocks.append(line)
-    return xr.DataArray(
-        da.block(blocks),
-        dims=("y", "x"),
-        coords=xr_coords(geobox),
-        name=scene.item_id,
-        attrs={"nodata": NODATA},
-    )
 
 
 def _epsg_of(source: Source, scene: Scene) -> int:

@@ -13,8 +13,7 @@ from samples import make_region
 
 from glacierflow.cog import HEAD_BYTES, _by_gdal, file_sha256, read_header, write_cog
 from glacierflow.geotiff import parse_geotiff
-from glacierflow.grid import geobox_of
-from glacierflow.mosaic import valid_share
+from glacierflow.grid import geobox_of, valid_share
 from glacierflow.quicklook import quicklook_png
 
 

@@ -21,8 +21,7 @@ from glacierflow.errors import CredentialsError, DataError, UnavailableError
 from glacierflow.gdal import _explain
 from glacierflow.grid import geobox_of, source_window
 from glacierflow.model import CRS, Region, Resampling, Scene, StepSettings
-from glacierflow.mosaic import first_valid
-from glacierflow.read import Imagery, Pixels, scene_array, warp
+from glacierflow.read import Imagery, Pixels, warp
 from glacierflow.sensors import parse_item
 
 
@@ -63,9 +62,7 @@ def truth(path: str, region: Region, satellite: Any, kernel: Resampling = "cubic
 
 def computed(scene: Scene, region: Region, **settings: Any) -> NDArray[np.uint16]:
     imagery = Imagery(Cloud(), StepSettings(request_attempts=1, **settings))
-    image = scene_array(scene, geobox_of(region, scene.satellite), imagery)
-    result: NDArray[np.uint16] = image.compute(scheduler="synchronous").to_numpy()
-    return result
+    return imagery.mosaic([scene], geobox_of(region, scene.satellite))
 
 
 @pytest.mark.parametrize(("satellite", "name"), [("sentinel2", "902_Berlin"), ("landsat", "901_Yahtse")])
@@ -87,28 +84,6 @@ def test_the_other_kernels_are_the_ones_named(kernel: Resampling) -> None:
     difference = np.abs(ours.astype(int) - truth(scene.href, region, "landsat", kernel))
     assert (difference <= 1).mean() >= 0.999
     assert np.any(ours != computed(scene, region))
-
-
-@pytest.mark.parametrize(("satellite", "name"), [("sentinel2", "902_Berlin"), ("landsat", "901_Yahtse")])
-def test_the_lazy_array_and_the_steps_mosaic_are_the_same_pixels(satellite: Any, name: str) -> None:
-    scenes, region = real_scenes(satellite), real_region(name)
-    geobox, imagery = geobox_of(region, satellite), Imagery(Cloud(), StepSettings())
-    lazy = first_valid([scene_array(scene, geobox, imagery) for scene in scenes])
-    np.testing.assert_array_equal(
-        lazy.compute(scheduler="threads").to_numpy(), imagery.mosaic(scenes, geobox)
-    )
-
-
-def test_nothing_is_computed_before_it_is_asked_for() -> None:
-    scene = real_scenes("landsat")[0].model_copy(update={"href": "/nowhere.tif"})
-    image = scene_array(
-        scene, geobox_of(real_region("901_Yahtse"), "landsat"), Imagery(Cloud(), StepSettings())
-    )
-    assert image.dims == ("y", "x")
-    assert image.shape == (400, 400)
-    # pixel centres of the region's exact rectangle
-    assert float(image.x[0]) == -3282300 + 7.5
-    assert float(image.y[0]) == 370500 - 7.5
 
 
 def test_the_grid_is_the_regions_rectangle_unsnapped() -> None:

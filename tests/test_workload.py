@@ -62,7 +62,7 @@ def test_a_region_no_class_holds_is_refused_by_name() -> None:
 
 
 def test_the_next_class_up() -> None:
-    assert [next_class(mib) for mib in (None, *MEMORY_CLASSES_MIB)] == [*MEMORY_CLASSES_MIB, None]
+    assert [next_class(mib) for mib in (0, *MEMORY_CLASSES_MIB)] == [*MEMORY_CLASSES_MIB, None]
     assert set(VCPUS) == set(MEMORY_CLASSES_MIB)
 
 

@@ -17,7 +17,7 @@ from glacierflow.errors import UsageError
 from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
 from glacierflow.runs.arrange import MAX_ARRAY_SIZE
 from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
-from glacierflow.runs.workload import MEMORY_CLASSES_MIB
+from glacierflow.runs.workload import next_class
 
 __all__ = [
     "RETRIED_UNASKED",
@@ -147,8 +147,8 @@ def _promoted(standing: Standing, failure: FailureClass) -> Conditions | None:
     """What the next try gets; None where there is nothing larger."""
     had = standing.had
     if failure == "oom":
-        larger = [one for one in MEMORY_CLASSES_MIB if one > had.memory_mib]
-        return Conditions(larger[0], had.on_demand, had.timeout_s) if larger else None
+        larger = next_class(had.memory_mib)
+        return Conditions(larger, had.on_demand, had.timeout_s) if larger else None
     if failure in {"spot", "capacity"}:
         return Conditions(had.memory_mib, on_demand=True, timeout_s=had.timeout_s)
     if failure == "timeout":

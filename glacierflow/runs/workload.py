@@ -92,9 +92,9 @@ def memory_class(region: Region, satellite: Satellite, measured: Measured = _NOT
     return fitting[0]
 
 
-def next_class(memory_mib: int | None) -> int | None:
+def next_class(memory_mib: int) -> int | None:
     """The class above one that was too small; None above the largest."""
-    return next((mib for mib in MEMORY_CLASSES_MIB if mib > (memory_mib or 0)), None)
+    return next((mib for mib in MEMORY_CLASSES_MIB if mib > memory_mib), None)
 
 
 def expected_images(unit: Unit) -> float:

@@ -6,10 +6,7 @@ from glacierflow.errors import UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.runs.workload import expected_peak_mb, expected_seconds
 
-__all__ = ["LAMBDA_SECONDS", "check_lambda_fit"]
-
-LAMBDA_SECONDS = 900
-"""Longest invocation AWS Lambda allows."""
+__all__ = ["check_lambda_fit"]
 
 _SAFE = 0.9
 """Share of the time that may be planned with: the rest is for stopping in time."""

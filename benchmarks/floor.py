@@ -23,10 +23,10 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from glacierflow.cog import write_cog
-from glacierflow.geotiff import GeoTiff, parse_geotiff
 from glacierflow.grid import geobox_of
-from glacierflow.kernels import KINDS, paste, resample
-from glacierflow.lattice import lattice_of, needed_blocks, window_of
+from glacierflow.imagery.geotiff import GeoTiff, parse_geotiff
+from glacierflow.imagery.kernels import KINDS, paste, resample
+from glacierflow.imagery.lattice import lattice_of, needed_blocks, window_of
 from glacierflow.model import Region
 from glacierflow.regions import load_catalogue
 from glacierflow.resources import cpu_count

@@ -23,11 +23,11 @@ from glacierflow.errors import (
 from glacierflow.flight import in_order, unless_stopped
 from glacierflow.gaps import why_all_left_out
 from glacierflow.grid import geobox_of, valid_share
+from glacierflow.imagery.read import Imagery, Pixels, warm_up
 from glacierflow.layout import Layout, acquisition_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, Unit
 from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
-from glacierflow.read import Imagery, Pixels, warm_up
 from glacierflow.receipt import ProductRecord, ProductThere
 from glacierflow.resources import memory_budget_mb
 from glacierflow.search import search_unit

@@ -11,8 +11,8 @@ from glacierflow.grid import geobox_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from glacierflow.imagery.read import Imagery
     from glacierflow.model import Acquisition, Region
-    from glacierflow.read import Imagery
 
 __all__ = ["cloud_share", "measure_cloud"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from glacierflow.errors import GlacierflowError
+from glacierflow.imagery.sharing import Shared
 from glacierflow.layout import RunLayout
 from glacierflow.model import LeftOut, Note, StepSettings, Unit
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
-from glacierflow.sharing import Shared
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -26,12 +26,12 @@ from glacierflow.budget import shared_room_mb
 from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
 from glacierflow.grid import geobox_of
+from glacierflow.imagery.sharing import Shared
 from glacierflow.layout import RunLayout
 from glacierflow.machine import find_machine
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
 from glacierflow.resources import memory_budget_mb
-from glacierflow.sharing import Shared
 from glacierflow.store import Store, open_store, split_s3_uri
 
 if TYPE_CHECKING:

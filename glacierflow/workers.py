@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from glacierflow.errors import UnavailableError
-from glacierflow.read import Imagery
+from glacierflow.imagery.read import Imagery
 
 if TYPE_CHECKING:
     import numpy as np

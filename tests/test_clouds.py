@@ -13,8 +13,8 @@ from test_lineage import scenes
 from glacierflow.aws import Cloud
 from glacierflow.clouds import cloud_share, measure_cloud
 from glacierflow.errors import DataError
+from glacierflow.imagery.read import Imagery
 from glacierflow.model import Acquisition, StepSettings
-from glacierflow.read import Imagery
 from glacierflow.search import group_scenes
 
 EDGE_EAST = 344_000

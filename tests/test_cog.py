@@ -12,8 +12,8 @@ from rio_cogeo.cogeo import cog_info, cog_validate
 from samples import make_region
 
 from glacierflow.cog import HEAD_BYTES, _by_gdal, file_sha256, read_header, write_cog
-from glacierflow.geotiff import parse_geotiff
 from glacierflow.grid import geobox_of, valid_share
+from glacierflow.imagery.geotiff import parse_geotiff
 from glacierflow.quicklook import quicklook_png
 
 

@@ -15,8 +15,8 @@ from test_read import real_scenes
 
 from glacierflow.aws import Cloud
 from glacierflow.grid import geobox_of
+from glacierflow.imagery.read import Imagery
 from glacierflow.model import Resampling, StepSettings
-from glacierflow.read import Imagery
 
 PIXEL_M = 15
 CHIP = 64

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from glacierflow import read
 from glacierflow.aws import Cloud
 from glacierflow.errors import DataError
-from glacierflow.kernels import KINDS, resample
-from glacierflow.lattice import lattice_of
+from glacierflow.imagery import read
+from glacierflow.imagery.kernels import KINDS, resample
+from glacierflow.imagery.lattice import lattice_of
+from glacierflow.imagery.read import Imagery, Pixels, warp
 from glacierflow.model import CRS, Scene, StepSettings
-from glacierflow.read import Imagery, Pixels, warp
 
 WIDE = GeoBox((700, 620), Affine(10, 0, -190020, 0, -10, -2199990), CRS)
 """Not a multiple of a lattice cell, on an origin that is not one either."""

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import REAL
 
-from glacierflow.geotiff import GeoTiff, NotTiff, Truncated, Unsupported, parse_geotiff
+from glacierflow.imagery.geotiff import GeoTiff, NotTiff, Truncated, Unsupported, parse_geotiff
 
 
 def write(path: Path, **profile: Any) -> Path:

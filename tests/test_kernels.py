@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glacierflow.kernels import free_cells, paste
+from glacierflow.imagery.kernels import free_cells, paste
 from glacierflow.resources import compiled_cache
 
 
@@ -41,9 +41,8 @@ def test_free_cells_are_those_with_a_zero() -> None:
 
 
 def test_an_images_compiled_kernels_are_used_by_the_next_process(tmp_path: Path) -> None:
-    code = (
-        "from glacierflow.kernels import compile_all, resample as f; compile_all(); print(f.stats.cache_hits)"
-    )
+    name = "glacierflow.imagery.kernels"
+    code = f"from {name} import compile_all, resample as f; compile_all(); print(f.stats.cache_hits)"
     environment = {**os.environ, "GLACIERFLOW_COMPILED": str(tmp_path / "brought")}
     environment.pop("NUMBA_CACHE_DIR", None)
 

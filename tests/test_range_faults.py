@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from range_faults import FaultyServer
 from test_exact import PLACES, WIDE
 
-from glacierflow import ranges
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
+from glacierflow.imagery import ranges
+from glacierflow.imagery.read import Imagery
 from glacierflow.model import Scene, StepSettings
-from glacierflow.read import Imagery
 
 TILE: Tile = PLACES["one tile"][0]
 

@@ -10,8 +10,8 @@ from range_faults import FaultyServer
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import DataError
+from glacierflow.imagery.ranges import Ranges, _s3_url
 from glacierflow.model import StepSettings
-from glacierflow.ranges import Ranges, _s3_url
 
 BODY = bytes(range(200))
 

@@ -18,10 +18,10 @@ from samples import REAL, make_region, read_item, real_region
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
-from glacierflow.gdal import _explain
 from glacierflow.grid import geobox_of, source_window
+from glacierflow.imagery.gdal import _explain
+from glacierflow.imagery.read import Imagery, Pixels, warp
 from glacierflow.model import CRS, Region, Resampling, Scene, StepSettings
-from glacierflow.read import Imagery, Pixels, warp
 from glacierflow.sensors import parse_item
 
 

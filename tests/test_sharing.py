@@ -17,11 +17,11 @@ from test_exact import PLACES
 
 from glacierflow.aws import Cloud
 from glacierflow.budget import acquisitions_in_hand, peak_mb, shared_room_mb
-from glacierflow.geotiff import parse_geotiff
 from glacierflow.grid import geobox_of
+from glacierflow.imagery.geotiff import parse_geotiff
+from glacierflow.imagery.read import Imagery
+from glacierflow.imagery.sharing import Shared
 from glacierflow.model import Region, Scene, StepSettings, Unit
-from glacierflow.read import Imagery
-from glacierflow.sharing import Shared
 
 TILE = PLACES["one tile"][0]
 LEFT, RIGHT = -190020, -183820

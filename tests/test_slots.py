@@ -18,8 +18,8 @@ from samples import make_unit, real_region
 from test_task import api as api
 from test_task import local_items, make_manifest, process
 
-from glacierflow import ranges
 from glacierflow.aws import Cloud
+from glacierflow.imagery import ranges
 from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.model import Region
 from glacierflow.receipt import Receipt

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from affine import Affine
 
-from glacierflow import gdal
-from glacierflow.blocks import open_source, read_blocks
 from glacierflow.errors import DataError
-from glacierflow.geotiff import Unsupported
 from glacierflow.grid import Pixels, source_window
-from glacierflow.lattice import lattice_of, needed_blocks, window_of
+from glacierflow.imagery import gdal
+from glacierflow.imagery.blocks import open_source, read_blocks
+from glacierflow.imagery.geotiff import Unsupported
+from glacierflow.imagery.lattice import lattice_of, needed_blocks, window_of
+from glacierflow.imagery.ranges import Changed, Ranges
+from glacierflow.imagery.sharing import Kept, Shared
+from glacierflow.imagery.source import Source
 from glacierflow.model import Resampling, Scene
-from glacierflow.ranges import Changed, Ranges
 from glacierflow.resources import cpu_count
-from glacierflow.sharing import Kept, Shared
-from glacierflow.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,7 @@ class Imagery:
         return pixels
 
     def _read_once(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16]) -> Pixels | None:
-        from glacierflow.kernels import KINDS, free_cells
+        from glacierflow.imagery.kernels import KINDS, free_cells
 
         try:
             source = self._open(scene)
@@ -192,7 +192,7 @@ def warm_up() -> None:
     """Load the compiled kernels in a thread: half a second that fits into the wait for the search."""
 
     def load() -> None:
-        from glacierflow.kernels import compile_all
+        from glacierflow.imagery.kernels import compile_all
 
         compile_all()
 
@@ -217,7 +217,7 @@ def _warp_into(
     out: NDArray[np.uint16], pixels: Pixels, geobox: GeoBox, resampling: Resampling, executor: Executor | None
 ) -> None:
     """Fill the pixels of ``out`` that are still 0, in bands side by side where there is an executor."""
-    from glacierflow.kernels import KINDS, resample
+    from glacierflow.imagery.kernels import KINDS, resample
 
     lattice = lattice_of(geobox, pixels.transform, pixels.epsg)
     if lattice is None:

@@ -15,7 +15,7 @@ import platform
 import numpy as np
 from numba import config, njit
 
-from glacierflow.lattice import CELL
+from glacierflow.imagery.lattice import CELL
 from glacierflow.resources import compiled_cache
 
 __all__ = ["KINDS", "compile_all", "free_cells", "paste", "resample"]

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glacierflow.grid import geobox_of
-from glacierflow.lattice import lattice_of, needed_blocks
+from glacierflow.imagery.lattice import lattice_of, needed_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from glacierflow.geotiff import GeoTiff
+    from glacierflow.imagery.geotiff import GeoTiff
+    from glacierflow.imagery.source import Source
     from glacierflow.model import Region, Scene, Unit
-    from glacierflow.source import Source
 
 __all__ = ["Kept", "Shared"]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glacierflow.errors import DataError
-from glacierflow.geotiff import GeoTiff, NotTiff, Truncated, parse_geotiff
 from glacierflow.grid import Window
-from glacierflow.source import Source
+from glacierflow.imagery.geotiff import GeoTiff, NotTiff, Truncated, parse_geotiff
+from glacierflow.imagery.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from glacierflow.imagery.ranges import Ranges
+    from glacierflow.imagery.sharing import Kept
     from glacierflow.model import Scene
-    from glacierflow.ranges import Ranges
-    from glacierflow.sharing import Kept
 
 __all__ = ["Span", "open_source", "read_blocks", "spans_of"]
 
@@ -168,7 +168,7 @@ def _decode(
     """Inflate one block (its Adler-32 is checked on the way) and put it into the window."""
     from isal import isal_zlib
 
-    from glacierflow.kernels import paste
+    from glacierflow.imagery.kernels import paste
 
     tiff, (i, j) = source.tiff, block
     rows, cols = tiff.block

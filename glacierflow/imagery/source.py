@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from glacierflow.geotiff import GeoTiff
-    from glacierflow.ranges import Version
+    from glacierflow.imagery.geotiff import GeoTiff
+    from glacierflow.imagery.ranges import Version
 
 __all__ = ["Source"]
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from glacierflow.aws import Cloud
+    from glacierflow.imagery.ranges import Ranges
     from glacierflow.model import StepSettings
-    from glacierflow.ranges import Ranges
 
 __all__ = ["read_window"]
 

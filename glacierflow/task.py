@@ -31,7 +31,7 @@ from glacierflow.layout import RunLayout
 from glacierflow.machine import find_machine
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
-from glacierflow.resources import memory_budget_mb
+from glacierflow.resources import give_memory_back, memory_budget_mb
 from glacierflow.store import Store, open_store, split_s3_uri
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def process_slot(
         UsageError: the run has no such slot, or the store refuses to be written.
         StoreError: the receipt itself could not be written.
     """
+    give_memory_back()
     units = manifest.units_of(slot)
     run = RunLayout(manifest.run_id)
     started = _start(manifest, slot, store, run)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from glacierflow import resources
-from glacierflow.resources import cpu_count, memory_budget_mb
+from glacierflow.resources import cpu_count, give_memory_back, memory_budget_mb
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +63,14 @@ def test_memory_is_the_least_of_what_is_said(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("64000000\n")
     assert memory_budget_mb(100) == 64
     assert memory_budget_mb(None) == 64
+
+
+def test_glibc_is_told_to_give_memory_back_and_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    library: Any = SimpleNamespace(mallopt=lambda *pair: told.append(pair))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    give_memory_back()
+    assert dict(told) == {-8: 2, -3: 4_194_304, -1: 16_777_216}
+    library = SimpleNamespace()
+    give_memory_back()
+    assert len(told) == 3

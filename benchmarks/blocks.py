@@ -24,7 +24,7 @@ from glacierflow.budget import acquisitions_in_hand, peak_mb
 from glacierflow.grid import geobox_of
 from glacierflow.imagery.kernels import KINDS, free_cells, resample
 from glacierflow.imagery.lattice import lattice_of, needed_blocks
-from glacierflow.local.sample_grid import Grid, sentinel2_grid, transformer
+from glacierflow.local.sample.grid import Grid, sentinel2_grid, transformer
 from glacierflow.model import CRS, Region
 from glacierflow.regions import load_catalogue
 

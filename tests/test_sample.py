@@ -16,11 +16,10 @@ from rasterio.vrt import WarpedVRT
 from shapely.geometry import box, shape
 
 from glacierflow.errors import RegionError, StoreError, UsageError
-from glacierflow.local import sample_ice
 from glacierflow.local.archive import load_archive
-from glacierflow.local.sample import SampleSummary, sample_bundle, write_sample
-from glacierflow.local.sample_grid import project
-from glacierflow.local.sample_passes import make_pass
+from glacierflow.local.sample import SampleSummary, ice, sample_bundle, write_sample
+from glacierflow.local.sample.grid import project
+from glacierflow.local.sample.passes import make_pass
 from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Scene
 from glacierflow.sensors import parse_item
 
@@ -215,7 +214,7 @@ def test_ice_moves_by_the_known_field_and_rock_does_not(
     times = [dt.datetime.fromisoformat(item["properties"]["datetime"]) for item in pair]
     days = (times[1] - times[0]).total_seconds() / 86_400
     x, y = centres(ARSUK, pixel)
-    height = sample_ice.rock_height(x, y)
+    height = ice.rock_height(x, y)
     errors: dict[str, list[float]] = {"ice": [], "rock": []}
     moved = 0.0
     for row in range(0, x.shape[0] - chip, chip // 2):
@@ -224,7 +223,7 @@ def test_ice_moves_by_the_known_field_and_rock_does_not(
             if not (height[here].min() > 0.05 or height[here].max() < -0.05):
                 continue
             kind = "rock" if height[here].min() > 0 else "ice"
-            field = sample_ice.ice_displacement(x[here], y[here], days)
+            field = ice.ice_displacement(x[here], y[here], days)
             truth_x, truth_y = (float(part.mean()) if kind == "ice" else 0.0 for part in field)
             found = offset_of(images[0][here], images[1][here])
             errors[kind].append(float(np.hypot(found[0] - truth_x / pixel, -found[1] - truth_y / pixel)))
@@ -238,7 +237,7 @@ def test_ice_moves_by_the_known_field_and_rock_does_not(
 
 def test_brightness_cloud_and_swath_edge(arsuk: SampleSummary) -> None:
     x, y = centres(ARSUK, 10)
-    height = sample_ice.rock_height(x, y)
+    height = ice.rock_height(x, y)
     for item in items_of(arsuk.directory, "sentinel-2-l2a"):
         pixels = on_region(image_of(arsuk.directory, item), ARSUK, 10)
         overflight = make_pass("sentinel2", dt.datetime.fromisoformat(item["properties"]["datetime"]).date())
@@ -277,7 +276,7 @@ def test_tiles_of_two_zones_share_a_datatake_and_see_the_same_ground(tmp_path: P
     both = (by_zone[32621] > 0) & (by_zone[32622] > 0)
     assert both.mean() > 0.05
     x, y = centres(TWO_ZONES, 10)
-    plain = both & (np.abs(sample_ice.rock_height(x, y)) > 0.05)
+    plain = both & (np.abs(ice.rock_height(x, y)) > 0.05)
     difference = (by_zone[32621] - by_zone[32622])[plain]
     # two grids sample the same continuous ground; half a pixel of shift would give some hundred DN
     assert float(np.sqrt((difference**2).mean())) < 60

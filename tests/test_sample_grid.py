@@ -10,9 +10,9 @@ import pytest
 import shapely
 from shapely.geometry import box
 
-from glacierflow.local import sample_ice
-from glacierflow.local.sample_grid import landsat_grid, sentinel2_grid
-from glacierflow.local.sample_passes import make_pass, pass_days
+from glacierflow.local.sample import ice
+from glacierflow.local.sample.grid import landsat_grid, sentinel2_grid
+from glacierflow.local.sample.passes import make_pass, pass_days
 from glacierflow.model import Region, Satellite
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
@@ -84,6 +84,6 @@ def test_no_pass_before_the_satellites_flew() -> None:
 
 
 def test_season_starts_in_july() -> None:
-    assert sample_ice.season_day(dt.date(2024, 7, 1)) == 0
-    assert sample_ice.season_day(dt.date(2024, 6, 29)) == -2
-    assert sample_ice.season_day(dt.datetime(2024, 7, 2, 12, tzinfo=dt.UTC)) == 1.5
+    assert ice.season_day(dt.date(2024, 7, 1)) == 0
+    assert ice.season_day(dt.date(2024, 6, 29)) == -2
+    assert ice.season_day(dt.datetime(2024, 7, 2, 12, tzinfo=dt.UTC)) == 1.5

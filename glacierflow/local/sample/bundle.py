@@ -1,4 +1,4 @@
-"""The sample archive: made-up imagery on true grids, to try everything without network or account."""
+"""Write the archive for regions and dates: what is there already is not made again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.local.sample_grid import Grid, landsat_grid, sentinel2_grid
-from glacierflow.local.sample_items import (
+from glacierflow.local.sample.grid import Grid, landsat_grid, sentinel2_grid
+from glacierflow.local.sample.items import (
     RECORD,
     SAMPLE_VERSION,
     landsat_id,
@@ -23,8 +23,8 @@ from glacierflow.local.sample_items import (
     sentinel2_id,
     sentinel2_item,
 )
-from glacierflow.local.sample_passes import Pass, make_pass, pass_days
-from glacierflow.local.sample_scene import Rectangle, footprint, write_scene
+from glacierflow.local.sample.passes import Pass, make_pass, pass_days
+from glacierflow.local.sample.scene import Rectangle, footprint, write_scene
 from glacierflow.model import SATELLITES, Region, Satellite
 
 __all__ = ["SampleSummary", "sample_bundle", "write_sample"]

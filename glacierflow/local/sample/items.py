@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from glacierflow.local.sample_grid import Grid
-from glacierflow.local.sample_passes import Pass
-from glacierflow.local.sample_scene import Rectangle, SceneStats
+from glacierflow.local.sample.grid import Grid
+from glacierflow.local.sample.passes import Pass
+from glacierflow.local.sample.scene import Rectangle, SceneStats
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

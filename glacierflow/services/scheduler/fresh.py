@@ -102,8 +102,15 @@ def submit_announced(office: Office, event: Mapping[str, Any]) -> Json:
 def _submit(selection: Mapping[str, Any]) -> Json:
     """A run on AWS Batch, or the one that does the same already."""
     office, manifest = make_manifest(selection, "batch")
+    batch = office.loaded.settings.batch
     launcher = find_launcher(
-        "batch", office.cloud, office.loaded, office.places, manifest.arrays, tags={"owner": "schedule"}
+        "batch",
+        office.cloud,
+        office.loaded,
+        office.places,
+        manifest.arrays,
+        tags={"owner": batch.owner or "schedule"},
+        consumable_resource=batch.consumable_resource,
     )
     same = find_same_run(manifest, office.store, office.cloud, places=office.places)
     if same is not None and same.is_whole:

@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from http_servers import Api
+from http_servers import Api, RangeServer
 from numpy.typing import NDArray
 from real_stac import DATES, REGION, serve_real
-from samples import REAL
+from samples import REAL, real_region
+from test_read import real_scenes, truth
+from test_task import api as api
+from test_task import bucket as bucket
 
 import glacierflow
 from glacierflow.aws import Cloud
@@ -168,3 +171,20 @@ def test_both_days_can_be_given_together(stac: str) -> None:
         REGION, dates=DATES, regions_file=str(Path(REAL) / "regions.csv"), sentinel2_stac_url=stac
     )
     assert array.sizes["time"] == 2
+
+
+def test_landsat_pixels_are_the_exact_ones_read_from_the_bucket(api: Api, bucket: RangeServer) -> None:
+    days = sorted(item["properties"]["datetime"][:10] for item in api.items)
+    array = glacierflow.open_region(
+        "901_Yahtse", "landsat", dates=(days[0], days[-1]), regions_file=REAL / "regions.csv",
+        landsat_stac_url=api.url, imagery_s3_endpoint=bucket.url, chunks=192,
+    )  # fmt: skip
+    assert array.shape == (2, 400, 400)
+    assert bucket.paths == []
+    for image, scene in zip(array.to_numpy(), real_scenes("landsat"), strict=True):
+        exact = truth(scene.href, real_region("901_Yahtse"), "landsat")
+        difference = np.abs(image.astype(int) - exact)
+        assert (difference <= 1).mean() >= 0.999
+        assert difference.max() <= 3
+        assert image.std() > 100
+    assert {path.split("/")[1] for path in bucket.paths} == {"usgs-landsat"}

@@ -94,3 +94,18 @@ def test_the_table_says_what_holds_and_what_does_not(tmp_path: Path) -> None:
     # 1.0 s a further acquisition against 0.5 s
     assert "| faster an acquisition than odc-stac | at least 2.5x | 2.0x | **missed** |" in table
     assert "| peak memory, MB, 24 acquisitions | at most 400 | 300 | holds |" in table
+
+
+def test_engines_that_differ_by_a_pixel_are_not_compared() -> None:
+    program = (
+        "import engines; names = list(engines.ENGINES);"
+        "columns = dict.fromkeys(('cpu_s', 'wall_s', 'megabytes', 'requests', 'peak_mb'), 2);"
+        "runs = [{'engine': name, 'digest': 'same', **columns} for name in names];"
+        "print(engines.table(runs)); runs[1]['digest'] = 'other'; engines.table(runs)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=BENCHMARKS, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.splitlines()[2] == "| glacierflow | 2 | 2 | 2 | 2 | 2 |"
+    assert ran.returncode == 1
+    assert "the engines do not agree: [('glacierflow', 'same'), ('async-tiff', 'other')" in ran.stderr

@@ -100,12 +100,12 @@ def test_engines_that_differ_by_a_pixel_are_not_compared() -> None:
     program = (
         "import engines; names = list(engines.ENGINES);"
         "columns = dict.fromkeys(('cpu_s', 'wall_s', 'megabytes', 'requests', 'peak_mb'), 2);"
-        "runs = [{'engine': name, 'digest': 'same', **columns} for name in names];"
+        "runs = [{'engine': name, 'version': '1', 'digest': 'same', **columns} for name in names];"
         "print(engines.table(runs)); runs[1]['digest'] = 'other'; engines.table(runs)"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=BENCHMARKS, capture_output=True, text=True, check=False
     )
-    assert ran.stdout.splitlines()[2] == "| glacierflow | 2 | 2 | 2 | 2 | 2 |"
+    assert ran.stdout.splitlines()[2] == "| glacierflow 1 | 2 | 2 | 2 | 2 | 2 |"
     assert ran.returncode == 1
     assert "the engines do not agree: [('glacierflow', 'same'), ('async-tiff', 'other')" in ran.stderr

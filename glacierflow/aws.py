@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from glacierflow.errors import CredentialsError
 if TYPE_CHECKING:
     import boto3
 
-__all__ = ["Cloud", "EMBEDDED_ACCESS_KEY"]
+__all__ = ["Cloud", "EMBEDDED_ACCESS_KEY", "cloud_of_child"]
 
 EMBEDDED_ACCESS_KEY = "embedded"
 """Dummy access key and secret of the embedded cloud."""
@@ -38,6 +39,8 @@ class Cloud:
     embedded: bool = False
     retries: int = 10
     """How often a call that failed or was throttled is repeated."""
+    read_timeout_s: int = 60
+    """How long an answer may take."""
 
     def session(self) -> boto3.Session:
         """A boto3 session with the credentials of this cloud."""
@@ -60,6 +63,7 @@ class Cloud:
         config = Config(
             retries={"mode": "adaptive", "max_attempts": self.retries},
             connect_timeout=10,
+            read_timeout=self.read_timeout_s,
             max_pool_connections=32,
             s3={"addressing_style": "path"} if endpoint else None,
         )
@@ -118,6 +122,12 @@ class Cloud:
                 "Landsat pixels are requester-pays and no AWS credentials were found",
                 next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",
             )
+
+
+def cloud_of_child(environ: Mapping[str, str]) -> Cloud:
+    """The cloud a child runs in: its role's credentials, or the embedded cloud's."""
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-west-2"
+    return Cloud(region=region, embedded=environ.get("GLACIERFLOW_EMBEDDED") == "1")
 
 
 _one_at_a_time = threading.Lock()

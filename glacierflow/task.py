@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 
 from glacierflow import __version__
-from glacierflow.aws import Cloud
+from glacierflow.aws import Cloud, cloud_of_child
 from glacierflow.budget import shared_room_mb
 from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
@@ -37,7 +37,7 @@ from glacierflow.store import Store, open_store, split_s3_uri
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["cloud_of_child", "leave", "main", "process_slot", "read_manifest", "slot_of_child"]
+__all__ = ["leave", "main", "process_slot", "read_manifest", "slot_of_child"]
 
 log = logging.getLogger("glacierflow")
 
@@ -65,12 +65,6 @@ def main() -> int:
         log.exception("this is a bug in glacierflow")
         return EXIT_BUG
     return receipt.exit_code
-
-
-def cloud_of_child(environ: Mapping[str, str]) -> Cloud:
-    """The cloud a child runs in: its role's credentials, or the embedded cloud's."""
-    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-west-2"
-    return Cloud(region=region, embedded=environ.get("GLACIERFLOW_EMBEDDED") == "1")
 
 
 def read_manifest(where: str, cloud: Cloud) -> Manifest:

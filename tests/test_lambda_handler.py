@@ -191,7 +191,8 @@ def test_a_slot_that_goes_wrong_raises_so_that_lambda_counts_it(
     receipt = Receipt.model_construct(**wrong, run_id="r")
     monkeypatch.setattr("glacierflow.services.lambda_handler.process_slot", lambda *_, **__: receipt)
     monkeypatch.setattr(
-        "glacierflow.services.lambda_handler.read_manifest", lambda *_: type("M", (), {"store": "x"})
+        "glacierflow.services.lambda_handler.read_manifest",
+        lambda *_: type("M", (), {"store": "s3://made-up", "run_id": "r"}),
     )
     with pytest.raises(SlotFailed, match="failed, exit code 65: no scene could be read"):
         handler({"manifest": "s3://made-up/m.json", "slot": 0}, Context())

@@ -8,7 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from glacierflow import __version__
-from glacierflow.cli import batch, config, container, local, prices, regions, stack, sync
+from glacierflow.cli import batch, config, container, lambda_, local, prices, regions, stack, sync
 from glacierflow.cli.check import check_command
 from glacierflow.cli.clean import clean_command
 from glacierflow.cli.compare import compare_command
@@ -65,6 +65,7 @@ app.add_typer(sync.app, name="sync")
 app.add_typer(prices.app, name="prices")
 app.add_typer(local.app, name="local")
 app.add_typer(container.app, name="container")
+app.add_typer(lambda_.app, name="lambda")
 
 
 def _version(value: bool) -> None:

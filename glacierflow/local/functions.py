@@ -167,6 +167,12 @@ class FunctionRunner:
             "GLACIERFLOW_LANDSAT_STAC_URL": f"{self._options.endpoint}/stac",
             "GLACIERFLOW_IMAGERY_S3_ENDPOINT": self._options.endpoint,
         }
+        # events that carry no settings read what this cloud serves, as a function in AWS reads AWS's
+        environment |= {
+            "GLACIERFLOW_SENTINEL2_STAC_URL": f"{self._options.endpoint}/stac",
+            "GLACIERFLOW_LANDSAT_STAC_URL": f"{self._options.endpoint}/stac",
+            "GLACIERFLOW_IMAGERY_S3_ENDPOINT": self._options.endpoint,
+        }
         environment |= function.environment_vars
         environment |= {
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,

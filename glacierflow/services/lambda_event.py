@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from glacierflow.aws import Cloud
+from glacierflow.aws import Cloud, cloud_of_child
 from glacierflow.errors import GlacierflowError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
@@ -23,7 +23,7 @@ from glacierflow.services.sync.project import CONFIG, PREFIX
 from glacierflow.services.sync.settings import read_settings_object
 from glacierflow.settings import IniFile, LoadedSettings, load_settings
 from glacierflow.store import Store, open_store
-from glacierflow.task import cloud_of_child, process_slot
+from glacierflow.task import process_slot
 
 __all__ = ["answer_event", "is_old_event"]
 

@@ -1,10 +1,11 @@
 """The Lambda function: the same unit of work as a Batch child, with a deadline instead of a reclaim.
 
-Two events are answered:
+Three events are answered:
 
 * ``{"manifest": "s3://bucket/runs/.../manifest.json", "slot": 3}``: one slot of a submitted run. A slot that
   went wrong raises, so that Lambda's metrics and its queue for failures tell; one that was stopped before
   the deadline returns, with ``outcome`` ``interrupted``.
+* ``{"check": "BUCKET"}``: what the function finds around itself, without processing anything.
 * the predecessor's ``satellite``, ``region`` or ``regions``, ``date1``, ``date2``, ``s3_bucket``,
   ``s3_base_path``, ``job_name``: answered as it did, with ``statusCode`` and a JSON ``body``.
 """
@@ -16,14 +17,16 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
+from glacierflow.aws import cloud_of_child
 from glacierflow.errors import GlacierflowError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.receipt import Receipt
+from glacierflow.services.lambda_check import LambdaContext, answer_check
 from glacierflow.services.lambda_event import answer_event, is_old_event
 from glacierflow.store import open_store
-from glacierflow.task import cloud_of_child, process_slot, read_manifest
+from glacierflow.task import process_slot, read_manifest
 
 __all__ = ["SlotFailed", "handler"]
 
@@ -34,13 +37,6 @@ _RESERVE_S = 30.0
 with little time keeps a third of it."""
 
 
-class LambdaContext(Protocol):
-    """What Lambda tells of an invocation."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
-
-
 class SlotFailed(GlacierflowError):  # noqa: N818 - the name is what Lambda reports
     """A slot ended wrong; its receipt says how."""
 
@@ -49,10 +45,12 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one invocation.
 
     Raises:
-        UsageError: the event is neither of the two, or names what is not there.
+        UsageError: the event is none of the three, or names what is not there.
         SlotFailed: the slot of a run ended wrong.
     """
     logging.getLogger().setLevel(logging.INFO)
+    if "check" in event:
+        return answer_check(str(event["check"]), cloud_of_child(os.environ), context)
     with _stopped_before(context) as stop:
         if "manifest" in event:
             return _answer_slot(event, stop)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from glacierflow.services.logs import LogLine
     from glacierflow.services.slot import AttemptFacts, SlotFacts
 
-__all__ = ["RegionOption", "SlotOption", "logs_command"]
+__all__ = ["RegionOption", "SlotOption", "logs_command", "pattern_of"]
 
 _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
 """Seconds between two looks for new lines."""
@@ -74,7 +74,7 @@ def logs_command(
         local=local,
         quiet=quiet,
     )
-    wanted = _pattern(grep)
+    wanted = pattern_of(grep)
     gather, cloud = _open(run, line, region, slot)
     facts = gather()
     found = facts.attempt(attempt)
@@ -91,7 +91,8 @@ def logs_command(
     return 0
 
 
-def _pattern(grep: str | None) -> re.Pattern[str]:
+def pattern_of(grep: str | None) -> re.Pattern[str]:
+    """The expression of ``--grep``; without one, every line matches."""
     try:
         return re.compile(grep or "")
     except re.error as error:

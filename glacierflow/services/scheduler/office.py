@@ -6,14 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from glacierflow.aws import Cloud
+from glacierflow.aws import Cloud, cloud_of_child
 from glacierflow.errors import UsageError
 from glacierflow.services.places import Places, find_places
 from glacierflow.services.sync.project import CONFIG, PREFIX
 from glacierflow.services.sync.settings import read_settings_object
 from glacierflow.settings import IniFile, LoadedSettings, load_settings
 from glacierflow.store import Store, open_store
-from glacierflow.task import cloud_of_child
 
 __all__ = ["Office", "open_office"]
 

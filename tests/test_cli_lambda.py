@@ -1,0 +1,271 @@
+"""``glacierflow lambda`` as typed, on the embedded cloud: deployed, tested, called, continued on Batch."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.errors import UnavailableError
+from glacierflow.local import control
+from glacierflow.regions import load_catalogue
+from glacierflow.services import functions, lambda_package
+from glacierflow.services.functions import Answer
+
+IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:"
+NAME = "glacier-processing"
+ASKED = ["--satellite", "landsat", "--date1", "2024-08-01", "--date2", "2024-08-04", "--local", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A person's folder, with the function deployed to an embedded cloud of its own."""
+    folder = tmp_path_factory.mktemp("lambda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        assert run(["local", "up", "--clock", "60"]) == 0
+        assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", IMAGE + "a" * 64]) == 0
+    yield folder
+    control.down(folder / "home" / "local")
+
+
+@pytest.fixture
+def home(shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    monkeypatch.setenv("GLACIERFLOW_HOME", str(shared / "home"))
+    monkeypatch.chdir(shared)
+    capsys.readouterr()
+    return shared
+
+
+def cloud(home: Path) -> Cloud:
+    endpoint = control.status(home / "home" / "local")
+    assert endpoint is not None
+    return Cloud(endpoint_url=endpoint.url, embedded=True)
+
+
+@pytest.mark.embedded
+def test_deploying_again_points_the_function_at_the_other_image(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = IMAGE + "b" * 64
+    assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", other]) == 0
+    assert f"image    {other}" in capsys.readouterr().out
+    told = cloud(home).client("lambda").get_function(FunctionName=NAME)
+    assert told["Code"]["ImageUri"] == other
+    # somebody pointed it elsewhere, which the stack does not know
+    functions.point_at(cloud(home), NAME, IMAGE + "c" * 64)
+    assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", other]) == 0
+    assert functions.function_facts(cloud(home), NAME).image == other
+
+
+@pytest.mark.embedded
+def test_test_finds_a_good_function_good_and_names_what_differs(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lambda", "test", "--local", "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in found] == [
+        *("configuration", "image", "version", "bucket", "the predecessor's event")
+    ]
+    assert run(["lambda", "test", "--local", "--quiet", "--s3-bucket", "greenland-glacier-data"]) == 0
+    cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=5120)
+    try:
+        capsys.readouterr()
+        assert run(["lambda", "test", "--local", "--quiet"]) == 1
+        assert "PROBLEM  configuration: 5120 MB" in capsys.readouterr().out
+    finally:
+        cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=10240)
+
+
+@pytest.mark.embedded
+def test_invoke_answers_as_the_predecessor_did_and_logs_tell_the_rest(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lambda", "invoke", "--region", "134_Arsuk", "--out", "result.json", *ASKED]) == 0
+    answer = json.loads((home / "result.json").read_text())
+    assert json.loads(capsys.readouterr().out) == answer
+    assert answer["statusCode"] == 200
+    body = json.loads(answer["body"])
+    assert (body["region"], body["s3_bucket"]) == ("134_Arsuk", "greenland-glacier-data")
+    assert body["uploaded_files"] == 1
+    assert run(["lambda", "logs", "--local", "--grep", "REPORT"]) == 0
+    logged = capsys.readouterr()
+    assert "Memory Size: 10240 MB" in logged.out
+    assert f"/aws/lambda/{NAME} " in logged.err
+    # our own event: the same slot again, which finds its product in place
+    event = {"manifest": f"s3://greenland-glacier-data/runs/{body['run_id']}/manifest.json", "slot": 0}
+    (home / "event.json").write_text(json.dumps(event))
+    assert run(["lambda", "invoke", "--event", "event.json", "--local", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 1
+
+
+@pytest.mark.embedded
+def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six seconds on this clock, of which the last two are kept: too few for fourteen regions."""
+    cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, Timeout=360)
+    regions = ",".join(region.name for region in load_catalogue().select(None, "120:134").regions)
+    try:
+        assert run(["lambda", "invoke", "--regions", regions, *ASKED]) == 1
+    finally:
+        cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, Timeout=900)
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    body = json.loads(answer["body"])
+    assert answer["statusCode"] == 202
+    assert body["left"]
+    assert f"left: {', '.join(body['left'])}" in told.err
+    assert f"next: glacierflow batch retry {body['run_id']} --local" in told.err
+    assert run(["batch", "retry", body["run_id"], "--local", "--wait", "--quiet", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["batch", "verify", body["run_id"], "--local", "--quiet"]) == 0
+
+
+@pytest.mark.embedded
+def test_package_writes_both_zips_and_puts_them_where_the_schedule_looks(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lambda_package, "_download", lambda *_: None)
+    assert run(["lambda", "package", "--zip", "dist", "--push", "--local"]) == 0
+    told = capsys.readouterr()
+    keys = [line.removeprefix("s3://greenland-glacier-data/") for line in told.out.splitlines()]
+    assert keys[0] == "scripts/glacierflow/scheduler.zip"
+    assert keys[2] == "scripts/glacierflow/scheduler-layer.zip"
+    assert f"--set CodeKey={keys[1]} --set LayerKey={keys[3]} --local" in told.err
+    client = cloud(home).client("s3")
+    for key in keys[:2]:
+        stored = client.get_object(Bucket="greenland-glacier-data", Key=key)["Body"].read()
+        assert stored == (home / "dist" / "scheduler.zip").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "nothing says what to process"),
+        (["--event", "nowhere.json"], "--event = nowhere.json cannot be read"),
+        (["--event", "list.json"], "must be a JSON object"),
+        (["--event", "bad.json"], "is not JSON"),
+        (["--event", "good.json", "--satellite", "landsat"], "--event and --satellite exclude each other"),
+        (["--region", "134_Arsukk"], "did you mean 134_Arsuk"),
+        (["--region", "134_Arsuk", "--out", "nowhere/result.json"], "there is no directory nowhere"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_refused_before_anything_is_asked(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(_cloud: Cloud, service: str) -> Any:
+        pytest.fail(f"a client for {service} was made")
+
+    monkeypatch.setattr(Cloud, "client", refuse)
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("list", "[]"), ("bad", "{"), ("good", "{}")):
+        (tmp_path / f"{name}.json").write_text(content)
+    assert run(["lambda", "invoke", *words]) == 64
+    assert said in capsys.readouterr().err
+
+
+def test_an_event_is_read_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[Any] = []
+
+    def answer(_cloud: Cloud, name: str, event: Any) -> Answer:
+        asked.append((name, event))
+        return Answer({"errorMessage": "the event has nothing", "errorType": "UsageError"}, raised=True)
+
+    monkeypatch.setattr("glacierflow.services.functions.call", answer)
+    monkeypatch.setattr("glacierflow.services.functions.function_name", lambda *_: NAME)
+    monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({}, None))
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"x": 1}'))
+    assert run(["lambda", "invoke", "--event", "-"]) == 1
+    assert asked == [(NAME, {"x": 1})]
+    told = capsys.readouterr()
+    assert "the function went wrong: the event has nothing\n  next: glacierflow lambda logs" in told.err
+
+
+def test_a_call_is_never_repeated_and_waits_as_long_as_lambda_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A retry after a broken connection would process the same regions twice at once."""
+    made: list[Cloud] = []
+
+    class Client:
+        def invoke(self, **_: Any) -> dict[str, Any]:
+            return {"Payload": io.BytesIO(b'{"statusCode": 200, "body": "{}"}')}
+
+    def client(cloud: Cloud, _service: str) -> Client:
+        made.append(cloud)
+        return Client()
+
+    monkeypatch.setattr(Cloud, "client", client)
+    assert functions.call(Cloud(), NAME, {}).error is None
+    ((retries, timeout),) = [(one.retries, one.read_timeout_s) for one in made]
+    assert retries == 0
+    assert timeout > 900
+    monkeypatch.undo()
+    configured = Cloud(embedded=True, retries=0, read_timeout_s=930).client("lambda").meta.config
+    assert configured.read_timeout == 930
+    assert configured.retries["total_max_attempts"] == 1
+
+
+def test_following_prints_only_what_comes_from_now_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from logs_fake import LogsFake
+
+    logs = LogsFake()
+    group = f"/aws/lambda/{NAME}"
+    logs.write(group, "one", "old")
+    streams = ["one"]
+
+    def sleep(_seconds: float) -> None:
+        if len(streams) == 2:
+            raise KeyboardInterrupt
+        streams.append("two")
+        logs.write(group, "one", "new")
+        logs.write(group, "two", "other")
+
+    class Line:
+        @staticmethod
+        def client(_cloud: Cloud, _service: str) -> LogsFake:
+            return logs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Cloud, "client", Line.client)
+    monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({}, None))
+    monkeypatch.setattr("glacierflow.services.functions.function_name", lambda *_: NAME)
+    monkeypatch.setattr("glacierflow.services.functions.newest_streams", lambda *_: (group, list(streams)))
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert run(["lambda", "logs", "--follow", "--lines", "1", "--quiet"]) == 130
+    assert capsys.readouterr().out.split() == ["old", "new", "other"]
+
+
+def test_a_function_that_does_not_take_its_image_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.exceptions import WaiterError
+
+    class Client:
+        def update_function_code(self, **_: Any) -> None: ...
+
+        def get_waiter(self, _name: str) -> Client:
+            return self
+
+        def wait(self, **_: Any) -> None:
+            raise WaiterError("function_updated_v2", "Failed", {})
+
+    monkeypatch.setattr(Cloud, "client", lambda *_: Client())
+    with pytest.raises(UnavailableError, match="did not take the image"):
+        functions.point_at(Cloud(), NAME, "image")

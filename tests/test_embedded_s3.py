@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
 from botocore.exceptions import ClientError
-from embedded import BatchBench
+from embedded import REGION, BatchBench
 
+from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.local import control
+from glacierflow.store import S3Store
 
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
@@ -184,3 +187,19 @@ def test_web_pages_are_kept_out(cloud_endpoint: Endpoint) -> None:
     url = f"{cloud_endpoint.url}/v1/submitjob"
     for headers in ({"Origin": "http://example.org"}, {"Host": "example.org"}):
         assert urllib3.request("POST", url, body=b"{}", headers=headers).status == 403
+
+
+def test_a_small_object_whose_bytes_changed_is_as_good_as_none(cloud_endpoint: Endpoint) -> None:
+    """So that a run makes it again: a range that holds all of it comes with the checksum of the put."""
+    cloud = Cloud(region=REGION, endpoint_url=cloud_endpoint.url, embedded=True)
+    store = S3Store(control.DEFAULT_BUCKET, cloud)
+    data = uuid.uuid4().bytes * 50
+    store.put("damaged/small", data)
+    assert store.get_head("damaged/small", 4096) == data
+    (path,) = [
+        path
+        for path in Path(cloud_endpoint.home).rglob("*")
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    ]
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert store.get_head("damaged/small", 4096) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -76,7 +75,6 @@ def test_the_second_retry_builds_on_the_first(bench: FamilyBench) -> None:
     bench.ended(root)
     first = bench.standings(root)[0]
     assert (first.failure, first.had.memory_mib) == ("data", 15_500)
-    time.sleep(1)  # run ids tell seconds apart
     retry, jobs = submit_retry(
         bench.family(root), plan_of(bench, root), bench.store, bench.cloud, bench.places
     )
@@ -129,7 +127,6 @@ def test_a_retry_killed_while_submitting_is_no_try_and_can_be_repeated(
     assert [unit.gets for unit in after.units if unit.slot == 0] == [
         unit.gets for unit in before.units if unit.slot == 0
     ]
-    time.sleep(1)  # run ids tell seconds apart
     retry, jobs = submit_retry(bench.family(root), after, bench.store, bench.cloud, bench.places)
     assert sorted(retry.origin_slots) == sorted(unit.slot for unit in after.units)
     assert len(jobs) == len(retry.arrays)

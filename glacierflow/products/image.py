@@ -102,7 +102,7 @@ def open_image(store: Store, entry: Entry, *, head_only: bool = False) -> Iterat
                 return
             content = store.get_head(entry.key, HEAD_BYTES) if head_only else store.get(entry.key)
             if not content:
-                raise DataError("there is no such file, or nothing in it")
+                raise DataError("there is no such file, or it is empty or damaged")
             memory = stack.enter_context(MemoryFile(content))
             yield Image(stack.enter_context(memory.open()), io.BytesIO(content))
     except RasterioIOError as error:

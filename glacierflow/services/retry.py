@@ -6,6 +6,7 @@ between, it leaves a mark without a manifest or a run without jobs, and neither 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -98,7 +99,12 @@ def submit_retry(
     draft = build_retry(family.root, plan)
     targets = find_targets(cloud, places, draft.arrays)
     image = targets.image(draft.arrays[0])
-    manifest = build_retry(family.root, plan, image=image, now=draft.created_at)
+    now = draft.created_at
+    manifest = build_retry(family.root, plan, image=image, now=now)
+    # ids tell seconds: the same retry twice in one takes the next
+    while store.exists(RunLayout(manifest.run_id).manifest):
+        now += dt.timedelta(seconds=1)
+        manifest = build_retry(family.root, plan, image=image, now=now)
     mark = RetryMark(
         run_id=manifest.run_id, created_at=manifest.created_at, origin_slots=manifest.origin_slots
     )

@@ -34,7 +34,7 @@ class Store(Protocol):
         """The object's bytes, or None where there is none."""
 
     def get_head(self, key: str, size: int) -> bytes | None:
-        """The object's first bytes, or None where there is none."""
+        """The object's first bytes, or None where there is none, or none that is whole."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write the object whole; with ``if_absent`` only where there is none. True if written."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glacierflow.cli.batch.guarding import StopAtUsdOption, limits_of
 from glacierflow.cli.batch.looking import (
     FetchOption,
     Located,
@@ -58,6 +59,7 @@ def retry_command(
     dry_run: DryRunOption = None,
     wait: WaitOption = False,
     fetch: FetchOption = None,
+    max_usd: StopAtUsdOption = None,
     regions_file: RegionsFileOption = None,
     local: LocalOption = False,
     config: ConfigOption = None,
@@ -101,7 +103,8 @@ def retry_command(
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
     if wait or fetch is not None:
-        return watch_run(look, line, fetch=fetch, as_json=as_json)
+        limits = limits_of(line, max_usd)
+        return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits)
     if as_json:
         typer.echo(submission_json(look.manifest, look.jobs))
     return 0

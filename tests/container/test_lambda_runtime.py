@@ -1,0 +1,165 @@
+"""The Lambda image behind a real Runtime API: AWS's Runtime Interface Emulator starts and asks it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import socket
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from embedded import wait_for
+
+from container.engine import docker
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.local import control
+from glacierflow.local.sample import sample_bundle
+from glacierflow.regions import load_catalogue
+
+RIE_WHEEL = "aws-sam-cli==1.170.0"
+RIE_INSIDE = "samcli/local/rapid/aws-lambda-rie-x86_64"
+REGIONS = [region.name for region in load_catalogue().select(None, "121:139").regions]
+EVENT = {
+    "satellite": "sentinel2",
+    "regions": REGIONS,
+    "date1": "2024-08-01",
+    "date2": "2024-08-04",
+    "s3_bucket": "runtime",
+    "s3_base_path": "results",
+}
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@pytest.fixture(scope="module")
+def rie(lambda_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The emulator's binary, which has no package of its own: it ships in the wheel of AWS SAM."""
+    folder = tmp_path_factory.mktemp("rie")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), RIE_WHEEL]
+    subprocess.run(pip, check=True, capture_output=True, timeout=300)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        path = Path(content.extract(RIE_INSIDE, folder))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An embedded cloud with a sample of the regions and a bucket."""
+    folder = tmp_path_factory.mktemp("runtime")
+    regions = load_catalogue().select(REGIONS, None).regions
+    days = dt.date(2024, 8, 1), dt.date(2024, 8, 4)
+    archive = sample_bundle(folder / "sample", regions, *days, ["sentinel2"])
+    control.up(folder / "home" / "local", archive=archive, bucket="runtime", clock=60)
+    yield folder
+    control.down(folder / "home" / "local")
+
+
+@pytest.fixture
+def function(lambda_image: str, rie: Path, home: Path) -> Iterator[Callable[[int], Ask]]:
+    """Starts the image as a function with so many seconds; its own entry point and command are what runs."""
+    endpoint = control.status(home / "home" / "local")
+    assert endpoint is not None
+    config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", lambda_image))
+    environment = {
+        "AWS_ENDPOINT_URL": endpoint.url,
+        "AWS_ACCESS_KEY_ID": "embedded",
+        "AWS_SECRET_ACCESS_KEY": "embedded",
+        "AWS_REGION": "us-west-2",
+        "GLACIERFLOW_EMBEDDED": "1",
+        "GLACIERFLOW_SENTINEL2_STAC_URL": endpoint.stac_url,
+        "GLACIERFLOW_IMAGERY_S3_ENDPOINT": endpoint.url,
+        "AWS_LAMBDA_FUNCTION_NAME": "glacier-processing",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008",
+    }
+    started = []
+
+    def start(seconds: int) -> Ask:
+        door, api = free_port(), free_port()
+        pairs = {**environment, "AWS_LAMBDA_FUNCTION_TIMEOUT": str(seconds)}
+        words = [word for name, value in pairs.items() for word in ("--env", f"{name}={value}")]
+        container = docker(
+            *("run", "--detach", "--network", "host", "--read-only", "--tmpfs", "/tmp", "--memory", "3008m"),
+            *("--volume", f"{rie}:/rie:ro", "--entrypoint", "/rie", *words, lambda_image),
+            *("--runtime-interface-emulator-address", f"127.0.0.1:{door}"),
+            *("--runtime-api-address", f"127.0.0.1:{api}", *config["Entrypoint"], *config["Cmd"]),
+        ).strip()
+        started.append(container)
+        wait_for(lambda: is_open(door), 30, lambda: docker("logs", container))
+
+        def ask(event: dict[str, Any]) -> dict[str, Any]:
+            url = f"http://127.0.0.1:{door}/2015-03-31/functions/function/invocations"
+            request = urllib.request.Request(url, json.dumps(event).encode(), method="POST")
+            with _OPENER.open(request, timeout=120) as answer:
+                said: dict[str, Any] = json.loads(answer.read())
+            return said
+
+        return ask
+
+    yield start
+    for container in started:
+        docker("rm", "--force", container)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def store_of(home: Path) -> Any:
+    endpoint = control.status(home / "home" / "local")
+    assert endpoint is not None
+    return Cloud(endpoint_url=endpoint.url, embedded=True).client("s3")
+
+
+def test_both_events_are_answered_and_an_error_is_an_error(
+    function: Callable[[int], Ask], home: Path
+) -> None:
+    ask = function(300)
+    first = ask(EVENT | {"regions": REGIONS[:1]})
+    assert first["statusCode"] == 200, first
+    body = json.loads(first["body"])
+    assert body["uploaded_files"] >= 1
+    for key in body["files_uploaded"]:
+        store_of(home).head_object(Bucket="runtime", Key=key)
+    again = ask({"manifest": f"s3://runtime/runs/{body['run_id']}/manifest.json", "slot": 0})
+    assert (again["outcome"], again["skipped"]) == ("done", body["uploaded_files"])
+    wrong = ask({})
+    assert wrong["errorType"] == "UsageError"
+    assert ask({"check": "runtime"})["statusCode"] == 200
+
+
+def test_the_deadline_stops_it_in_time_and_batch_goes_on(
+    function: Callable[[int], Ask],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ask = function(5)
+    # the emulator counts the imports of the first call, too
+    assert ask({"check": "runtime"})["statusCode"] == 200
+    answer = ask(EVENT | {"s3_base_path": "deadline"})
+    assert answer.get("statusCode") == 202, answer
+    body = json.loads(answer["body"])
+    assert body["left"]
+    monkeypatch.setenv("GLACIERFLOW_HOME", str(home / "home"))
+    monkeypatch.chdir(home)
+    where = ["--local", "--quiet", "--s3-bucket", "runtime"]
+    assert run(["batch", "retry", body["run_id"], "--wait", "--json", *where]) == 0
+    capsys.readouterr()
+    assert run(["batch", "verify", body["run_id"], *where]) == 0

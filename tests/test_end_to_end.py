@@ -22,7 +22,7 @@ from test_read import real_scenes, truth
 from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
 from glacierflow.receipt import Receipt
-from glacierflow.store import open_store
+from glacierflow.store import Store, open_store
 
 pytestmark = pytest.mark.embedded
 
@@ -182,10 +182,10 @@ def test_an_array_job_on_the_sample_archive_and_what_awscli_sees(user: User) -> 
     assert user.json("batch", "status", run_id, "--local")["states"] == {"SUCCEEDED": 3}
 
 
-def _child_pid(run_id: str, index: int) -> int:
-    """The process of one child, found as soon as it runs."""
+def _child_pid(dates: str, index: int) -> int:
+    """The process of one child of the run over these dates, found as soon as it runs."""
     deadline = time.monotonic() + 60
-    wanted = (f"runs/{run_id}/", f"AWS_BATCH_JOB_ARRAY_INDEX={index}")
+    wanted = (f"-{dates}-", f"AWS_BATCH_JOB_ARRAY_INDEX={index}")
     while time.monotonic() < deadline:
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
@@ -198,18 +198,21 @@ def _child_pid(run_id: str, index: int) -> int:
                 if wanted[0] in manifest and wanted[1] in environ and "glacierflow.task" in command:
                     return int(entry.name)
         time.sleep(0.02)
-    msg = f"child {index} of {run_id} was not seen running"
+    msg = f"child {index} of the run over {dates} was not seen running"
     raise AssertionError(msg)
 
 
-def _started(user: User, run_id: str, index: int) -> None:
-    """Wait until a child has written that it started."""
+def _let_start(store: Store, run_id: str, index: int, pid: int) -> None:
+    """Let a halted child run in small steps until it has written that it started; then it is halted again.
+
+    A child is done in a second or two, so that nobody could be sure to meet it in the middle otherwise.
+    """
     deadline = time.monotonic() + 60
-    cloud = Cloud(endpoint_url=json.loads(user.types("local", "status", "--json"))["url"], embedded=True)
-    store = open_store("s3://greenland-glacier-data", cloud)
     while not store.exists(RunLayout(run_id).started(index, 1)):
         assert time.monotonic() < deadline, f"child {index} did not start"
+        os.kill(pid, signal.SIGCONT)
         time.sleep(0.05)
+        os.kill(pid, signal.SIGSTOP)
 
 
 def test_killed_terminated_and_bad_children_end_as_aws_would_end_them(user: User, tmp_path: Path) -> None:
@@ -225,14 +228,20 @@ def test_killed_terminated_and_bad_children_end_as_aws_would_end_them(user: User
     assert damaged, f"no image of {chosen[2]} alone in the archive"
     for path in damaged:
         path.write_text("<html>Service unavailable</html>")
-    answer = user.json(
-        "batch", "submit", "--local", "--archive", str(archive), "--regions", ",".join(chosen), *arguments
-    )
-    run_id = answer["run_id"]
-    pids = [_child_pid(run_id, index) for index in (0, 1)]
+    user.types("local", "up")
+    cloud = Cloud(endpoint_url=json.loads(user.types("local", "status", "--json"))["url"], embedded=True)
+    store = open_store("s3://greenland-glacier-data", cloud)
+    submit = ("batch", "submit", "--local", "--json", "--archive", str(archive))
+    submission = user.start(*submit, "--regions", ",".join(chosen), *arguments)
+    pids = []
     for index in (0, 1):
-        _started(user, run_id, index)
+        # while the submission is still on its way: a child may be done before it has said so
+        pids.append(_child_pid("20230701-20230721", index))
         os.kill(pids[index], signal.SIGSTOP)
+    said, _ = submission.communicate(timeout=60)
+    run_id = json.loads(said)["run_id"]
+    for index in (0, 1):
+        _let_start(store, run_id, index, pids[index])
     os.kill(pids[0], signal.SIGKILL)
     os.kill(pids[1], signal.SIGTERM)
     os.kill(pids[1], signal.SIGCONT)

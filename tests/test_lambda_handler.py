@@ -131,7 +131,7 @@ def test_the_function_runs_in_the_embedded_lambda(cloud: Cloud, store: Store) ->
     cloud.client("iam").create_role(RoleName="for-a-function", AssumeRolePolicyDocument="{}")
     stac, endpoint = f"{cloud.endpoint_url}/stac", str(cloud.endpoint_url)
     functions.create_function(
-        FunctionName="glacier-processing",
+        FunctionName="function-of-a-test",
         Role="arn:aws:iam::123456789012:role/for-a-function",
         PackageType="Image",
         Code={"ImageUri": "made-up"},
@@ -142,7 +142,7 @@ def test_the_function_runs_in_the_embedded_lambda(cloud: Cloud, store: Store) ->
         },
     )
     event = json.dumps(EVENT | {"s3_base_path": "embedded", "date2": "2024-08-01"})
-    answer = functions.invoke(FunctionName="glacier-processing", Payload=event)
+    answer = functions.invoke(FunctionName="function-of-a-test", Payload=event)
     payload = json.loads(answer["Payload"].read())
     assert payload["statusCode"] == 200, payload
     receipts = list(store.list(f"{RunLayout(body_of(payload)['run_id']).slot_prefix(0)}"))

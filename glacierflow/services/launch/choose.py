@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.manifest import ArrayRange, Service
+from glacierflow.services.functions import function_name
 from glacierflow.services.launch.functions import find_function
 from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.launch.launcher import Launcher
 from glacierflow.services.launch.machines import find_machine
 from glacierflow.services.launch.tasks import find_cluster
 from glacierflow.services.places import Places
-from glacierflow.services.stack import describe
 from glacierflow.services.targets import find_targets
-from glacierflow.services.templates import stack_name
 from glacierflow.settings import LoadedSettings
-from glacierflow.settings.load import DEFAULT
 
 __all__ = ["find_launcher"]
 
@@ -55,19 +53,10 @@ def find_launcher(
         image = targets.image(arrays[0]) if arrays else None
         return JobLauncher(cloud, targets, image, tags, consumable_resource)
     if service == "lambda":
-        return find_function(cloud, _function_name(cloud, loaded, base))
+        return find_function(cloud, function_name(cloud, loaded))
     if service in {"ecs", "fargate"}:
         return find_cluster(cloud, base, service, log_group=places.log_group, tags=tags)
     raise UsageError(
         f"--service {service} cannot be submitted to",
         next_step="accepted: batch, lambda, ecs, fargate, stepfunctions",
     )
-
-
-def _function_name(cloud: Cloud, loaded: LoadedSettings, base: str) -> str:
-    """Set by hand, else the stack's, else the default."""
-    name = loaded.settings.lambda_.function_name
-    if loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT:
-        return name
-    state = describe(cloud, stack_name(base, "lambda"))
-    return state.outputs.get("Function", name) if state else name

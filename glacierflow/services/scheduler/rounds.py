@@ -20,6 +20,7 @@ from glacierflow.runs.records import read_run_manifest
 from glacierflow.runs.retry import RETRIED_UNASKED, build_retry
 from glacierflow.runs.verify import VerifyReport, verify_run
 from glacierflow.services.batch import write_manifest
+from glacierflow.services.functions import function_name
 from glacierflow.services.launch.functions import find_function
 from glacierflow.services.launch.launcher import manifest_uri
 from glacierflow.services.retry import find_retry
@@ -124,7 +125,7 @@ def _start(office: Office, manifest: Manifest, via: str) -> Json:
             {"manifest": manifest_uri(manifest), "slot": slot} for slot in range(len(manifest.slots))
         ]
         office.store.put(key, json.dumps(slots).encode())
-        function = find_function(office.cloud, office.loaded.settings.lambda_.function_name)
+        function = find_function(office.cloud, function_name(office.cloud, office.loaded))
         function.check(manifest)
         where = {"bucket": office.places.bucket, "key": key, "function": function.name}
         return {"arrays": [], "items": where}

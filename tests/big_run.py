@@ -64,6 +64,17 @@ class BigRun:
                 self.attempt(slot, "done", number, counts=Counts(found=5, kept=3, written=3))
                 self.batch.set_child("job-0", slot, status="SUCCEEDED")
 
+    def fail_all(self, outcome: Outcome | None) -> None:
+        """Let every child fail, leaving this receipt, or none where its memory ran out."""
+        reason = "Essential container in task exited" if outcome else "OutOfMemoryError: Container killed"
+        code = {"failed": 70, "unavailable": 75, "interrupted": 75}.get(outcome or "", 137)
+        for slot in range(len(self.manifest.slots)):
+            fields = {"exit_code": code} if outcome else {}
+            self.attempt(slot, outcome, **fields)
+            self.batch.set_child(
+                "job-0", slot, status="FAILED", container={"exitCode": code, "reason": reason}
+            )
+
     def open(self) -> FamilyLook:
         """As ``batch status`` opens it."""
         return FamilyLook.open(

@@ -98,6 +98,19 @@ def test_a_large_run_says_what_is_not_counted_yet(
     assert "products  1200\n" in typed(capsys, "status", large.run_id)
 
 
+def test_a_large_run_that_failed_says_what_batch_was_not_asked_about(
+    capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Desk(600, monkeypatch)
+    large.run.fail_all(None)
+    out = typed(capsys, "status", large.run_id, expect=1)
+    assert "500 x oom" in out
+    assert "100 x not explained yet" in out
+    assert "all 600 slots have ended; 600 went wrong" in out
+    found = json.loads(typed(capsys, "status", large.run_id, "--receipts", "--json", expect=1))
+    assert (found["unexplained"], [len(one["slots"]) for one in found["failures"]]) == (0, [600])
+
+
 def test_why_prints_one_paragraph_and_the_next_step(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.run.finish(failed=1)
     paragraph, step = typed(capsys, "why", desk.run_id, "002_made_up").splitlines()

@@ -12,7 +12,7 @@ from runs_samples import NOW, make_receipt, some_job
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
-from glacierflow.receipt import Counts
+from glacierflow.receipt import Counts, Outcome
 from glacierflow.runs.family import RetryMark
 from glacierflow.runs.ledger import read_ledger
 from glacierflow.runs.records import write_job
@@ -72,6 +72,64 @@ def test_ten_thousand_children_cost_a_handful_of_calls_and_pages() -> None:
     assert run.calls() <= 8
     assert status.states == {"SUCCEEDED": 9_800, "FAILED": 200}
     assert status.products == 3 * 9_800
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failure"), [(None, "oom"), ("failed", "bug"), ("unavailable", "service")]
+)
+def test_where_all_of_ten_years_failed_a_look_takes_at_most_twenty_calls_too(
+    outcome: Outcome | None, failure: str
+) -> None:
+    run = BigRun(1920)
+    run.fail_all(outcome)
+    run.calls()
+    looks: list[RunStatus] = []
+    while not looks or looks[-1].unexplained:
+        looks.append(quick(run))
+        assert run.calls() <= 20
+        assert looks[-1].states == {"FAILED": 1920}
+        assert len(looks[-1].wrong) == 1920
+        assert {row.failure for row in looks[-1].rows} <= {failure, None}
+        assert len(looks) <= 4
+    told = 1920 if outcome == "unavailable" else 500
+    assert looks[0].unexplained == 1920 - told
+    assert outcome == "unavailable" or "has not been asked why yet" in str(looks[0].rows[-1].reason)
+    assert {row.failure for row in looks[-1].rows} == {failure}
+
+
+def test_where_ten_thousand_failed_a_look_takes_a_handful_of_calls_and_pages() -> None:
+    run = BigRun(10_000)
+    run.fail_all(None)
+    run.calls()
+    assert quick(run).unexplained == 9_500
+    pages = run.s3.calls["ListObjectsV2"] + run.batch.calls["ListJobs"]
+    assert pages <= 10 + 2 + 2
+    assert run.calls() - pages <= 12
+    assert run.open().now().unexplained == 0
+
+
+def test_children_that_left_no_receipt_are_explained_first_and_a_cut_one_is_not_called_reclaimed() -> None:
+    run = BigRun(1100)
+    run.fail_all("interrupted")
+    for slot in range(900, 1100):
+        key = RunLayout(run.manifest.run_id).receipt(slot, 1, "interrupted")
+        del run.s3.objects[key]
+    status = quick(run)
+    assert all(row.failure is not None for row in status.rows[900:])
+    assert sum(row.failure is None for row in status.rows[:900]) == 600
+    assert not read_ledger(run.store, run.manifest.run_id).complete
+
+
+def test_what_batch_forgot_before_anybody_asked_why_has_no_reason_and_is_not_open_for_ever() -> None:
+    run = BigRun(600)
+    run.fail_all(None)
+    assert quick(run).unexplained == 100
+    run.batch.forgotten = True
+    for status in (run.open().now(), quick(run)):
+        assert status.unexplained == 0
+        assert [row.failure for row in status.rows].count("killed") == 100
+        killed = next(row for row in status.rows if row.failure == "killed")
+        assert "Batch gives no reason" in str(killed.reason)
 
 
 def test_a_small_run_is_read_whole_by_a_quick_look() -> None:

@@ -36,6 +36,12 @@ def screen(status: RunStatus, console: Console, *, spent: Spent | None = None) -
             _plain(console, text)
     if len(groups) > _MOST_GROUPS:
         _plain(console, f"{len(groups) - _MOST_GROUPS} more kinds of failure; --json has all")
+    if status.unexplained:
+        _plain(
+            console,
+            f"{status.unexplained} x not explained yet: AWS Batch is asked about a few hundred in a look; "
+            "look again for more, or --receipts asks for all",
+        )
     _plain(console, _verdict(status))
 
 
@@ -50,6 +56,7 @@ def status_json(status: RunStatus, *, spent: Spent | None = None) -> dict[str, A
         "attempts": status.attempts,
         "reclaims": status.reclaims,
         "unread_receipts": status.unread,
+        "unexplained": status.unexplained,
         "wrong": len(status.wrong),
         "cost": spent.model_dump(mode="json") if spent else None,
         "eta": estimate_end(status).model_dump(mode="json"),

@@ -55,6 +55,12 @@ class SlotState:
     """Whether the job itself was described; else only its state is known."""
 
     @property
+    def unasked(self) -> bool:
+        """Whether it failed and Batch has not been asked why."""
+        told = self.explained or self.reason or self.attempts or self.exit_code is not None
+        return self.state == "FAILED" and not told
+
+    @property
     def reason(self) -> str | None:
         """Both reasons in one line, without saying anything twice."""
         texts = [text.strip().rstrip(".") for text in (self.status_reason, self.container_reason) if text]

@@ -114,6 +114,11 @@ class RunStatus(Record):
         return sum(not row.read for row in self.rows)
 
     @property
+    def unexplained(self) -> int:
+        """Slots that went wrong, and AWS Batch has not been asked why yet."""
+        return sum(row.wrong and row.failure is None for row in self.rows)
+
+    @property
     def finished(self) -> bool:
         """Whether every slot has ended."""
         return all(row.ended for row in self.rows)
@@ -179,7 +184,9 @@ def _row(
     wrong = _is_wrong(state.state, outcome)
     read = outcome is None or (entry is not None and entry.outcome is not None)
     counts = entry.counts if entry else Counts()
-    verdict = classify(evidence_of(state, attempts, entry, submitted=True))
+    verdict = None
+    if not state.unasked or _told_by_receipt(outcome, entry):
+        verdict = classify(evidence_of(state, attempts, entry, submitted=True))
     return SlotRow.model_construct(
         slot=slot,
         satellite=units[0].satellite,
@@ -204,6 +211,11 @@ def _row(
         run_id=manifest.run_id,
         run_slot=slot,
     )
+
+
+def _told_by_receipt(outcome: str | None, entry: AttemptEntry | None) -> bool:
+    """Whether the receipt alone tells why; one cut short may be reclaimed, timed out or cancelled."""
+    return outcome == "unavailable" or (outcome == "failed" and entry is not None)
 
 
 def _reclaims(attempts: Attempts | None) -> int:
@@ -239,7 +251,8 @@ def _reason(state: SlotState, attempts: Attempts | None, entry: AttemptEntry | N
     if state.state == "FAILED":
         code = "" if state.exit_code is None else f"exit code {state.exit_code}"
         said = ", ".join(text for text in (state.reason, code) if text)
-        parts.append(f"Batch: {said}" if said else "Batch gives no reason")
+        silent = "Batch has not been asked why yet" if state.unasked else "Batch gives no reason"
+        parts.append(f"Batch: {said}" if said else silent)
     return "; ".join(parts) or "it ended without a reason"
 
 

@@ -72,12 +72,14 @@ def find_job(manifest: Manifest, number: int, cloud: Cloud, *, job_queue: str) -
     )
 
 
-def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView | None = None) -> BatchView:
+def describe_run(
+    records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView | None = None, explain: bool = True
+) -> BatchView:
     """What AWS Batch says of every slot of a run.
 
     One DescribeJobs tells the counts of every array; ListJobs is asked only for the states that some but not
     all children are in, the commonest of them left out; only failed children are described one by one, and
-    those in ``known`` not again.
+    those in ``known`` not again, and none where ``explain`` is off.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -93,7 +95,7 @@ def describe_run(records: Sequence[JobRecord], cloud: Cloud, *, known: BatchView
                 own = range(record.first_slot, record.first_slot + record.size)
                 slots.update((slot, SlotState("SUBMITTED", record.job_id)) for slot in own)
         elif record.is_array:
-            slots.update(_children(client, record, job, known))
+            slots.update(_children(client, record, job, known, explain=explain))
         else:
             slots[record.first_slot] = _slot_state(job)
     return BatchView(slots)
@@ -137,6 +139,8 @@ def _children(
     record: JobRecord,
     parent: dict[str, Any],
     known: BatchView | None,
+    *,
+    explain: bool,
 ) -> dict[int, SlotState]:
     states = _states_of_children(client, record, parent)
     slots = {}
@@ -148,7 +152,7 @@ def _children(
             slots[slot] = before
             continue
         slots[slot] = SlotState(state, job_id)
-        if state == "FAILED":
+        if state == "FAILED" and explain:
             unexplained.append(job_id)
     for child in describe_jobs(client, unexplained):
         slots[record.first_slot + _index_of(child)] = _slot_state(child)

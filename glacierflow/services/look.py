@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
@@ -28,12 +29,19 @@ from glacierflow.runs.status import RunStatus, join_status, unended_attempts
 from glacierflow.services.jobs import describe_slots, find_lost_jobs
 from glacierflow.services.remember import ask_and_remember, kept_view
 from glacierflow.services.stopping import stop_slots
+from glacierflow.services.views import batch_jobs
 from glacierflow.store import Store
 
 __all__ = ["RunLook"]
 
 _FEW = 200
 """As many receipts as a quick look reads; of a run with more unread ones it reads none."""
+
+_FEW_FAILED = 500
+"""Failed children a quick look asks Batch about, in five calls; the looks after it ask about more."""
+
+_NEED_BATCH = {None: 0, "interrupted": 1}
+"""Outcomes that leave open why a child failed, those that tell least first."""
 
 _KEEP_EVERY_S = 60.0
 """Seconds between two writes of the ledger while a run is watched."""
@@ -115,16 +123,18 @@ class RunLook:
         Args:
             quick: do with few calls: where there are many receipts nobody has read yet, leave them; the
                 listing tells their outcomes, and their products are counted by a look that is not quick.
+                Of many failed children Batch is asked about some each look, those without a receipt first.
         """
         if self._ledger.complete:
             return self._join(self._kept_view(), self._listed_in_ledger())
-        view = self._view()
+        view = self._view(explain=not quick)
         attempts = list_attempts(self.store, self.manifest.run_id)
         self._read(attempts, quick=quick)
+        view = self._explain_some(view, attempts) if quick else _all_asked(view)
         status = self._join(view, attempts)
         if status.finished and not quick:
             self._explain(attempts)
-            status = self._join(BatchView({**view.slots, **self._kept_view().slots}), attempts)
+            status = self._join(_all_asked(BatchView({**view.slots, **self._kept_view().slots})), attempts)
         if status.finished and not status.unread and not self._unclear(status):
             self._news |= not self._ledger.complete
             self._ledger.complete = not self._unexplained(attempts)
@@ -163,9 +173,11 @@ class RunLook:
         """What is known of attempts and ended children so far."""
         return self._ledger
 
-    def _view(self) -> BatchView:
+    def _view(self, *, explain: bool = True) -> BatchView:
         """Batch's answer, completed by what it said earlier and has forgotten since."""
-        view, news = ask_and_remember(self._ledger, self.manifest, self.jobs, self.store, self._cloud)
+        view, news = ask_and_remember(
+            self._ledger, self.manifest, self.jobs, self.store, self._cloud, explain=explain
+        )
         self._news |= news
         return view
 
@@ -209,6 +221,26 @@ class RunLook:
             and len(attempts[slot].outcomes if slot in attempts else ()) != 1
         ]
 
+    def _explain_some(self, view: BatchView, attempts: Mapping[int, Attempts]) -> BatchView:
+        """Ask why children failed, those first whose receipts do not tell; a few calls."""
+        failed = [
+            slot for slot, state in view.slots.items() if state.state == "FAILED" and not state.explained
+        ]
+        if not failed:
+            return view
+
+        def outcome(slot: int) -> str | None:
+            return attempts[slot].outcomes[attempts[slot].latest] if slot in attempts else None
+
+        failed.sort(key=lambda slot: _NEED_BATCH.get(outcome(slot), len(_NEED_BATCH)))
+        own = batch_jobs(self.manifest, self.jobs, self._cloud)
+        asked = failed[:_FEW_FAILED]
+        said = describe_slots(own, asked, self._cloud)
+        news = [self._ledger.add_slot(SlotEntry.of(slot, state)) for slot, state in said.items()]
+        self._news |= any(news)
+        silent = {slot: replace(view.slots[slot], explained=True) for slot in asked if slot not in said}
+        return BatchView({**view.slots, **said, **silent})
+
     def _explain(self, attempts: Mapping[int, Attempts]) -> None:
         for slot, state in describe_slots(self.jobs, self._unexplained(attempts), self._cloud).items():
             self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))
@@ -223,3 +255,13 @@ class RunLook:
         return any(row.state in {FORGOTTEN, NOT_SUBMITTED} for row in status.rows) or any(
             row.slot not in slots or not slots[row.slot].explained for row in guessed
         )
+
+
+def _all_asked(view: BatchView) -> BatchView:
+    """The view of one who has asked about all: what is still without a reason has none, Batch forgot it."""
+    return BatchView(
+        {
+            slot: replace(state, explained=True) if state.unasked else state
+            for slot, state in view.slots.items()
+        }
+    )

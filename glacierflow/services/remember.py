@@ -25,9 +25,17 @@ def kept_view(ledger: Ledger) -> BatchView:
 
 
 def ask_and_remember(
-    ledger: Ledger, manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud
+    ledger: Ledger,
+    manifest: Manifest,
+    jobs: Sequence[JobRecord],
+    store: Store,
+    cloud: Cloud,
+    *,
+    explain: bool = True,
 ) -> tuple[BatchView, bool]:
     """Batch's answer, completed from the ledger, which gets what is new; whether there was any news.
+
+    Without ``explain``, Batch is not asked why children failed.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -35,7 +43,7 @@ def ask_and_remember(
     """
     known = kept_view(ledger)
     explained = {slot: state for slot, state in known.slots.items() if state.explained}
-    view = view_of(manifest, jobs, store, cloud, known=BatchView(explained))
+    view = view_of(manifest, jobs, store, cloud, known=BatchView(explained), explain=explain)
     ended = (SlotEntry.of(slot, state) for slot, state in view.slots.items() if state.state in _ENDED)
     news = [ledger.add_slot(entry) for entry in ended]
     return BatchView({**known.slots, **view.slots}), any(news)

@@ -43,11 +43,13 @@ def view_of(
     cloud: Cloud,
     *,
     known: BatchView | None = None,
+    explain: bool = True,
 ) -> BatchView:
     """How every slot of a run stands, in the words of AWS Batch.
 
     Lambda keeps nothing of an invocation and ECS forgets a task an hour after its end, so there the receipts
-    tell, and what ECS still knows is laid over them.
+    tell, and what ECS still knows is laid over them. Without ``explain``, Batch is not asked why the
+    children of arrays failed.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -62,7 +64,7 @@ def view_of(
     own = [job for job in jobs if job.service == "batch"] + begun
     others = [job for job in jobs if job.service not in {"batch", "stepfunctions"}]
     if own:
-        slots.update(describe_run(own, cloud, known=known).slots)
+        slots.update(describe_run(own, cloud, known=known, explain=explain).slots)
     if not others:
         return BatchView(slots)
     attempts = list_attempts(store, manifest.run_id)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from glacierflow.aws import Cloud
@@ -190,6 +191,8 @@ class FakeFunction:
         return {"Configuration": {"Role": "arn:aws:iam::123456789012:role/f"}}
 
     def simulate_principal_policy(self, **asked: Any) -> Any:
+        if self._decision == "garbled":
+            raise ResponseParserError("invalid XML received")
         results = [{"EvalResourceName": arn, "EvalDecision": self._decision} for arn in asked["ResourceArns"]]
         return {"EvaluationResults": results}
 
@@ -231,6 +234,11 @@ def test_what_lambda_may_read_is_asked_of_iam(project: Path, bucket: Bucket) -> 
     assert denied.verdict == "problem"
     assert "role/f may not read" in denied.text
     assert check(project, bucket, "missing")["readable by Lambda"].verdict == "unknown"
+    garbled = check(project, bucket, "garbled")["readable by Lambda"]
+    assert (garbled.verdict, garbled.text) == (
+        "unknown",
+        "IAM's simulation gave no answer that AWS would give",
+    )
 
 
 def test_verify_leaves_with_0_1_or_2(

@@ -14,7 +14,6 @@ from glacierflow.cli.options import (
     AwsRegionOption,
     BucketOption,
     ConfigOption,
-    DryRunOption,
     IndexRangeOption,
     JsonOption,
     LocalOption,
@@ -32,6 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["clean_command"]
 
 AllRegionsOption = Annotated[bool, typer.Option("--all", help="All regions of the catalogue.")]
+DryRunOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--dry-run/--no-dry-run",
+        help="Look into the bucket, show what would be deleted, and delete nothing. "
+        "Also takes true or false.",
+        show_default=False,
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 
 

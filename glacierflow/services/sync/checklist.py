@@ -86,6 +86,7 @@ def _strangers(plan: PushPlan) -> Finding:
 def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
     """Whether the function's role may read the copy, by IAM's own simulation."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     title = "readable by Lambda"
     try:
@@ -102,6 +103,9 @@ def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
             text = f"there is no function {function_name}"
             return Finding(title, "unknown", text, "if you want it: `glacierflow lambda deploy`")
         return Finding(title, "unknown", f"AWS answers {code}", "ask an administrator to look")
+    except ResponseParserError:
+        # a proxy's page, or the embedded cloud, whose IAM simulates nothing
+        return Finding(title, "unknown", "IAM's simulation gave no answer that AWS would give")
     except (BotoCoreError, KeyError) as error:
         return Finding(title, "unknown", f"could not be asked: {error}")
     denied = [

@@ -90,7 +90,7 @@ def test_the_breaker_needs_enough_children_and_one_signature() -> None:
     done = row(3, "SUCCEEDED", outcome="done")
     assert reason_to_stop(status_of(*alike, waiting), limits, price) is None
     reason = reason_to_stop(status_of(*alike, done, waiting), limits, price)
-    assert reason == "3 of the first 4 children failed alike (start): no route to ECR in 12 s"
+    assert reason == "3 of the 4 children ended so far failed alike (start): no route to ECR in 12 s"
     different = [failed(0, "apples"), failed(1, "pears"), failed(2, "plums")]
     assert reason_to_stop(status_of(*different, done, waiting), limits, price) is None
     half = [failed(0), failed(1), done, row(4, "SUCCEEDED", outcome="done")]

@@ -53,6 +53,6 @@ def reason_to_stop(
         return None
     for group in group_failures(row for row in status.rows if row.ended and row.wrong):
         if len(group.slots) > limits.breaker_share * ended:
-            count = f"{len(group.slots)} of the first {ended} children"
+            count = f"{len(group.slots)} of the {ended} children ended so far"
             return f"{count} failed alike ({group.failure}): {group.example}"
     return None

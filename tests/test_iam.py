@@ -116,6 +116,8 @@ def test_the_submitter_submits_watches_and_cancels(enforced: dict[str, Client]) 
     assert {one["Key"] for one in found} >= {"runs/r/manifest.json", "runs/r2/manifest.json"}
     assert s3.get_object(Bucket=BUCKET, Key=f"{PRODUCTS}/landsat/x.tif")["Body"].read() == b"{}"
     client("logs").describe_log_streams(logGroupName="/glacierflow/batch")
+    topic = next(one["OutputValue"] for one in names if one["OutputKey"] == "Topic")
+    assert client("sns").publish(TopicArn=topic, Subject="a run", Message="has ended")["MessageId"]
 
 
 def test_the_submitter_does_nothing_else(enforced: dict[str, Client]) -> None:
@@ -142,7 +144,10 @@ def test_the_submitter_does_nothing_else(enforced: dict[str, Client]) -> None:
     refused(client("logs").delete_log_group, logGroupName="/glacierflow/batch")
     refused(client("cloudformation").delete_stack, StackName="glacierflow")
     refused(client("iam").create_user, UserName="mallory")
-    refused(client("sns").list_topics)
+    sns = client("sns")
+    refused(sns.list_topics)
+    refused(sns.publish, TopicArn="arn:aws:sns:us-west-2:123456789012:foreign", Message="x")
+    refused(sns.delete_topic, TopicArn="arn:aws:sns:us-west-2:123456789012:glacierflow-runs")
 
 
 def test_the_job_role_reads_sources_and_writes_its_prefixes(enforced: dict[str, Client]) -> None:

@@ -59,8 +59,14 @@ def permissions_of(service: str, action: str, request: dict[str, Any], region: s
         "logs": lambda: _log_arn(request, place),
         "ecr": lambda: f"arn:aws:ecr:{place}:repository/{request.get('repositoryName')}",
         "cloudformation": lambda: f"arn:aws:cloudformation:{place}:stack/{request.get('StackName')}/id",
+        "sns": lambda: str(request["TopicArn"]),
     }
-    named = {"logs": "logGroupName", "ecr": "repositoryName", "cloudformation": "StackName"}
+    named = {
+        "logs": "logGroupName",
+        "ecr": "repositoryName",
+        "cloudformation": "StackName",
+        "sns": "TopicArn",
+    }
     found = resources[service]() if request.get(named.get(service, "")) else "*"
     return [(action, found)]
 
@@ -99,7 +105,7 @@ def _parameters(response: Any) -> dict[str, Any]:  # noqa: ANN401 - one of moto'
 def _authorize(self: Any, resource: str = "*") -> None:  # noqa: ANN401
     """As moto, once for each action and resource the request needs."""
     service = self.boto3_service_name
-    if service not in {"batch", "logs", "ecr", "cloudformation"}:
+    if service not in {"batch", "logs", "ecr", "cloudformation", "sns"}:
         _moto_authorize(self, resource)
         return
     original = self._get_action

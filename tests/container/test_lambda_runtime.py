@@ -64,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def function(lambda_image: str, rie: Path, home: Path) -> Iterator[Callable[[int], Ask]]:
+def function(lambda_image: str, rie: Path, home: Path) -> Iterator[Callable[..., Ask]]:
     """Starts the image as a function with so many seconds; its own entry point and command are what runs."""
     endpoint = control.status(home / "home" / "local")
     assert endpoint is not None
@@ -82,12 +82,13 @@ def function(lambda_image: str, rie: Path, home: Path) -> Iterator[Callable[[int
     }
     started = []
 
-    def start(seconds: int) -> Ask:
+    def start(seconds: int, cpus: str = "2") -> Ask:
         door, api = free_port(), free_port()
         pairs = {**environment, "AWS_LAMBDA_FUNCTION_TIMEOUT": str(seconds)}
         words = [word for name, value in pairs.items() for word in ("--env", f"{name}={value}")]
         container = docker(
             *("run", "--detach", "--network", "host", "--read-only", "--tmpfs", "/tmp", "--memory", "3008m"),
+            *("--cpus", cpus),
             *("--volume", f"{rie}:/rie:ro", "--entrypoint", "/rie", *words, lambda_image),
             *("--runtime-interface-emulator-address", f"127.0.0.1:{door}"),
             *("--runtime-api-address", f"127.0.0.1:{api}", *config["Entrypoint"], *config["Cmd"]),
@@ -127,9 +128,7 @@ def store_of(home: Path) -> Any:
     return Cloud(endpoint_url=endpoint.url, embedded=True).client("s3")
 
 
-def test_both_events_are_answered_and_an_error_is_an_error(
-    function: Callable[[int], Ask], home: Path
-) -> None:
+def test_both_events_are_answered_and_an_error_is_an_error(function: Callable[..., Ask], home: Path) -> None:
     ask = function(300)
     first = ask(EVENT | {"regions": REGIONS[:1]})
     assert first["statusCode"] == 200, first
@@ -145,12 +144,13 @@ def test_both_events_are_answered_and_an_error_is_an_error(
 
 
 def test_the_deadline_stops_it_in_time_and_batch_goes_on(
-    function: Callable[[int], Ask],
+    function: Callable[..., Ask],
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ask = function(5)
+    # half a processor, so that no machine is quick enough to be done in time
+    ask = function(6, "0.5")
     # the emulator counts the imports of the first call, too
     assert ask({"check": "runtime"})["statusCode"] == 200
     answer = ask(EVENT | {"s3_base_path": "deadline"})

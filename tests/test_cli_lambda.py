@@ -111,8 +111,8 @@ def test_invoke_answers_as_the_predecessor_did_and_logs_tell_the_rest(
 def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Six seconds on this clock, of which the last two are kept: too few for fourteen regions."""
-    cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, Timeout=360)
+    """Four seconds on this clock, of which the last third is kept: too few for fourteen regions."""
+    cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, Timeout=240)
     regions = ",".join(region.name for region in load_catalogue().select(None, "120:134").regions)
     try:
         assert run(["lambda", "invoke", "--regions", regions, *ASKED]) == 1

@@ -147,7 +147,7 @@ def test_an_archive_file_is_an_object_for_who_pays(s3: Any) -> None:
     assert whole["Body"].read() == DATA
     assert s3.get_object(**where, Range="bytes=5-9")["Body"].read() == DATA[5:10]
     listed = s3.list_objects_v2(Bucket="usgs-landsat", **PAYER)["Contents"]
-    assert [(one["Key"], one["Size"]) for one in listed] == [("c/scene.tif", len(DATA))]
+    assert ("c/scene.tif", len(DATA)) in [(one["Key"], one["Size"]) for one in listed]
 
 
 def test_deleting_a_mounted_object_leaves_the_archive_alone(s3: Any, archive: Path) -> None:
@@ -157,8 +157,8 @@ def test_deleting_a_mounted_object_leaves_the_archive_alone(s3: Any, archive: Pa
 
 def test_the_archive_is_served_over_http(archive: Path, cloud_endpoint: Endpoint) -> None:
     found = urllib3.request("GET", f"{cloud_endpoint.stac_url}/search?collections=landsat-c2l1").json()
-    assert [item["id"] for item in found["features"]] == ["scene"]
-    href = found["features"][0]["assets"]["pan"]["href"]
+    (item,) = [item for item in found["features"] if item["id"] == "scene"]
+    href = item["assets"]["pan"]["href"]
     assert href.startswith(f"{cloud_endpoint.url}/archive/")
     part = urllib3.request("GET", href, headers={"Range": "bytes=0-3"})
     assert (part.status, part.data) == (206, DATA[:4])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.errors import StoreError, UnavailableError, UsageError
 
@@ -38,18 +39,13 @@ QuickOption = Annotated[
 ]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def check_command(
+    line: CommandLine,
     where: WhereArgument,
     quick: QuickOption = False,
     regions_file: o.RegionsFileOption = None,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Check every image: grid, profile, pixels, lineage, and that the file is whole.
 
@@ -59,19 +55,10 @@ def check_command(
     from glacierflow.products.check import check_tree
     from glacierflow.regions import load_catalogue
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     catalogue = {region.name: region for region in load_catalogue(regions_file).regions}
     try:
         tree, missing = _find(where, line)
-        with file_progress("checking", quiet=quiet) as on_progress:
+        with file_progress("checking", quiet=line.quiet) as on_progress:
             report = check_tree(tree, catalogue, quick=quick, on_progress=on_progress)
     except (StoreError, UnavailableError) as error:
         say(f"glacierflow: could not check: {error.message}")

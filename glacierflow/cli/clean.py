@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glacierflow.cli.collect import CONNECTION, REGIONS, collects
 from glacierflow.cli.context import CommandLine, choose_regions, cloud_for, load_line, say
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    IndexRangeOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-    RegionsFileOption,
-    RegionsOption,
-    SatelliteOption,
-)
+from glacierflow.cli.options import JsonOption
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,22 +32,13 @@ DryRunOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 
 
+@collects(*CONNECTION, "s3_bucket", first=REGIONS)
 def clean_command(
-    satellite: SatelliteOption = None,
-    start_end_index: IndexRangeOption = None,
-    regions: RegionsOption = None,
-    regions_file: RegionsFileOption = None,
+    line: CommandLine,
     all_regions: AllRegionsOption = False,
     dry_run: DryRunOption = None,
     yes: YesOption = False,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Remove products and lineage of regions from the bucket; manifests and receipts stay."""
     from glacierflow.layout import Layout
@@ -66,21 +46,7 @@ def clean_command(
     from glacierflow.services.places import find_places
     from glacierflow.store import open_store
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        regions=regions,
-        start_end_index=start_end_index,
-        regions_file=regions_file,
-        satellite=satellite,
-        dry_run=dry_run,
-        quiet=quiet,
-        accept_all=all_regions,
-    )
+    line = replace(line, accept_all=all_regions, dry_run=dry_run)
     _check_typed(line)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
@@ -101,7 +67,7 @@ def clean_command(
     if as_json:
         typer.echo(json.dumps({"store": where, "found": keys, "deleted": deleted}, indent=2))
     elif deleted:
-        say(f"{deleted} objects deleted", quiet=quiet)
+        say(f"{deleted} objects deleted", quiet=line.quiet)
     elif keys:
         typer.echo("dry run: nothing was deleted")
     return 0

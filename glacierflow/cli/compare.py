@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.errors import StoreError, UnavailableError
 
@@ -28,17 +29,13 @@ ToleranceOption = Annotated[
 ]
 
 
+@collects(*CONNECTION)
 def compare_command(
+    line: CommandLine,
     a: TreeArgument,
     b: TreeArgument,
     tolerance: ToleranceOption = 0,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Compare the pixels of two trees, matched by region and acquisition whatever the file names.
 
@@ -49,13 +46,10 @@ def compare_command(
     from glacierflow.products.compare import compare_trees
     from glacierflow.products.tree import open_tree
 
-    line = CommandLine(
-        config=config, aws_config=aws_config, profile=profile, aws_region=aws_region, local=local, quiet=quiet
-    )
     try:
         cloud = _cloud(line, a, b)
         trees = open_tree(a, cloud), open_tree(b, cloud)
-        with file_progress("comparing", quiet=quiet) as on_progress:
+        with file_progress("comparing", quiet=line.quiet) as on_progress:
             found = compare_trees(*trees, tolerance=tolerance, on_progress=on_progress)
     except (StoreError, UnavailableError) as error:
         say(f"glacierflow: could not compare: {error.message}")

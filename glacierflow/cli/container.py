@@ -9,6 +9,7 @@ import typer
 
 from glacierflow.cli import context as c
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.container_run import run_command
 
 __all__ = ["app"]
@@ -74,7 +75,9 @@ def size(
 
 
 @app.command(epilog="Example: glacierflow container push --profile science")
+@collects(*CONNECTION)
 def push(
+    line: c.CommandLine,
     image: Annotated[str, typer.Argument(help="Name of an image on this machine.")] = "glacierflow",
     repository: Annotated[
         str | None, typer.Option(metavar="URI", help="Registry and name; default the stack's ECR repository.")
@@ -85,13 +88,7 @@ def push(
     register: Annotated[
         bool, typer.Option("--register/--no-register", help="Make the job definitions name it by digest.")
     ] = True,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> None:
     """Push the image under a tag that never moves; job definitions then name its digest."""
     import json
@@ -103,9 +100,6 @@ def push(
     from glacierflow.services.places import find_places
     from glacierflow.services.push import push_image, tag_of
 
-    line = c.CommandLine(
-        config=config, aws_config=aws_config, profile=profile, aws_region=aws_region, local=local, quiet=quiet
-    )
     containers.require_engine()
     chosen = tag or tag_of(image)
     loaded = c.load_line(line)
@@ -116,7 +110,7 @@ def push(
             "there is no stack with an image repository",
             next_step="run `glacierflow stack deploy`, or name one with --repository",
         )
-    c.say(f"glacierflow: pushing {image} to {target}:{chosen}", quiet=quiet)
+    c.say(f"glacierflow: pushing {image} to {target}:{chosen}", quiet=line.quiet)
     pushed = push_image(image, target, chosen, cloud)
     definitions = pin_definitions(pushed.uri, loaded, cloud) if register else {}
     if as_json:

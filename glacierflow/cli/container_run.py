@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glacierflow.cli import context as c
-from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,13 +35,12 @@ class _Wanted:
     to: Path | None
 
 
+@collects("archive", "live_imagery", *CONNECTION, first=("satellite", "regions_file", "date1", "date2"))
 def run_command(
+    line: c.CommandLine,
     index: Annotated[int | None, typer.Option(min=0, help="Region by its index in the catalogue.")] = None,
     run: Annotated[str | None, typer.Option(metavar="RUN", help="Replay a child of this run.")] = None,
     slot: Annotated[int | None, typer.Option(min=0, help="With --run: which child.")] = None,
-    satellite: o.SatelliteOption = None,
-    date1: o.Date1Option = None,
-    date2: o.Date2Option = None,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -66,33 +65,11 @@ def run_command(
     ] = False,
     reclaim_after: Annotated[float, typer.Option(min=0, metavar="S", help="Seconds until then.")] = 3.0,
     grace: Annotated[float, typer.Option(min=0, metavar="S", help="Seconds from SIGTERM to SIGKILL.")] = 30.0,
-    regions_file: o.RegionsFileOption = None,
-    local: o.LocalOption = False,
-    archive: o.ArchiveOption = None,
-    live_imagery: o.LiveImageryOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Run one child in a container: the variables, memory limit, user and file system it has on AWS Batch."""
     _check(index, run, slot, to, s3_bucket)
-    line = c.CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        archive=archive,
-        live_imagery=live_imagery,
-        start_end_index=None if index is None else f"{index}:{index + 1}",
-        regions_file=regions_file,
-        satellite=satellite,
-        date1=date1,
-        date2=date2,
-        quiet=quiet,
+    line = replace(
+        line, start_end_index=None if index is None else f"{index}:{index + 1}", s3_bucket=s3_bucket
     )
     from glacierflow import containers
 
@@ -106,10 +83,10 @@ def run_command(
     if simulate_reclaim:
         from glacierflow.services.reclaim import rehearse
 
-        return _show(rehearse(child, store, _teller(quiet), after_s=reclaim_after, grace_s=grace))
+        return _show(rehearse(child, store, _teller(line.quiet), after_s=reclaim_after, grace_s=grace))
     from glacierflow.services.child_container import run_child
 
-    ended = run_child(child, _teller(quiet))
+    ended = run_child(child, _teller(line.quiet))
     if ended.out_of_memory:
         typer.echo(f"out of memory: the limit is {child.memory_mib} MiB")
     typer.echo(f"exit code {ended.exit_code}, products and records in {child.manifest.store}")

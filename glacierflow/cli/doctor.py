@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line
 from glacierflow.cli.findings import show_findings
 from glacierflow.errors import GlacierflowError
@@ -10,15 +11,10 @@ from glacierflow.errors import GlacierflowError
 __all__ = ["doctor_command"]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def doctor_command(
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
+    line: CommandLine,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Check credentials, bucket, queues, roles, image, network, quotas and data access, each with its fix.
 
@@ -28,15 +24,6 @@ def doctor_command(
     from glacierflow.services.doctor.patient import Patient
     from glacierflow.services.places import find_places
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     loaded = load_line(line)
     cloud, step = cloud_for(loaded, line)
     try:

@@ -12,6 +12,7 @@ import typer
 
 from glacierflow.cli import context as c
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.findings import show_findings
 from glacierflow.cli.lambda_invoke import invoke_command
 from glacierflow.errors import UsageError
@@ -40,7 +41,9 @@ app.command(
 
 
 @app.command(epilog="Example: glacierflow lambda deploy --yes")
+@collects(*CONNECTION)
 def deploy(
+    line: c.CommandLine,
     image: Annotated[str, typer.Option(metavar="IMAGE", help="An image on this machine, to be pushed.")] = (
         "glacierflow-lambda"
     ),
@@ -48,12 +51,6 @@ def deploy(
         str | None, typer.Option("--image-uri", metavar="URI", help="An image that was pushed already.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Push the image, make or change the function's stack, and point the function at the image's digest."""
     from glacierflow.cli.stack_steps import deploy_one
@@ -61,23 +58,22 @@ def deploy(
     from glacierflow.services.stack_parameters import choose_parameters, from_settings
     from glacierflow.services.templates import load_template
 
-    line = _line(config, aws_config, profile, aws_region, None, local, quiet)
     loaded, cloud, places = _open(line)
     if not places.outputs:
         raise UsageError(
             f"there is no stack {loaded.settings.batch.stack} in {cloud.region}, which has bucket and roles",
             next_step="run `glacierflow stack deploy` first",
         )
-    uri = image_uri or _pushed(image, places, cloud, quiet=quiet)
+    uri = image_uri or _pushed(image, places, cloud, quiet=line.quiet)
     base, template = loaded.settings.batch.stack, load_template("lambda")
     given = from_settings(loaded) | {"FunctionImage": uri}
     if not deploy_one(
-        cloud, base, template, choose_parameters(template, cloud, base, given), yes=yes, quiet=quiet
+        cloud, base, template, choose_parameters(template, cloud, base, given), yes=yes, quiet=line.quiet
     ):
         return 1
     name = function_name(cloud, loaded)
     if function_facts(cloud, name).image != uri:
-        c.say(f"{name}: taking the image", quiet=quiet)
+        c.say(f"{name}: taking the image", quiet=line.quiet)
         point_at(cloud, name, uri)
     typer.echo(f"function {name}")
     typer.echo(f"image    {uri}")
@@ -86,15 +82,10 @@ def deploy(
 
 
 @app.command("test", epilog="Example: glacierflow lambda test --json")
+@collects(*CONNECTION, "s3_bucket")
 def check_function(
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
+    line: c.CommandLine,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Check the function with events that process nothing: sizes, image, version, rights, form of answers.
 
@@ -103,13 +94,15 @@ def check_function(
     from glacierflow.services.function_check import examine_function
     from glacierflow.services.functions import function_facts, function_name
 
-    loaded, cloud, places = _open(_line(config, aws_config, profile, aws_region, s3_bucket, local, quiet))
+    loaded, cloud, places = _open(line)
     facts = function_facts(cloud, function_name(cloud, loaded))
     return show_findings(list(examine_function(facts, cloud, loaded, places.bucket)), as_json=as_json)
 
 
 @app.command(epilog="Example: glacierflow lambda logs --follow")
+@collects(*CONNECTION)
 def logs(
+    line: c.CommandLine,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Of the end of the last log.")] = 50,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Stay, and print lines as they come.")
@@ -117,12 +110,6 @@ def logs(
     grep: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Only lines in which this expression occurs.")
     ] = None,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Print the end of the function's last log; the log of one slot of a run is `batch logs`'."""
     from glacierflow.cli.batch.logs import pattern_of
@@ -130,16 +117,16 @@ def logs(
     from glacierflow.services.logs import LogStream
 
     wanted = pattern_of(grep)
-    loaded, cloud, _ = _open(_line(config, aws_config, profile, aws_region, None, local, quiet))
+    loaded, cloud, _ = _open(line)
     name = function_name(cloud, loaded)
     group, streams = newest_streams(cloud, name, 1)
     for stream in streams:
-        c.say(f"{group} {stream}", quiet=quiet)
+        c.say(f"{group} {stream}", quiet=line.quiet)
         _echo((entry.text for entry in LogStream(cloud, group, stream).tail(lines)), wanted)
     if not follow:
         return 0
     try:
-        for texts in _followed(cloud, name, _LOCAL_PAUSE_S if local else _AWS_PAUSE_S):
+        for texts in _followed(cloud, name, _LOCAL_PAUSE_S if line.local else _AWS_PAUSE_S):
             _echo(texts, wanted)
     except KeyboardInterrupt:
         pass
@@ -147,17 +134,12 @@ def logs(
 
 
 @app.command(epilog="Example: glacierflow lambda package --zip dist --push")
+@collects(*CONNECTION, "s3_bucket")
 def package(
+    line: c.CommandLine,
     folder: Annotated[Path, typer.Option("--zip", metavar="DIR", help="Directory to write both zips to.")],
     push: Annotated[bool, typer.Option("--push", help="Also put them into the bucket.")] = False,
     arch: Annotated[Literal["x86_64", "arm64"], typer.Option("--arch", help="Of the function.")] = "x86_64",
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Pack the scheduler's function, which needs no imagery engine: its code, and a layer of libraries."""
     from glacierflow.services.lambda_package import make_code, make_layer
@@ -171,14 +153,14 @@ def package(
         c.say(
             f"{folder / one.name}: {one.files} files, {len(one.content) / 1e6:.1f} MB, "
             f"{one.unpacked / 1e6:.1f} MB unpacked, sha256 {one.sha256}",
-            quiet=quiet,
+            quiet=line.quiet,
         )
     if not push:
         return 0
     from glacierflow.services.sync.remote import Bucket
     from glacierflow.services.templates import load_template
 
-    _, cloud, places = _open(_line(config, aws_config, profile, aws_region, s3_bucket, local, quiet))
+    _, cloud, places = _open(line)
     bucket, parameters = Bucket(places.bucket, cloud), load_template("schedule").parameters
     sets = []
     for parameter, one in zip(("CodeKey", "LayerKey"), packages, strict=True):
@@ -189,8 +171,8 @@ def package(
             bucket.put(place, one.content)
             typer.echo(f"s3://{bucket.name}/{place}")
         sets.append(f"--set {parameter}={pinned}")
-    again = "".join(f" {word}" for word in sets) + (" --local" if local else "")
-    c.say(f"next: glacierflow stack deploy --with schedule{again}", quiet=quiet)
+    again = "".join(f" {word}" for word in sets) + (" --local" if line.local else "")
+    c.say(f"next: glacierflow stack deploy --with schedule{again}", quiet=line.quiet)
     return 0
 
 
@@ -241,23 +223,3 @@ def _open(line: c.CommandLine) -> tuple[LoadedSettings, Cloud, Places]:
     loaded = c.load_line(line)
     cloud, _ = c.cloud_for(loaded, line)
     return loaded, cloud, find_places(loaded, cloud)
-
-
-def _line(
-    config: str | None,
-    aws_config: Path | None,
-    profile: str | None,
-    aws_region: str | None,
-    s3_bucket: str | None,
-    local: bool,
-    quiet: bool,
-) -> c.CommandLine:
-    return c.CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )

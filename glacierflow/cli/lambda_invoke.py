@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from glacierflow.cli import context as c
-from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,21 +31,12 @@ OutOption = Annotated[
 ]
 
 
+@collects("archive", *CONNECTION, "s3_bucket", first=("satellite", "date1", "date2"))
 def invoke_command(
+    line: c.CommandLine,
     event: EventOption = None,
-    satellite: o.SatelliteOption = None,
     region: RegionOption = None,
-    date1: o.Date1Option = None,
-    date2: o.Date2Option = None,
     out: OutOption = None,
-    local: o.LocalOption = False,
-    archive: o.ArchiveOption = None,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Call the function and wait: with an event of a file, or with one made of the options.
 
@@ -54,24 +46,11 @@ def invoke_command(
     from glacierflow.services.places import find_places
 
     given = _read(event) if event is not None else None
-    typed = {"--satellite": satellite, "--region": region, "--date1": date1, "--date2": date2}
+    typed = {"--satellite": line.satellite, "--region": region, "--date1": line.date1, "--date2": line.date2}
     _check(given, [name for name, value in typed.items() if value is not None])
     if out is not None and not out.absolute().parent.is_dir():
         raise UsageError(f"--out = {out}: there is no directory {out.parent}", next_step="make it first")
-    line = c.CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        archive=archive,
-        regions=region if given is None else None,
-        satellite=satellite,
-        date1=date1,
-        date2=date2,
-        quiet=quiet,
-    )
+    line = replace(line, regions=region if given is None else None)
     loaded = c.load_line(line)
     regions = c.choose_regions(loaded, line).regions if given is None else ()
     cloud, _ = c.cloud_for(loaded, line, regions)

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glacierflow.cli.batch.planning import ByOption, Draft, PackOption, arrange_units, parse_by, units_of
+from glacierflow.cli.collect import DATES, REGIONS, collects
 from glacierflow.cli.context import CommandLine, choose_regions, load_line, step_settings
-from glacierflow.cli.options import (
-    AllOption,
-    ConfigOption,
-    Date1Option,
-    Date2Option,
-    IndexRangeOption,
-    QuietOption,
-    RegionsFileOption,
-    RegionsOption,
-    ReprocessOption,
-    SatelliteOption,
-)
 from glacierflow.errors import StoreError, UsageError
 
 __all__ = ["plan_command"]
@@ -35,22 +25,14 @@ StacUrlOption = Annotated[
 ]
 
 
+@collects("accept_all", "reprocess", "config", "quiet", first=(*REGIONS, *DATES))
 def plan_command(
+    line: CommandLine,
     manifest: ManifestOption,
-    satellite: SatelliteOption = None,
-    start_end_index: IndexRangeOption = None,
-    regions: RegionsOption = None,
-    regions_file: RegionsFileOption = None,
-    date1: Date1Option = None,
-    date2: Date2Option = None,
     by: ByOption = None,
     pack: PackOption = None,
     base_dir: BaseDirOption = None,
     stac_url: StacUrlOption = None,
-    reprocess: ReprocessOption = False,
-    accept_all: AllOption = False,
-    config: ConfigOption = None,
-    quiet: QuietOption = False,
 ) -> int:
     """Write a manifest whose slots are processed with GLACIERFLOW_INDEX, without AWS; print how many."""
     from glacierflow.runs.plan import build_manifest
@@ -61,19 +43,7 @@ def plan_command(
         "IMAGERY.sentinel2_stac_url": stac_url,
         "IMAGERY.landsat_stac_url": stac_url,
     }
-    line = CommandLine(
-        config=config,
-        regions=regions,
-        start_end_index=start_end_index,
-        regions_file=regions_file,
-        satellite=satellite,
-        date1=date1,
-        date2=date2,
-        quiet=quiet,
-        accept_all=accept_all,
-        reprocess=reprocess,
-        more={name: str(value) for name, value in more.items() if value is not None},
-    )
+    line = replace(line, more={name: str(value) for name, value in more.items() if value is not None})
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from glacierflow.cli.collect import collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from glacierflow.runs.prices import PriceTable
@@ -39,21 +33,15 @@ def show(as_json: JsonOption = False) -> int:
 
 
 @app.command(epilog="Example: glacierflow prices refresh --profile science")
+@collects("local", "aws_config", "profile", "aws_region", "quiet")
 def refresh(
-    local: LocalOption = False,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
+    line: CommandLine,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Fetch on-demand prices and spot price history from AWS, and use them from now on."""
     from glacierflow.local.control import default_home
     from glacierflow.services.prices import refresh_prices
 
-    line = CommandLine(
-        aws_config=aws_config, profile=profile, aws_region=aws_region, local=local, quiet=quiet
-    )
     cloud, _ = cloud_for(load_line(line), line)
     _print(refresh_prices(default_home().parent, cloud), as_json=as_json)
     return 0

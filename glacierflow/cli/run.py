@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from glacierflow.cli import context as c
 from glacierflow.cli import options as o
 from glacierflow.cli.cluster import SchedulerOption, workers_of
+from glacierflow.cli.collect import CONNECTION, DATES, REGIONS, collects
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,28 +37,15 @@ StacUrlOption = Annotated[
 ]
 
 
+@collects(
+    "accept_all", "dry_run", "reprocess", "archive", "live_imagery", *CONNECTION, first=(*REGIONS, *DATES)
+)
 def run_command(
-    satellite: o.SatelliteOption = None,
-    regions: o.RegionsOption = None,
-    start_end_index: o.IndexRangeOption = None,
-    date1: o.Date1Option = None,
-    date2: o.Date2Option = None,
+    line: c.CommandLine,
     base_dir: BaseDirOption = None,
     stac_url: StacUrlOption = None,
     scheduler: SchedulerOption = None,
-    regions_file: o.RegionsFileOption = None,
-    reprocess: o.ReprocessOption = False,
-    local: o.LocalOption = False,
-    archive: o.ArchiveOption = None,
-    live_imagery: o.LiveImageryOption = False,
-    dry_run: o.DryRunOption = None,
-    accept_all: o.AllOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Process regions in this process, into a directory; no AWS Batch needed."""
     more = {
@@ -64,38 +53,19 @@ def run_command(
         "imagery.sentinel2_stac_url": stac_url,
         "imagery.landsat_stac_url": stac_url,
     }
-    line = c.CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        local=local,
-        archive=archive,
-        live_imagery=live_imagery,
-        regions=regions,
-        start_end_index=start_end_index,
-        regions_file=regions_file,
-        satellite=satellite,
-        date1=date1,
-        date2=date2,
-        dry_run=dry_run,
-        quiet=quiet,
-        accept_all=accept_all,
-        reprocess=reprocess,
-        more={name: value for name, value in more.items() if value is not None},
-    )
-    if local and stac_url is not None:
+    line = replace(line, more={name: value for name, value in more.items() if value is not None})
+    if line.local and stac_url is not None:
         raise UsageError("--stac-url and --local name two sources of images", next_step="leave one out")
     loaded = c.load_line(line)
     choice = c.choose_regions(loaded, line)
     if loaded.settings.settings.dry_run:
         _show_plan(_manifest(loaded.settings, choice, c.step_settings(loaded, line)), as_json=as_json)
         return 0
-    _check_destination(loaded.settings, local=local)
+    _check_destination(loaded.settings, local=line.local)
     with workers_of(scheduler, loaded.settings) as cluster:
         cloud, step = c.cloud_for(loaded, line, choice.regions)
         manifest = _manifest(loaded.settings, choice, step)
-        return _process(manifest, cloud, cluster, as_json=as_json, quiet=quiet)
+        return _process(manifest, cloud, cluster, as_json=as_json, quiet=line.quiet)
 
 
 def _manifest(settings: Settings, choice: c.Choice, step: StepSettings) -> Manifest:

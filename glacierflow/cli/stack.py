@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.cli.stack_steps import (
     all_outputs,
@@ -53,19 +54,14 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 @app.command(
     epilog="Example: glacierflow stack deploy --with network --set MaxVcpus=512 --set Image=URI@sha256:..."
 )
+@collects(*CONNECTION, "s3_bucket")
 def deploy(
+    line: CommandLine,
     stack: StackOption = None,
     extras: WithOption = None,
     sets: SetOption = None,
     yes: YesOption = False,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Make the stack or bring it up to date: shows what would change, asks, and tells how it goes."""
     from glacierflow.services.stack_parameters import check_names, choose_parameters, from_settings
@@ -73,31 +69,24 @@ def deploy(
     templates = _templates(extras)
     typed = _typed(sets)
     check_names(typed, templates)
-    loaded, cloud, base = _open(
-        _line(config, aws_config, profile, aws_region, s3_bucket, local, quiet), stack
-    )
+    loaded, cloud, base = _open(line, stack)
     given = from_settings(loaded) | typed
     for template in templates:
         parameters = choose_parameters(template, cloud, base, given)
-        if not deploy_one(cloud, base, template, parameters, yes=yes, quiet=quiet):
+        if not deploy_one(cloud, base, template, parameters, yes=yes, quiet=line.quiet):
             return 1
     show_outputs(all_outputs(cloud, base), as_json=as_json)
     return 0
 
 
 @app.command(epilog="Example: glacierflow stack diff --set MaxVcpus=512")
+@collects(*CONNECTION, "s3_bucket")
 def diff(
+    line: CommandLine,
     stack: StackOption = None,
     extras: WithOption = None,
     sets: SetOption = None,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Show what `stack deploy` would change, and change nothing."""
     from glacierflow.cli.render import to_json
@@ -108,9 +97,7 @@ def diff(
     templates = _templates(extras)
     typed = _typed(sets)
     check_names(typed, templates)
-    loaded, cloud, base = _open(
-        _line(config, aws_config, profile, aws_region, s3_bucket, local, quiet), stack
-    )
+    loaded, cloud, base = _open(line, stack)
     given = from_settings(loaded) | typed
     found: dict[str, list[dict[str, object]]] = {}
     for template in templates:
@@ -133,21 +120,17 @@ def diff(
 
 
 @app.command(epilog="Example: glacierflow stack status --json")
+@collects(*CONNECTION)
 def status(
+    line: CommandLine,
     stack: StackOption = None,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Say how the stacks stand, in plain words; exit code 1 where one is missing or not well."""
     from glacierflow.cli.render import to_json
     from glacierflow.services.stack_words import ended_well, state_in_words
 
-    _, cloud, base = _open(_line(config, aws_config, profile, aws_region, None, local, quiet), stack)
+    _, cloud, base = _open(line, stack)
     stacks = states(cloud, base)
     if as_json:
         found = [
@@ -167,18 +150,14 @@ def status(
 
 
 @app.command(epilog="Example: glacierflow stack outputs --json")
+@collects(*CONNECTION)
 def outputs(
+    line: CommandLine,
     stack: StackOption = None,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Print what the stacks put out: names of queues, job definitions, bucket, repository and more."""
-    _, cloud, base = _open(_line(config, aws_config, profile, aws_region, None, local, quiet), stack)
+    _, cloud, base = _open(line, stack)
     found = all_outputs(cloud, base)
     if not found:
         raise UsageError(
@@ -189,20 +168,16 @@ def outputs(
 
 
 @app.command(epilog="Example: glacierflow stack delete --yes")
+@collects(*CONNECTION)
 def delete(
+    line: CommandLine,
     stack: StackOption = None,
     yes: YesOption = False,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Delete the stacks; the bucket with all products and records stays, and so do the images."""
     from glacierflow.services.stack import delete as delete_stack
 
-    _, cloud, base = _open(_line(config, aws_config, profile, aws_region, None, local, quiet), stack)
+    _, cloud, base = _open(line, stack)
     stacks = states(cloud, base)[::-1]
     if not stacks:
         say(f"there is no stack {base} in {cloud.region}: nothing to delete")
@@ -210,7 +185,7 @@ def delete(
     kept = next((one.outputs for one in stacks if one.name == base), {})
     confirm(f"Delete {', '.join(one.name for one in stacks)}?", yes=yes)
     for state in stacks:
-        steps = list(told(delete_stack(cloud, state), quiet=quiet))
+        steps = list(told(delete_stack(cloud, state), quiet=line.quiet))
         if not any(step.is_stack and step.status == "DELETE_COMPLETE" for step in steps):
             return failed(state.name, "DELETE_FAILED", steps)
         typer.echo(f"{state.name}: deleted")
@@ -223,7 +198,9 @@ def delete(
 
 
 @app.command(epilog="Example: glacierflow stack policies ./policies --account 111122223333")
+@collects(*CONNECTION, "s3_bucket")
 def policies(
+    line: CommandLine,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write to.")],
     account: Annotated[
         str | None, typer.Option("--account", metavar="ID", help="Account, where you cannot ask AWS.")
@@ -231,13 +208,6 @@ def policies(
     stack: StackOption = None,
     extras: WithOption = None,
     sets: SetOption = None,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
-    local: o.LocalOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Write each role's trust and policy as JSON, for an administrator who makes the roles by hand."""
     from glacierflow.services.policies import policy_files, write_policies
@@ -247,34 +217,13 @@ def policies(
     templates = _templates(extras)
     typed = _typed(sets)
     check_names(typed, templates)
-    line = _line(config, aws_config, profile, aws_region, s3_bucket, local, quiet)
     loaded = load_line(line)
     settings = loaded.settings
     number = account or settings.aws_account.account_id or account_of(cloud_for(loaded, line)[0])
     where = Account(number, settings.aws_account.aws_region, stack or settings.batch.stack)
     for path in write_policies(policy_files(templates, where, from_settings(loaded) | typed), folder):
-        say(str(path), quiet=quiet)
+        say(str(path), quiet=line.quiet)
     return 0
-
-
-def _line(
-    config: str | None,
-    aws_config: Path | None,
-    profile: str | None,
-    aws_region: str | None,
-    s3_bucket: str | None,
-    local: bool,
-    quiet: bool,
-) -> CommandLine:
-    return CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
 
 
 def _open(line: CommandLine, stack: str | None) -> tuple[LoadedSettings, Cloud, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.cli.findings import show_findings
 from glacierflow.errors import UsageError
@@ -38,19 +39,14 @@ app = typer.Typer(
 
 
 @app.command(epilog="Example: glacierflow sync push --dry-run")
+@collects(*CONNECTION, "s3_bucket")
 def push(
+    line: CommandLine,
     project: ProjectOption = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="Also remove objects that are no files here (any more).")
     ] = False,
     dry_run: DryRunOption = False,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Upload config.ini, aws_config.ini, catalogue and sources: only what changed, by checksum."""
     from glacierflow.services.sync.project import PREFIX
@@ -58,7 +54,6 @@ def push(
     from glacierflow.services.sync.push import push as upload
     from glacierflow.services.sync.revision import check_revision
 
-    line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
     _, cloud, places, bucket = _bucket(line)
     plan = plan_push(files, bucket)
@@ -68,34 +63,28 @@ def push(
         for key in plan.strangers if delete else ():
             typer.echo(f"would remove {key}")
     else:
-        upload(plan, bucket, delete=delete, tell=lambda text: say(text, quiet=quiet))
+        upload(plan, bucket, delete=delete, tell=lambda text: say(text, quiet=line.quiet))
     done = "to upload" if dry_run else "uploaded"
     typer.echo(f"s3://{bucket.name}/{PREFIX}: {len(plan.changed)} {done}, {plan.unchanged} unchanged")
     image = check_revision(project or Path(), cloud, places)
     if image.verdict == "problem":
-        say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=quiet)
+        say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=line.quiet)
     if plan.strangers and not delete:
         typer.echo(f"{len(plan.strangers)} objects there are no files here; --delete removes them")
     return 0
 
 
 @app.command(epilog="Example: glacierflow sync verify --json")
+@collects(*CONNECTION, "s3_bucket")
 def verify(
+    line: CommandLine,
     project: ProjectOption = None,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
     as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
     from glacierflow.services.sync.checklist import check_copy
     from glacierflow.services.sync.revision import check_revision
 
-    line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     files = _project(project, line)
     loaded, cloud, places, bucket = _bucket(line)
     items = check_copy(files, bucket, cloud, function_name=loaded.settings.lambda_.function_name)
@@ -104,7 +93,9 @@ def verify(
 
 
 @app.command(epilog="Example: glacierflow sync pull --satellite landsat --regions 134_Arsuk")
+@collects(*CONNECTION, "s3_bucket")
 def pull(
+    line: CommandLine,
     satellite: o.SatelliteOption = None,
     regions: o.RegionsOption = None,
     start_end_index: o.IndexRangeOption = None,
@@ -116,23 +107,15 @@ def pull(
         bool, typer.Option("--force-overwrite", help="Replace files here that differ from the bucket's.")
     ] = False,
     dry_run: DryRunOption = False,
-    local: o.LocalOption = False,
-    config: o.ConfigOption = None,
-    aws_config: o.AwsConfigOption = None,
-    profile: o.ProfileOption = None,
-    aws_region: o.AwsRegionOption = None,
-    s3_bucket: o.BucketOption = None,
-    quiet: o.QuietOption = False,
 ) -> int:
     """Copy results to local_base_dir (else base_dir), under the keys they have in the bucket.
 
     Without --satellite both satellites, without regions all of them. What is here and the same is not
     fetched again, so an interrupted pull goes on where it stopped.
     """
-    line = _line(config, aws_config, profile, aws_region, s3_bucket, local=local, quiet=quiet)
     loaded, _, _, bucket = _bucket(line)
     folder = loaded.settings.output_dir
-    names = _names(regions, start_end_index, regions_file, quiet=quiet)
+    names = _names(regions, start_end_index, regions_file, quiet=line.quiet)
     plan = _plan(loaded, bucket, folder, satellite, names, downloads=not exclude_downloads)
     files = plan.to_fetch(overwrite=force_overwrite)
     size_mb = sum(file.size for file in files) / 1e6
@@ -141,32 +124,11 @@ def pull(
             typer.echo(f"would fetch {file.key} ({file.size} bytes)")
         typer.echo(f"{len(files)} to fetch ({size_mb:.1f} MB), {plan.complete} complete in {folder}")
         return _differing(plan, overwrite=force_overwrite)
-    failed = _fetch(files, bucket, folder, quiet=quiet)
+    failed = _fetch(files, bucket, folder, quiet=line.quiet)
     for file, problem in failed:
         typer.echo(f"glacierflow: {file.key}: {problem}", err=True)
     typer.echo(f"{len(files) - len(failed)} fetched, {plan.complete} were complete in {folder}")
     return max(_differing(plan, overwrite=force_overwrite), EXIT_DIFFERS if failed else 0)
-
-
-def _line(
-    config: str | None,
-    aws_config: Path | None,
-    profile: str | None,
-    aws_region: str | None,
-    s3_bucket: str | None,
-    *,
-    local: bool,
-    quiet: bool,
-) -> CommandLine:
-    return CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
 
 
 def _project(project: Path | None, line: CommandLine) -> list[ProjectFile]:

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from glacierflow.services.cancel import Cancelled
@@ -30,31 +22,17 @@ RegionOption = Annotated[
 ]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def cancel_command(
+    line: CommandLine,
     run: RunArgument,
     region: RegionOption = None,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """End a run's jobs and those of its retries, and say what was done already; products stay."""
     from glacierflow.runs.family import read_family
     from glacierflow.services.cancel import cancel_family
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     found = locate_run(run, line)
     family = read_family(found.store, found.run_id)
     cancelled = cancel_family(family, found.store, found.cloud, found.places, regions=tuple(region or ()))

@@ -9,17 +9,9 @@ import typer
 
 from glacierflow.cli.batch.looking import RunArgument, locate_run
 from glacierflow.cli.batch.verify import write_file
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from glacierflow.runs.cost import CostReport
@@ -29,17 +21,12 @@ __all__ = ["cost_command"]
 CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an attempt.")]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def cost_command(
+    line: CommandLine,
     run: RunArgument = "latest",
     csv: CsvOption = None,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Add up what a run and its retries have cost: time of each attempt x price of its share of a machine."""
     from glacierflow.local.control import default_home
@@ -48,21 +35,12 @@ def cost_command(
     from glacierflow.services.cost import report_cost
     from glacierflow.services.prices import load_prices
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     found = locate_run(run, line)
     family = read_family(found.store, found.run_id)
     prices = load_prices(default_home().parent)
     report, notice = report_cost(family, found.store, found.cloud, found.places, prices)
     if notice is not None:
-        say(f"glacierflow: {notice}", quiet=quiet)
+        say(f"glacierflow: {notice}", quiet=line.quiet)
     if csv is not None:
         write_file(csv, cost_csv(report).encode(), option="--csv")
     _show(report, as_json=as_json)

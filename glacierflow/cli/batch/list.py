@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from glacierflow.runs.history import RunEntry
@@ -26,16 +18,11 @@ __all__ = ["list_command"]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the N newest runs.")]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def list_command(
+    line: CommandLine,
     limit: LimitOption = 20,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """List runs from the bucket, newest first, as the last look at each left them."""
     from glacierflow.cli.render import to_json
@@ -43,15 +30,6 @@ def list_command(
     from glacierflow.services.places import find_places
     from glacierflow.store import open_store
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
     store = open_store(f"s3://{find_places(loaded, cloud).bucket}", cloud)

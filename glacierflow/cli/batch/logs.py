@@ -12,17 +12,9 @@ import typer
 
 from glacierflow.cli.batch import looking
 from glacierflow.cli.batch.looking import RunArgument
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,40 +40,26 @@ GrepOption = Annotated[
 ]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def logs_command(
+    line: CommandLine,
     run: RunArgument = "latest",
     region: RegionOption = None,
     slot: SlotOption = None,
     attempt: AttemptOption = None,
     follow: FollowOption = False,
     grep: GrepOption = None,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Print the log of one child's attempt; Batch's reason where no container ever started."""
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     wanted = pattern_of(grep)
     gather, cloud = _open(run, line, region, slot)
     facts = gather()
     found = facts.attempt(attempt)
     if found is None or (found.log_stream is None and not (follow and facts.live)):
         return _without_log(facts, found, as_json=as_json)
-    _head(facts, found, quiet=quiet)
-    pause_s = _LOCAL_PAUSE_S if local else _AWS_PAUSE_S
+    _head(facts, found, quiet=line.quiet)
+    pause_s = _LOCAL_PAUSE_S if line.local else _AWS_PAUSE_S
     try:
         for entry in _lines(cloud, gather, found, follow=follow, fixed=attempt is not None, pause_s=pause_s):
             if wanted.search(entry.text):

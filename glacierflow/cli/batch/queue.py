@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from glacierflow.services.queues import EnvironmentReport, QueueReport
@@ -24,30 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["queue_command"]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def queue_command(
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
+    line: CommandLine,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Show depth by state, the job at the head and what blocks it, and the health of what runs jobs."""
     from glacierflow.cli.render import to_json
     from glacierflow.services.places import find_places
     from glacierflow.services.queues import look_at_queue
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
     places = find_places(loaded, cloud)

@@ -17,19 +17,9 @@ from glacierflow.cli.batch.looking import (
     watch_run,
 )
 from glacierflow.cli.batch.planning import job_options
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    DryRunOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-    RegionsFileOption,
-)
+from glacierflow.cli.options import JsonOption
 from glacierflow.cli.places import submission_json, where_to_look
 
 if TYPE_CHECKING:
@@ -53,22 +43,15 @@ OnlyOption = Annotated[
 ]
 
 
+@collects("dry_run", *CONNECTION, "s3_bucket", first=("regions_file",))
 def retry_command(
+    line: CommandLine,
     run: RunArgument = "latest",
     only: OnlyOption = None,
-    dry_run: DryRunOption = None,
     wait: WaitOption = False,
     fetch: FetchOption = None,
     max_usd: StopAtUsdOption = None,
-    regions_file: RegionsFileOption = None,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Submit only the units that went wrong, as a new, dense array recorded with the first run.
 
@@ -77,17 +60,6 @@ def retry_command(
     """
     from glacierflow.runs.retry import parse_only
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        regions_file=regions_file,
-        dry_run=dry_run,
-        quiet=quiet,
-    )
     check_fetch(fetch)
     classes = parse_only(only)
     found = locate_run(run, line)

@@ -32,6 +32,7 @@ from glacierflow.cli.batch.pricing import (
     price_run,
 )
 from glacierflow.cli.batch.sending import MeasuredByOption, Terms, make_ready, measured_by, send
+from glacierflow.cli.collect import CONNECTION, DATES, REGIONS, collects
 from glacierflow.cli.context import (
     CommandLine,
     choose_regions,
@@ -39,27 +40,7 @@ from glacierflow.cli.context import (
     say,
     step_settings,
 )
-from glacierflow.cli.options import (
-    AllOption,
-    ArchiveOption,
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    Date1Option,
-    Date2Option,
-    DryRunOption,
-    IndexRangeOption,
-    JsonOption,
-    LiveImageryOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-    RegionsFileOption,
-    RegionsOption,
-    ReprocessOption,
-    SatelliteOption,
-)
+from glacierflow.cli.options import JsonOption
 from glacierflow.cli.places import submission_json, where_to_look
 
 if TYPE_CHECKING:
@@ -76,20 +57,22 @@ _NOTHING_JSON = '{"run_id": null, "slots": 0, "jobs": []}'
 """What ``--json`` prints where nothing is missing."""
 
 
+@collects(
+    "accept_all",
+    "dry_run",
+    "reprocess",
+    "archive",
+    "live_imagery",
+    *CONNECTION,
+    "s3_bucket",
+    first=(*REGIONS, *DATES),
+)
 def submit_command(
-    satellite: SatelliteOption = None,
-    start_end_index: IndexRangeOption = None,
-    regions: RegionsOption = None,
-    regions_file: RegionsFileOption = None,
-    date1: Date1Option = None,
-    date2: Date2Option = None,
-    accept_all: AllOption = False,
-    dry_run: DryRunOption = None,
+    line: CommandLine,
     wait: WaitOption = False,
     auto_retry: AutoRetryOption = False,
     notify: NotifyOption = False,
     fetch: FetchOption = None,
-    reprocess: ReprocessOption = False,
     by: ByOption = None,
     pack: PackOption = None,
     price: PriceOption = False,
@@ -100,38 +83,9 @@ def submit_command(
     measured_by_run: MeasuredByOption = None,
     force: ForceOption = False,
     service: ServiceOption = "batch",
-    local: LocalOption = False,
-    archive: ArchiveOption = None,
-    live_imagery: LiveImageryOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Submit array jobs whose children process one region and one period each."""
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        archive=archive,
-        live_imagery=live_imagery,
-        regions=regions,
-        start_end_index=start_end_index,
-        regions_file=regions_file,
-        satellite=satellite,
-        date1=date1,
-        date2=date2,
-        dry_run=dry_run,
-        quiet=quiet,
-        accept_all=accept_all,
-        reprocess=reprocess,
-    )
     check_fetch(fetch)
     period = parse_by(by)
     loaded = load_line(line)
@@ -140,7 +94,7 @@ def submit_command(
     if loaded.settings.settings.dry_run:
         units = missing_units(make_ready(draft, line), units_of(draft)) if missing else units_of(draft)
         # the embedded cloud serves its images itself, in whatever region
-        egress = allow_egress or (local and not live_imagery)
+        egress = allow_egress or (line.local and not line.live_imagery)
         return show_draft(draft, units, price=price, max_usd=max_usd, egress=egress, as_json=as_json)
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
     look = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)

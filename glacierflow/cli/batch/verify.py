@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 from glacierflow.errors import StoreError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -43,39 +35,25 @@ PngOption = Annotated[
 ]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def verify_command(
+    line: CommandLine,
     run: RunArgument = "latest",
     quick: QuickOption = False,
     read: ReadOption = False,
     csv: CsvOption = None,
     png: PngOption = None,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Compare a run's products with its receipts: complete, no data, partial, missing or damaged.
 
     A unit is judged by its latest good attempt, in the run or in one of its retries. Exits 0 where all is
     complete or has no data, 1 where something is wrong, 2 where something could not be checked.
     """
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     if quick and read:
         raise UsageError("--quick and --read exclude each other", next_step="leave one of the two out")
     # Anyone can alter a file of the embedded cloud behind its back, so there nothing stands for the bytes.
-    depth: Depth = "quick" if quick else "read" if read or local else "recorded"
+    depth: Depth = "quick" if quick else "read" if read or line.local else "recorded"
     try:
         report = _verify(run, line, depth)
     except (StoreError, UnavailableError) as error:

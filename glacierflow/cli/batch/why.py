@@ -8,17 +8,9 @@ import typer
 
 from glacierflow.cli.batch import looking
 from glacierflow.cli.batch.logs import SlotOption
+from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import (
-    AwsConfigOption,
-    AwsRegionOption,
-    BucketOption,
-    ConfigOption,
-    JsonOption,
-    LocalOption,
-    ProfileOption,
-    QuietOption,
-)
+from glacierflow.cli.options import JsonOption
 
 __all__ = ["why_command"]
 
@@ -26,18 +18,13 @@ RunFirst = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.
 RegionArgument = Annotated[str | None, typer.Argument(metavar="REGION", help="The region's name.")]
 
 
+@collects(*CONNECTION, "s3_bucket")
 def why_command(
+    line: CommandLine,
     run: RunFirst,
     region: RegionArgument = None,
     slot: SlotOption = None,
-    local: LocalOption = False,
-    config: ConfigOption = None,
-    aws_config: AwsConfigOption = None,
-    profile: ProfileOption = None,
-    aws_region: AwsRegionOption = None,
-    s3_bucket: BucketOption = None,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> int:
     """Explain one slot from attempts, exit codes, reasons, receipt, log and queue; and what to do next."""
     from glacierflow.cli.render import to_json
@@ -45,15 +32,6 @@ def why_command(
     from glacierflow.services.slot import find_slot
     from glacierflow.services.why import explain_slot
 
-    line = CommandLine(
-        config=config,
-        aws_config=aws_config,
-        profile=profile,
-        aws_region=aws_region,
-        s3_bucket=s3_bucket,
-        local=local,
-        quiet=quiet,
-    )
     look, cloud = looking.open_look(run, line)
     status = look.now(quick=True)
     found = explain_slot(look, find_slot(status, region=region, slot=slot), cloud)
@@ -67,5 +45,5 @@ def why_command(
     if found.next_step:
         typer.echo(f"next: {with_run(found.next_step, run_id)}")
     if found.attempts:
-        say(f"log:  glacierflow batch logs {run_id} --slot {found.slot}{line.again()}", quiet=quiet)
+        say(f"log:  glacierflow batch logs {run_id} --slot {found.slot}{line.again()}", quiet=line.quiet)
     return 0

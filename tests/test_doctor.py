@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -106,7 +107,7 @@ def test_credentials_and_clock(cloud: StubbedCloud) -> None:
     late = findings(account.check_identity, cloud)[1]
     assert late.verdict == "problem"
     assert late.next_step
-    assert "420 s" in late.text or "42" in late.text
+    assert re.search(r"\b4[12]\d s away", late.text)
 
 
 def test_refused_credentials_are_a_problem_and_no_network_is_not(
@@ -231,7 +232,6 @@ def instances(*architectures: str) -> dict[str, Any]:
 def test_queues_that_are_missing_disabled_or_invalid_are_problems(cloud: StubbedCloud) -> None:
     batch_answers(cloud)
     assert {found.verdict for found in findings(jobs.check_queues, cloud)} == {"ok"}
-    cloud.answers("batch", "describe_job_queues", {"jobQueues": []})
     missing = findings(
         jobs.check_queues, StubbedCloud().answers("batch", "describe_job_queues", {"jobQueues": []})
     )

@@ -8,10 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from embedded import wait_for
 
 from glacierflow.cli.app import run
 from glacierflow.manifest import Manifest
@@ -86,8 +86,7 @@ def test_only_what_is_worth_it_is_requeued_and_not_for_ever(
 
 def test_slurms_warning_reaches_the_child_and_its_exit_code_comes_back(folder: Path) -> None:
     script = start(folder, "trap 'sleep 0.3; exit 75' TERM; touch started; while :; do sleep 0.05; done")
-    while not (folder / "started").exists():
-        time.sleep(0.05)
+    wait_for((folder / "started").exists)
     script.send_signal(signal.SIGTERM)
     assert script.wait(10) == 75
     assert (folder / "requeued").read_text() == "requeue 77_1\n"

@@ -313,6 +313,18 @@ def test_no_policy_of_the_main_template_allows_more_than_it_names() -> None:
             assert set(listed(statement["Action"])) <= NO_RESOURCE_LEVEL, (name, statement["Sid"])
 
 
+def test_who_reads_objects_that_may_be_missing_may_list_their_bucket_whatever_the_prefix() -> None:
+    for name, statement in statements():
+        if "s3:ListBucket" in listed(statement["Action"]):
+            # a GET or HEAD has no prefix, so such a condition turns 404 into 403
+            assert "Condition" not in statement, name
+    listing = {name for name, one in statements() if "s3:ListBucket" in listed(one["Action"])}
+    assert listing == {"template/JobRole", "template/SubmitterPolicy", "lambda/LambdaRole"}
+    # the scheduler's role is given the submitter's policy
+    scheduler = load_template("schedule").content["Resources"]["SchedulerRole"]["Properties"]
+    assert scheduler["ManagedPolicyArns"] == [{"Ref": "SubmitterPolicy"}]
+
+
 FALSE_ALARMS = {
     ("submitter-role", "RESOURCE_MISMATCH", "batch:SubmitJob"),
     ("stepfunctions-machine-role", "RESOURCE_MISMATCH", "batch:SubmitJob"),

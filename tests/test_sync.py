@@ -350,6 +350,47 @@ def test_an_object_shorter_than_promised_is_an_error(results: Any, bucket: Bucke
         bucket.download(promised, tmp_path / "aside")
 
 
+def test_a_download_with_another_checksum_than_the_objects_is_an_error(
+    s3: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    s3.put_object(Bucket="made-up", Key="amazons", Body=b"content", ChecksumAlgorithm="SHA256")
+    s3.put_object(Bucket="made-up", Key="others", Body=b"content")
+    bucket.put("ours", b"content")
+    honest = bucket._client.download_file
+
+    def flips(name: str, key: str, path: str) -> None:
+        honest(name, key, path)
+        Path(path).write_bytes(b"contenT")
+
+    for key in ("ours", "amazons"):
+        bucket.download(RemoteFile(key, 7, "0" * 32), tmp_path / key)
+    bucket.download(RemoteFile("others", 7, "0" * 32), tmp_path / "others")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bucket._client, "download_file", flips)
+        for key in ("ours", "amazons"):
+            with pytest.raises(StoreError, match=f"{key}: what arrived has another SHA-256"):
+                bucket.download(RemoteFile(key, 7, "0" * 32), tmp_path / key)
+
+
+def test_an_object_that_was_deleted_since_the_listing_does_not_end_a_pull(
+    results: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    plan = planned(bucket, tmp_path)
+    gone, *rest = plan.missing
+    results.delete_object(Bucket="made-up", Key=gone.key)
+    failed = pull(plan.missing, bucket, tmp_path, lambda _: None)
+    assert [(file.key, why) for file, why in failed] == [(gone.key, f"there is no s3://made-up/{gone.key}")]
+    assert all((tmp_path / file.key).is_file() for file in rest)
+
+
+def test_a_consoles_marker_of_a_folder_is_no_file(results: Any, bucket: Bucket, tmp_path: Path) -> None:
+    for folder in (f"{BASE}/landsat/", f"{BASE}/landsat/134_Arsuk/"):
+        results.put_object(Bucket="made-up", Key=folder, Body=b"")
+    plan = planned(bucket, tmp_path)
+    assert pull(plan.missing, bucket, tmp_path, lambda _: None) == []
+    assert (tmp_path / f"{BASE}/landsat/134_Arsuk/b_ortho.tif").read_bytes() == b"two"
+
+
 def test_settings_in_s3_are_known_by_hash_and_version(project: Path, s3: Any) -> None:
     content = b"[SETTINGS]\nsatellite = landsat\n"
     version = s3.put_object(Bucket="made-up", Key="c/config.ini", Body=content)["VersionId"]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from glacierflow.errors import StoreError
+from glacierflow.errors import GlacierflowError
 from glacierflow.layout import Layout
 from glacierflow.model import Satellite
 from glacierflow.services.sync.remote import Bucket, RemoteFile
@@ -116,7 +116,7 @@ def _fetch(bucket: Bucket, remote: RemoteFile, folder: Path) -> str | None:
             aside = Path(scratch) / "content"
             bucket.download(remote, aside)
             aside.replace(target)
-    except StoreError as error:
+    except GlacierflowError as error:  # also an object that was deleted since the listing
         return error.message
     except OSError as error:
         return f"{target} cannot be written: {error.strerror}"

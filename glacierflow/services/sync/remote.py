@@ -44,12 +44,13 @@ class Bucket:
         self._client = cloud.client("s3")
 
     def list(self, prefix: str) -> Iterator[RemoteFile]:
-        """All objects with the prefix, page by page, in key order."""
+        """All objects with the prefix, page by page, in key order; not a console's markers of folders."""
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield RemoteFile(item["Key"], int(item["Size"]), str(item["ETag"]).strip('"'))
+                    if not item["Key"].endswith("/"):
+                        yield RemoteFile(item["Key"], int(item["Size"]), str(item["ETag"]).strip('"'))
 
     def holds(self, remote: RemoteFile, path: Path) -> bool:
         """Whether the object's content is surely that of a file.
@@ -57,6 +58,10 @@ class Bucket:
         By MD5 where the ETag is one (it is not after KMS encryption or an upload in parts), else by the
         SHA-256 that S3 or the uploader keeps with the object; where there is none, they count as different.
         """
+        return self._compare(remote, path) is True
+
+    def _compare(self, remote: RemoteFile, path: Path) -> bool | None:
+        """Whether the contents are the same; None where the object says too little of its own."""
         if remote.size != path.stat().st_size:
             return False
         if remote.etag == _digest(path, hashlib.md5(usedforsecurity=False)).hex():
@@ -64,8 +69,11 @@ class Bucket:
         with self._errors(remote.key):
             head = self._client.head_object(Bucket=self.name, Key=remote.key, ChecksumMode="ENABLED")
         sha256 = _digest(path, hashlib.sha256())
-        kept = (head.get("Metadata", {}).get(_SHA256), head.get("ChecksumSHA256"))
-        return bool(sha256.hex() == kept[0] or base64.b64encode(sha256).decode() == kept[1])
+        by_uploader, by_s3 = head.get("Metadata", {}).get(_SHA256), head.get("ChecksumSHA256")
+        if sha256.hex() == by_uploader or base64.b64encode(sha256).decode() == by_s3:
+            return True
+        # of an upload in parts, S3 keeps a checksum of the parts' checksums, which ends in their number
+        return False if by_uploader or (by_s3 and "-" not in by_s3) else None
 
     def put(self, key: str, content: bytes) -> None:
         """Write one object whole, its SHA-256 with it."""
@@ -86,12 +94,12 @@ class Bucket:
         """
         with self._errors(remote.key):
             self._client.download_file(self.name, remote.key, str(aside))
-        size = aside.stat().st_size
+        where, size = f"s3://{self.name}/{remote.key}", aside.stat().st_size
+        again = "run the same command again; what is complete is not fetched twice"
         if size != remote.size:
-            raise StoreError(
-                f"s3://{self.name}/{remote.key}: {size} bytes arrived, {remote.size} were expected",
-                next_step="run the same command again; what is complete is not fetched twice",
-            )
+            raise StoreError(f"{where}: {size} bytes arrived, {remote.size} were expected", next_step=again)
+        if self._compare(remote, aside) is False:
+            raise StoreError(f"{where}: what arrived has another SHA-256 than the object", next_step=again)
 
     def get(self, key: str) -> tuple[bytes, str | None]:
         """Content and version of one object; the version is None where the bucket has none.

@@ -18,6 +18,7 @@ from glacierflow.services.prices import load_prices
 
 MANIFEST = some_manifest(3)
 PRICES = load_prices(None)
+RUNNING = frozenset({(MANIFEST.run_id, 0)})
 LATER = NOW + dt.timedelta(minutes=90)
 
 
@@ -39,7 +40,7 @@ def test_the_sum_is_that_of_the_cost_report() -> None:
     look.now()
     family = read_family(run.store, run.manifest.run_id)
     report = cost_of(family, spells_of(family, {}), PRICES)
-    spent = spent_so_far(look.ledgers(), PRICES)
+    spent = spent_so_far(look.ledgers(), PRICES, running=())
     assert spent.usd == pytest.approx(report.usd)
     assert spent.usd > 0
     assert (spent.attempts, spent.unknown) == (2, 0)
@@ -47,9 +48,20 @@ def test_the_sum_is_that_of_the_cost_report() -> None:
 
 def test_a_running_attempt_counts_up_to_now() -> None:
     ledger = ledger_of(make_started(MANIFEST, 0))
-    half = spent_so_far([(MANIFEST, ledger)], PRICES, now=NOW + dt.timedelta(minutes=45)).usd
-    whole = spent_so_far([(MANIFEST, ledger)], PRICES, now=LATER).usd
+    soon = NOW + dt.timedelta(minutes=45)
+    half = spent_so_far([(MANIFEST, ledger)], PRICES, running=RUNNING, now=soon).usd
+    whole = spent_so_far([(MANIFEST, ledger)], PRICES, running=RUNNING, now=LATER).usd
     assert whole == pytest.approx(2 * half)
+    assert whole > 0
+
+
+def test_a_start_of_what_is_not_running_costs_nothing_that_is_known() -> None:
+    """Its child was forgotten by AWS Batch before anybody saw its end, or waits for its next attempt."""
+    spent = spent_so_far([(MANIFEST, ledger_of(make_started(MANIFEST, 0)))], PRICES, running=(), now=LATER)
+    assert (spent.usd, spent.attempts, spent.unknown) == (0.0, 0, 1)
+    retry = frozenset({("a-retry", 0)})
+    spent = spent_so_far([(MANIFEST, ledger_of(make_started(MANIFEST, 0)))], PRICES, running=retry, now=LATER)
+    assert spent.unknown == 1
 
 
 def test_a_killed_attempt_ends_when_batch_says_so() -> None:
@@ -57,13 +69,14 @@ def test_a_killed_attempt_ends_when_batch_says_so() -> None:
     killed = SlotState("FAILED", "job-0:0", attempts=(AttemptState(stopped_at=LATER),), explained=True)
     ledger.add_slot(SlotEntry.of(0, killed))
     much_later = LATER + dt.timedelta(days=3)
-    spent = spent_so_far([(MANIFEST, ledger)], PRICES, now=much_later)
-    running = spent_so_far([(MANIFEST, ledger_of(make_started(MANIFEST, 0)))], PRICES, now=LATER)
+    spent = spent_so_far([(MANIFEST, ledger)], PRICES, running=(), now=much_later)
+    started = ledger_of(make_started(MANIFEST, 0))
+    running = spent_so_far([(MANIFEST, started)], PRICES, running=RUNNING, now=LATER)
     assert spent.usd == pytest.approx(running.usd)
 
 
 def test_what_is_not_known_is_counted_as_not_known() -> None:
     ledger = ledger_of(make_started(MANIFEST, 0, 1), make_started(MANIFEST, 0, 2))
     ledger.add_slot(SlotEntry.of(1, SlotState("SUCCEEDED", "job-0:1")))
-    spent = spent_so_far([(MANIFEST, ledger)], PRICES, now=LATER)
+    spent = spent_so_far([(MANIFEST, ledger)], PRICES, running=RUNNING, now=LATER)
     assert (spent.attempts, spent.unknown) == (1, 2)

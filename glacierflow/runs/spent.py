@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
@@ -26,13 +26,19 @@ class Spent(Record):
 
 
 def spent_so_far(
-    ledgers: Iterable[tuple[Manifest, Ledger]], prices: PriceBook, *, now: dt.datetime | None = None
+    ledgers: Iterable[tuple[Manifest, Ledger]],
+    prices: PriceBook,
+    *,
+    running: Collection[tuple[str, int]],
+    now: dt.datetime | None = None,
 ) -> Spent:
     """Add up the attempts that are known; one that is running counts up to now.
 
     Args:
         ledgers: the run and its retries.
         prices: the dated table.
+        running: run id and slot of what is running now; a start anywhere else whose end is not known may
+            have ended long ago, and counts as not known.
         now: the time; None is the present.
 
     Raises:
@@ -44,7 +50,8 @@ def spent_so_far(
         read = {slot for slot, _ in ledger.attempts}
         unknown += sum(slot not in read for slot in ledger.slots)
         for entry in ledger.attempts.values():
-            end = _end(entry, ledger, now)
+            is_running = (manifest.run_id, entry.slot) in running
+            end = _end(entry, ledger, now if is_running else None)
             if end is None:
                 unknown += 1
             else:
@@ -53,7 +60,7 @@ def spent_so_far(
     return Spent(usd=usd, attempts=known, unknown=unknown)
 
 
-def _end(entry: AttemptEntry, ledger: Ledger, now: dt.datetime) -> dt.datetime | None:
+def _end(entry: AttemptEntry, ledger: Ledger, now: dt.datetime | None) -> dt.datetime | None:
     if entry.ended_at is not None:
         return entry.ended_at
     kept = ledger.slots.get(entry.slot)

@@ -124,6 +124,11 @@ class RunStatus(Record):
         return all(row.ended for row in self.rows)
 
     @property
+    def running(self) -> frozenset[tuple[str, int]]:
+        """Run id and slot, in that run, of what is running now."""
+        return frozenset((row.run_id, row.run_slot) for row in self.rows if row.state == "RUNNING")
+
+    @property
     def wrong(self) -> tuple[SlotRow, ...]:
         """The slots something is wrong with."""
         return tuple(row for row in self.rows if row.wrong)

@@ -135,9 +135,9 @@ def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bo
     for notice in look.notices:
         say(f"glacierflow: {notice}", quiet=quiet)
     if as_json:
-        typer.echo(to_json(status_json(status, spent=_spent(look))))
+        typer.echo(to_json(status_json(status, spent=_spent(look, status))))
     else:
-        screen(status, make_console(), spent=_spent(look))
+        screen(status, make_console(), spent=_spent(look, status))
     return status.exit_code
 
 
@@ -146,7 +146,7 @@ def interval_s(line: CommandLine) -> float:
     return _LOCAL_INTERVAL_S if line.local else _AWS_INTERVAL_S
 
 
-def _spent(look: FamilyLook) -> Spent | None:
+def _spent(look: FamilyLook, status: RunStatus) -> Spent | None:
     """Cost so far by the dated table; None where the table lacks what the run ran on."""
     from glacierflow.errors import DataError
     from glacierflow.local.control import default_home
@@ -154,7 +154,8 @@ def _spent(look: FamilyLook) -> Spent | None:
     from glacierflow.services.prices import load_prices
 
     try:
-        return spent_so_far(look.ledgers(), load_prices(default_home().parent))
+        prices = load_prices(default_home().parent)
+        return spent_so_far(look.ledgers(), prices, running=status.running)
     except DataError:
         return None
 

@@ -12,10 +12,11 @@ from glacierflow.cli.context import CommandLine, load_line, say
 
 if TYPE_CHECKING:
     from glacierflow.runs.guard import Limits
+    from glacierflow.runs.spent import Spent
     from glacierflow.runs.status import RunStatus
     from glacierflow.services.family_look import FamilyLook
 
-__all__ = ["StopAtUsdOption", "guarded_look", "limits_of"]
+__all__ = ["StopAtUsdOption", "guarded_look", "limits_of", "spent_by"]
 
 StopAtUsdOption = Annotated[
     float | None,
@@ -36,23 +37,20 @@ def limits_of(line: CommandLine, max_usd: float | None) -> Limits:
 
 def guarded_look(look: FamilyLook, limits: Limits) -> Callable[[], RunStatus]:
     """Look at the run; at the first look that gives a reason, stop what is left of it."""
-    from glacierflow.local.control import default_home
-    from glacierflow.runs.estimate import job_hour
     from glacierflow.runs.guard import reason_to_stop
-    from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-    from glacierflow.services.prices import load_prices
 
-    book = load_prices(default_home().parent)
-    on_demand = any(array.on_demand for array in look.manifest.arrays)
-    stopped = False
-
-    def child_hour(memory_mib: int | None) -> float:
-        return job_hour(book, memory_mib or MEMORY_CLASSES_MIB[0], on_demand=on_demand)
+    stopped = unpriced = False
 
     def now() -> RunStatus:
-        nonlocal stopped
+        nonlocal stopped, unpriced
         status = look.now()
-        reason = None if stopped else reason_to_stop(status, limits, child_hour)
+        if stopped:
+            return status
+        spent, why = spent_by(look, status)
+        if why and limits.max_usd is not None and not unpriced:
+            say(f"glacierflow: --max-usd cannot stop this run, nobody knows what it costs: {why}")
+            unpriced = True
+        reason = reason_to_stop(status, limits, spent.usd if spent else None)
         if reason is not None:
             look.stop(reason)
             stopped = True
@@ -60,3 +58,17 @@ def guarded_look(look: FamilyLook, limits: Limits) -> Callable[[], RunStatus]:
         return status
 
     return now
+
+
+def spent_by(look: FamilyLook, status: RunStatus) -> tuple[Spent | None, str | None]:
+    """Cost so far by the dated table; None, and why, where the table lacks what the run ran on."""
+    from glacierflow.errors import DataError
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.spent import spent_so_far
+    from glacierflow.services.prices import load_prices
+
+    try:
+        prices = load_prices(default_home().parent)
+        return spent_so_far(look.ledgers(), prices, running=status.running), None
+    except DataError as error:
+        return None, error.message

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from glacierflow.aws import Cloud
     from glacierflow.cli.batch.ending import Ending
     from glacierflow.runs.guard import Limits
-    from glacierflow.runs.spent import Spent
     from glacierflow.runs.status import RunStatus
     from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.places import Places
@@ -128,36 +127,24 @@ def open_look(run: str, line: CommandLine) -> tuple[FamilyLook, Cloud]:
 
 def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bool = False) -> int:
     """Print a run as it is; return the exit code."""
+    from glacierflow.cli.batch.guarding import spent_by
     from glacierflow.cli.render import to_json
     from glacierflow.cli.status_view import screen, status_json
     from glacierflow.cli.watch import make_console
 
+    spent, _ = spent_by(look, status)
     for notice in look.notices:
         say(f"glacierflow: {notice}", quiet=quiet)
     if as_json:
-        typer.echo(to_json(status_json(status, spent=_spent(look, status))))
+        typer.echo(to_json(status_json(status, spent=spent)))
     else:
-        screen(status, make_console(), spent=_spent(look, status))
+        screen(status, make_console(), spent=spent)
     return status.exit_code
 
 
 def interval_s(line: CommandLine) -> float:
     """Seconds between two looks."""
     return _LOCAL_INTERVAL_S if line.local else _AWS_INTERVAL_S
-
-
-def _spent(look: FamilyLook, status: RunStatus) -> Spent | None:
-    """Cost so far by the dated table; None where the table lacks what the run ran on."""
-    from glacierflow.errors import DataError
-    from glacierflow.local.control import default_home
-    from glacierflow.runs.spent import spent_so_far
-    from glacierflow.services.prices import load_prices
-
-    try:
-        prices = load_prices(default_home().parent)
-        return spent_so_far(look.ledgers(), prices, running=status.running)
-    except DataError:
-        return None
 
 
 def watch_run(

@@ -406,6 +406,16 @@ def test_the_child_process_reads_its_environment(api: Api, tmp_path: Path) -> No
     assert started.batch.job_queue == "q"
 
 
+def test_a_child_that_fails_writes_the_line_the_metric_filter_counts(api: Api, tmp_path: Path) -> None:
+    """The filter's words: test_template.py."""
+    for item in api.items:
+        item["assets"]["nir"]["href"] = str(tmp_path / "gone.tif")
+    process = child(make_manifest(api, tmp_path / "out"), tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 65, said
+    assert "ERROR failed:" in said
+
+
 def test_sigterm_saves_what_is_finished_and_exits_75(api: Api, tmp_path: Path) -> None:
     """A source that never answers holds the second acquisition; SIGTERM must not wait for it for ever."""
     import socket

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -234,8 +235,20 @@ def test_the_embedded_cloud_wants_an_image_for_its_containers(user: User, tmp_pa
         other.types("local", "down")
 
 
-def test_without_an_engine_every_verb_says_so(user: User, tmp_path: Path) -> None:
+NO_DOCKER = "there is no docker command"
+EVERY_VERB = (("build",), ("size",), ("push",), ("run", "--index", "1", "--satellite", "landsat"))
+
+
+@pytest.mark.parametrize("arguments", EVERY_VERB, ids=lambda arguments: arguments[0])
+def test_without_an_engine_every_verb_says_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     user = User(tmp_path)
     user.environment["DOCKER_HOST"] = f"unix://{tmp_path}/nothing.sock"
-    for arguments in (("build",), ("size",), ("run", "--index", "1", "--satellite", "landsat")):
-        assert "no Docker engine answers" in user.types("container", *arguments, expect=1)
+    code, said = (1, "no Docker engine answers") if shutil.which("docker") else (64, NO_DOCKER)
+    assert said in user.types("container", *arguments, expect=code)
+
+
+@pytest.mark.parametrize("arguments", EVERY_VERB, ids=lambda arguments: arguments[0])
+def test_without_docker_every_verb_says_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    user = User(tmp_path)
+    user.environment["PATH"] = str(tmp_path)
+    assert NO_DOCKER in user.types("container", *arguments, expect=64)

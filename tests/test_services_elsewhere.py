@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from batch_fake import BatchFake
 from botocore.stub import Stubber
 from runs_samples import NOW, make_started, some_job, some_manifest
 
@@ -21,11 +22,15 @@ from glacierflow.layout import RunLayout
 from glacierflow.local import control
 from glacierflow.manifest import ArrayRange
 from glacierflow.runs.elsewhere import states_by_attempts
-from glacierflow.runs.records import Attempts
+from glacierflow.runs.plan import job_name
+from glacierflow.runs.records import Attempts, read_jobs, write_job
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.launch import tasks as tasks_module
 from glacierflow.services.launch.fit import check_lambda_fit
 from glacierflow.services.launch.tasks import FARGATE_SIZES, TaskLauncher
+from glacierflow.services.places import Places
+from glacierflow.services.same_run import find_same_run
+from glacierflow.services.stopping import stop_slots
 from glacierflow.services.views import view_of
 from glacierflow.store import LocalStore
 
@@ -98,6 +103,20 @@ def test_every_run_task_call_is_one_that_ecs_would_take() -> None:
     providers = [request["capacityProviderStrategy"][0]["capacityProvider"] for _, request in calls]
     assert providers == ["FARGATE", "FARGATE_SPOT", "FARGATE_SPOT"]
     assert "capacityProviderStrategy" not in launcher(service="ecs").calls(manifest)[0][1]
+
+
+MACHINE = {
+    "service": "stepfunctions",
+    "job_id": "arn:aws:states:us-west-2:123456789012:execution:glacierflow:one",
+}
+PLACES = Places(
+    bucket="made-up",
+    spot_queue="queue",
+    ondemand_queue="queue",
+    log_group="/glacierflow/batch",
+    job_definition="glacierflow",
+    job_definitions={},
+)
 
 
 class StubbedEcs(Cloud):
@@ -205,6 +224,54 @@ def test_jobs_of_a_state_machine_that_batch_has_forgotten_did_not_fail(
     job = some_job(0, 2).model_copy(update={"service": "stepfunctions"})
     view = view_of(manifest, [job], store, Cloud())
     assert {slot: state.state for slot, state in view.slots.items()} == {1: "FAILED"}
+
+
+@pytest.mark.parametrize(("status", "live"), [("RUNNING", True), ("SUCCEEDED", False)])
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_run_whose_state_machine_goes_on_is_not_submitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, sent: bool, status: str, live: bool
+) -> None:
+    """Neither before it has sent a job nor between two rounds of tries, when all jobs have ended."""
+    manifest = some_manifest(2).model_copy(update={"service": "stepfunctions"})
+    store = LocalStore(tmp_path)
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    then = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=10)
+    write_job(store, manifest.run_id, some_job(0, 2, submitted_at=then).model_copy(update=MACHINE))
+    batch = BatchFake()
+    batch.add_queue("queue")
+    if sent:
+        name = job_name(manifest.run_id, 0)
+        batch.add_array("job-1", ["SUCCEEDED", "FAILED"], jobName=name, jobQueue="queue")
+    machine = SimpleNamespace(describe_execution=lambda **_: {"status": status})
+    clients = {"stepfunctions": machine, "batch": batch}
+    monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])
+    monkeypatch.setattr("glacierflow.services.same_run.runs_named", lambda *_: [manifest.run_id])
+    same = find_same_run(manifest, store, Cloud(), places=PLACES)
+    assert (same is not None and same.is_whole) == live
+    if not sent:
+        (state, _) = view_of(manifest, read_jobs(store, manifest.run_id), store, Cloud()).slots.values()
+        assert state.state == ("SUBMITTED" if live else "FAILED")
+
+
+def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_and_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, store = some_manifest(2), LocalStore(tmp_path)
+    monkeypatch.setattr("glacierflow.services.views.find_job", lambda *_, **__: None)
+    client = boto3.client(
+        "stepfunctions", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    monkeypatch.setattr(Cloud, "client", lambda _self, service: client)
+    job = some_job(0, 2).model_copy(update=MACHINE)
+    with Stubber(client) as stubber:
+        for _ in range(3):
+            stubber.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
+        assert view_of(manifest, [job], store, Cloud()).slots == {}
+        stop_slots(manifest, [job], set(), store, Cloud(), whole=True, reason="cancelled")
+        stubber.assert_no_pending_responses()
+        stubber.add_client_error("describe_execution", "AccessDeniedException", http_status_code=400)
+        with pytest.raises(UsageError, match="not allowed to describe the execution"):
+            view_of(manifest, [job], store, Cloud())
 
 
 @pytest.fixture(scope="module")

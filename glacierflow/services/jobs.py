@@ -13,10 +13,10 @@ from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import STATES, AttemptState, BatchView, SlotState
 from glacierflow.services.failures import plain_errors
 
-__all__ = ["describe_jobs", "describe_run", "describe_slots", "find_job", "find_lost_jobs"]
+__all__ = ["UNSEEN", "describe_jobs", "describe_run", "describe_slots", "find_job", "find_lost_jobs"]
 
 _DESCRIBE_LIMIT = 100
-_NEW = dt.timedelta(minutes=2)
+UNSEEN = dt.timedelta(minutes=2)
 """A job this young that Batch does not describe is not forgotten: it is not shown yet."""
 
 _ENDED = {"SUCCEEDED", "FAILED"}
@@ -91,7 +91,7 @@ def describe_run(
     for record in records:
         job = jobs.get(record.job_id)
         if job is None:
-            if dt.datetime.now(dt.UTC) - record.submitted_at < _NEW:
+            if dt.datetime.now(dt.UTC) - record.submitted_at < UNSEEN:
                 own = range(record.first_slot, record.first_slot + record.size)
                 slots.update((slot, SlotState("SUBMITTED", record.job_id)) for slot in own)
         elif record.is_array:

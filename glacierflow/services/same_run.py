@@ -10,8 +10,9 @@ from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout, runs_prefix
 from glacierflow.manifest import Manifest
 from glacierflow.runs.records import JobRecord, read_jobs, read_run_manifest, write_job
+from glacierflow.services.executions import running_executions
 from glacierflow.services.failures import plain_errors
-from glacierflow.services.jobs import describe_jobs, find_lost_jobs
+from glacierflow.services.jobs import UNSEEN, describe_jobs, find_lost_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.views import view_of
 from glacierflow.store import Store, split_s3_uri
@@ -21,9 +22,6 @@ __all__ = ["SameRun", "find_same_run", "runs_named"]
 _STAMP_AND_PRINT = len("20240801T120005Z-0123ab")
 _FRESH = dt.timedelta(days=1)
 """A submission broken off longer ago is not completed: Batch may have forgotten the jobs it did send."""
-
-_UNSEEN = dt.timedelta(minutes=2)
-"""A job this young that Batch does not describe is not forgotten: it is not shown yet."""
 
 _ENDED = {"SUCCEEDED", "FAILED"}
 
@@ -99,11 +97,14 @@ def _jobs_of(manifest: Manifest, store: Store, cloud: Cloud, places: Places) -> 
 
 def _states(manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud) -> set[str]:
     """States of the jobs; one that Batch does not know has ended, unless it is too young to be shown."""
-    if manifest.service not in {"batch", "stepfunctions"}:
-        return {slot.state for slot in view_of(manifest, jobs, store, cloud).slots.values()}
+    if manifest.service != "batch":
+        view = view_of(manifest, jobs, store, cloud, explain=False)
+        # a state machine that waits between two rounds of tries has no job that lives
+        machine = {"RUNNING"} if running_executions(jobs, cloud) else set()
+        return {slot.state for slot in view.slots.values()} | machine
     described = describe_jobs(cloud.client("batch"), [job.job_id for job in jobs])
     known = {job["jobId"]: str(job["status"]) for job in described}
     now = dt.datetime.now(dt.UTC)
     return {
-        known.get(job.job_id, "SUBMITTED" if now - job.submitted_at < _UNSEEN else "FAILED") for job in jobs
+        known.get(job.job_id, "SUBMITTED" if now - job.submitted_at < UNSEEN else "FAILED") for job in jobs
     }

@@ -8,6 +8,7 @@ from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.records import JobRecord
+from glacierflow.services.executions import running_executions
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.views import batch_jobs
 from glacierflow.store import Store
@@ -43,7 +44,7 @@ def stop_slots(
     services = {job.service for job in jobs}
     if whole and live and "lambda" in services:
         store.put(RunLayout(manifest.run_id).cancelled, b"{}")
-    for execution in sorted({job.job_id for job in jobs if job.service == "stepfunctions"} if whole else ()):
+    for execution in running_executions(jobs, cloud) if whole else ():
         with plain_errors("stop the state machine", service="Step Functions"):
             cloud.client("stepfunctions").stop_execution(executionArn=execution, cause=reason)
     for cluster, task in _tasks(jobs, live):

@@ -15,6 +15,7 @@ from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.records import JobRecord, ReceiptReader, list_attempts
 from glacierflow.runs.states import BatchView, SlotState
 from glacierflow.runs.status import unended_attempts
+from glacierflow.services.executions import describe_execution
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import describe_run, find_job
 from glacierflow.store import Store
@@ -90,7 +91,10 @@ def batch_jobs(manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud) -> l
 def _of_machine(
     manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud
 ) -> tuple[list[JobRecord], dict[int, SlotState]]:
-    """The Batch jobs a state machine has sent so far, and how the slots stand that it has not come to."""
+    """The Batch jobs a state machine has sent so far, and how the slots stand that it has not come to.
+
+    Of an execution that Step Functions has forgotten the receipts tell.
+    """
     begun: list[JobRecord] = []
     slots: dict[int, SlotState] = {}
     for job in jobs:
@@ -98,8 +102,9 @@ def _of_machine(
         if found is not None:
             begun.append(found)
             continue
-        with plain_errors("describe the execution", service="Step Functions"):
-            answer = cloud.client("stepfunctions").describe_execution(executionArn=job.job_id)
+        answer = describe_execution(job.job_id, cloud)
+        if answer is None:
+            continue
         state = SlotState("SUBMITTED", job.job_id)
         if answer["status"] != "RUNNING":
             reason = (

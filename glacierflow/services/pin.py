@@ -1,4 +1,4 @@
-"""Job definitions that name one image by its digest, one for each memory class."""
+"""Job definitions, and task definitions, that name one image by its digest, one for each memory class."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from glacierflow.services import stack
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.places import find_places
 from glacierflow.services.targets import find_targets
-from glacierflow.services.templates import MAIN, load_template
+from glacierflow.services.templates import MAIN, load_template, stack_name
 from glacierflow.settings import LoadedSettings
 
 __all__ = ["pin_definitions"]
 
-_DEFINITION = "AWS::Batch::JobDefinition"
+_DEFINITIONS = {"AWS::Batch::JobDefinition", "AWS::ECS::TaskDefinition"}
+_BESIDE = ("ecs", "fargate")
+"""Templates beside the main one whose definitions name the same image."""
 
 
 def pin_definitions(image: str, loaded: LoadedSettings, cloud: Cloud) -> dict[int, str]:
-    """Make the job definitions of all memory classes name an image; ``name:revision`` by class.
+    """Make the definitions of all memory classes name an image; ``name:revision`` of the jobs' by class.
 
     Definitions of a stack are changed through the stack, so that it stays the truth about them; others get a
-    new revision with everything else as it was.
+    new revision with everything else as it was. The stacks for ECS and Fargate follow where there are any.
 
     Raises:
         UsageError: there are no job definitions, or the stack would change in more than these.
@@ -31,7 +33,11 @@ def pin_definitions(image: str, loaded: LoadedSettings, cloud: Cloud) -> dict[in
     """
     places = find_places(loaded, cloud)
     if f"JobDefinition{min(places.job_definitions)}" in places.outputs:
-        _through_the_stack(image, loaded.settings.batch.stack, cloud)
+        base = loaded.settings.batch.stack
+        _through_the_stack(image, base, MAIN, cloud)
+        for template in _BESIDE:
+            if stack.describe(cloud, stack_name(base, template)) is not None:
+                _through_the_stack(image, base, template, cloud)
     else:
         client = cloud.client("batch")
         for name in places.job_definitions.values():
@@ -50,16 +56,18 @@ def pin_definitions(image: str, loaded: LoadedSettings, cloud: Cloud) -> dict[in
     return {memory: targets.destination(array).job_definition for memory, array in arrays.items()}
 
 
-def _through_the_stack(image: str, name: str, cloud: Cloud) -> None:
-    proposal = stack.propose(cloud, name, load_template(MAIN), {"Image": image})
+def _through_the_stack(image: str, base: str, template: str, cloud: Cloud) -> None:
+    name = stack_name(base, template)
+    proposal = stack.propose(cloud, name, load_template(template), {"Image": image})
     if proposal is None:
         return
-    others = sorted({change.logical_id for change in proposal.changes if change.kind != _DEFINITION})
+    others = sorted({change.logical_id for change in proposal.changes if change.kind not in _DEFINITIONS})
     if others:
         stack.discard(cloud, proposal)
         raise UsageError(
             f"the stack {name} was made from another template: {', '.join(others)} would change too",
-            next_step=f"see `glacierflow stack diff`, then `glacierflow stack deploy --set Image={image}`",
+            next_step=f"see `glacierflow stack diff{_with(template)}`, "
+            f"then `glacierflow stack deploy{_with(template)} --set Image={image}`",
         )
     for _ in stack.apply(cloud, proposal):
         pass
@@ -69,6 +77,10 @@ def _through_the_stack(image: str, name: str, cloud: Cloud) -> None:
         raise UnavailableError(
             f"the stack {name} is {told}", next_step="look at its events in CloudFormation"
         )
+
+
+def _with(template: str) -> str:
+    return "" if template == MAIN else f" --with {template}"
 
 
 def _new_revision(client: Any, name: str, image: str) -> None:  # noqa: ANN401 - a boto3 client

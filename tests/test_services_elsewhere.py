@@ -328,8 +328,8 @@ def test_a_service_whose_stack_is_missing_says_how_it_is_deployed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("glacierflow.local.control.default_home", lambda: Path(cloud_endpoint.home))
     arguments = ["submit", "--regions", "134_Arsuk", "--satellite", "landsat", "--local", "--quiet"]
-    for service, stack in (("lambda", "lambda"), ("ecs", "ecs")):
+    for service, way in (("lambda", "lambda deploy"), ("ecs", "stack deploy --with ecs")):
         assert run([*arguments, "--service", service]) == 64
-        assert f"stack deploy --with {stack}" in capsys.readouterr().err
+        assert f"run `glacierflow {way}`" in capsys.readouterr().err
     assert run([*arguments, "--service", "kubernetes"]) == 64
     assert "accepted: batch, lambda, ecs, fargate, stepfunctions" in capsys.readouterr().err

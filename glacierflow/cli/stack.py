@@ -64,7 +64,9 @@ def deploy(
     as_json: o.JsonOption = False,
 ) -> int:
     """Make the stack or bring it up to date: shows what would change, asks, and tells how it goes."""
+    from glacierflow.services.stack_code import check_code
     from glacierflow.services.stack_parameters import check_names, choose_parameters, from_settings
+    from glacierflow.services.templates import MAIN
 
     templates = _templates(extras)
     typed = _typed(sets)
@@ -75,6 +77,9 @@ def deploy(
         parameters = choose_parameters(template, cloud, base, given)
         if not deploy_one(cloud, base, template, parameters, yes=yes, quiet=line.quiet):
             return 1
+        if template.name == MAIN:
+            # only now there are bucket and repository to look into
+            check_code(templates, cloud, base, given)
     show_outputs(all_outputs(cloud, base), as_json=as_json)
     return 0
 

@@ -16,7 +16,7 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.services.failures import plain_errors
 
-__all__ = ["Pushed", "push_image", "tag_of"]
+__all__ = ["Pushed", "digest_in_ecr", "push_image", "tag_of"]
 
 _ECR = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<name>.+)")
 _VERSION, _REVISION = "org.opencontainers.image.version", "org.opencontainers.image.revision"
@@ -89,7 +89,7 @@ def push_image(image: str, repository: str, tag: str, cloud: Cloud) -> Pushed:
             raise UsageError(f"docker push told no digest of {target}:\n{said}")
     digest = found[1]
     ecr = _ECR.fullmatch(repository)
-    told = _digest_in_ecr(cloud.client("ecr"), ecr["name"], tag) if ecr else digest
+    told = digest_in_ecr(cloud.client("ecr"), ecr["name"], tag) if ecr else digest
     if told != digest:
         raise UsageError(f"ECR says that {target} is {told}, and docker pushed {digest}")
     return Pushed(repository, tag, digest)
@@ -119,7 +119,7 @@ def _digest_there(repository: str, tag: str, cloud: Cloud, environment: dict[str
     """Digest of a tag in its registry, by the registry's own word; None where there is no such tag."""
     ecr = _ECR.fullmatch(repository)
     if ecr is not None:
-        return _digest_in_ecr(cloud.client("ecr"), ecr["name"], tag)
+        return digest_in_ecr(cloud.client("ecr"), ecr["name"], tag)
     target = f"{repository}:{tag}"
     try:
         containers.docker("pull", "--quiet", target, environment=environment, timeout_s=_PUSH_TIMEOUT_S)
@@ -135,7 +135,13 @@ def _digest_here(image: str, repository: str) -> str | None:
     return next((digest for name, _, digest in names if name == repository), None)
 
 
-def _digest_in_ecr(client: Any, name: str, tag: str) -> str | None:  # noqa: ANN401 - a boto3 client
+def digest_in_ecr(client: Any, name: str, tag: str) -> str | None:  # noqa: ANN401 - a boto3 client
+    """Digest of a tag in a repository of ECR; None where there is no such tag.
+
+    Raises:
+        UsageError: there is no such repository, or AWS refuses.
+        UnavailableError: AWS cannot be reached.
+    """
     from botocore.exceptions import ClientError
 
     with plain_errors(f"look up {name}:{tag}", service="ECR"):

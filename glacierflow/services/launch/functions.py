@@ -126,7 +126,7 @@ def find_function(cloud: Cloud, name: str) -> FunctionLauncher:
                 raise
             raise UsageError(
                 f"there is no function {name} in {cloud.region}",
-                next_step="run `glacierflow stack deploy --with lambda`, or set function_name in [LAMBDA]",
+                next_step="run `glacierflow lambda deploy`, or set function_name in [LAMBDA]",
             ) from error
     facts = answer["Configuration"]
     return FunctionLauncher(

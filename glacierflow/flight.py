@@ -28,13 +28,19 @@ class _Grace:
 
     def awaits(self, future: Future[_T]) -> bool:
         """Wait for a future; False if the grace period ends first."""
-        while not wait([future], timeout=_LOOK_S).done:
+        while not wait([future], timeout=self._look_s()).done:
             if self._stop.is_set():
                 if self._deadline is None:
                     self._deadline = time.monotonic() + self._grace_s
                 if time.monotonic() >= self._deadline:
                     return False
         return True
+
+    def _look_s(self) -> float:
+        """Seconds to the next look: after the end nothing is waited for, however many are still pending."""
+        if self._deadline is None:
+            return _LOOK_S
+        return min(_LOOK_S, max(0.0, self._deadline - time.monotonic()))
 
 
 def unless_stopped(work: Callable[[], _T], stop: threading.Event, dropped: str) -> _T:

@@ -13,8 +13,9 @@ PAGE = b"<html><body>We are down for maintenance</body></html>"
 class FaultyServer:
     """Serves bytes under names; ``plan`` decides the fault of each request.
 
-    A fault is a name below, or a status; None answers properly. The plan is asked with the number of the
-    request (from 0) and its first byte; ``faults`` decides by the file's name, asked with the first byte.
+    A fault is a name below, a status, or the URL to redirect to; None answers properly. The plan is asked
+    with the number of the request (from 0) and its first byte; ``faults`` decides by the file's name, asked
+    with the first byte.
     """
 
     def __init__(
@@ -66,6 +67,9 @@ class FaultyServer:
         if isinstance(fault, int):
             code = b"SlowDown" if fault == 503 else b"Whatever"
             self.send(handler, fault, b"<Error><Code>" + code + b"</Code></Error>", {"Retry-After": "0"})
+            return
+        if isinstance(fault, str) and fault.startswith("http"):
+            self.send(handler, 302, b"", {"Location": fault})
             return
         if fault == "drop":
             handler.close_connection = True

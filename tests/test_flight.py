@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, wait
+from typing import Any
 
 import pytest
 
+from glacierflow import flight
 from glacierflow.errors import InterruptedAttempt, StoreError
 from glacierflow.flight import in_order, unless_stopped
 
@@ -73,6 +76,31 @@ def test_what_does_not_end_within_the_grace_period_is_dropped_but_the_finished_c
     never.set()
     assert done == [1]
     assert time.monotonic() - start < 10
+
+
+def test_after_the_grace_period_nothing_pending_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kill comes 10 s after it: 58 acquisitions that were never begun must not take a look each."""
+    stop, never, both = threading.Event(), threading.Event(), threading.Barrier(2)
+    waited: dict[Future[int], float] = {}
+
+    def counting(futures: list[Future[int]], timeout: float) -> Any:
+        waited[futures[0]] = waited.get(futures[0], 0.0) + timeout
+        return wait(futures, timeout=timeout)
+
+    monkeypatch.setattr(flight, "wait", counting)
+
+    def work(number: int) -> int:
+        both.wait(30)
+        stop.set()
+        never.wait(30)
+        return number
+
+    with pytest.raises(InterruptedAttempt, match="dropped"):
+        list(in_order(work, range(60), limit=2, stop=stop, grace_s=0))
+    never.set()
+    assert len(waited) == 60
+    _, *pending = waited.values()
+    assert sum(pending) == 0
 
 
 def test_a_failure_ends_it_after_what_is_in_hand() -> None:

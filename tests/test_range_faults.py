@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from test_exact import PLACES, WIDE
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
 from glacierflow.imagery import ranges
+from glacierflow.imagery import read as read_module
 from glacierflow.imagery.read import Imagery
 from glacierflow.model import Scene, StepSettings
 
@@ -191,7 +193,82 @@ def test_connections_are_reused_and_every_byte_and_request_is_counted(
     assert imagery.bytes_read == sent
 
 
+def test_a_redirect_to_another_host_is_followed(serve: Any, scene: Scene, right: NDArray[np.uint16]) -> None:
+    there = serve()
+    here = serve(lambda _n, _f: f"{there.url}/a.tif")
+    image, _ = read(here, scene, request_attempts=1)
+    np.testing.assert_array_equal(image, right)
+    assert here.requests == there.requests > 1
+
+
+def test_redirects_in_a_circle_end(serve: Any, scene: Scene) -> None:
+    server: FaultyServer
+
+    def plan(_number: int, _first: int) -> str:
+        return f"{server.url}/a.tif"
+
+    server = serve(plan)
+    with pytest.raises(UnavailableError, match="too many redirects"):
+        read(server, scene, request_attempts=1)
+    assert server.requests == 4
+
+
+@pytest.mark.parametrize("fault", ["drop", 503])
+def test_one_attempt_sends_one_request(serve: Any, scene: Scene, fault: Any) -> None:
+    server = serve(lambda _n, _f: fault)
+    with pytest.raises(UnavailableError):
+        read(server, scene, request_attempts=1)
+    assert server.requests == 1
+
+
+def test_one_attempt_connects_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def refused(address: tuple[str, int], *_: Any, **__: Any) -> Any:
+        tried.append(address[0])
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refused)
+    away = scene.model_copy(update={"href": "http://127.0.0.1:9/a.tif"})
+    with pytest.raises(UnavailableError, match="Connection refused"):
+        Imagery(Cloud(), StepSettings(request_attempts=1)).mosaic([away], WIDE)
+    assert tried == ["127.0.0.1"]
+
+
 def test_nobody_listening_is_unavailable(scene: Scene) -> None:
     away = scene.model_copy(update={"href": "http://127.0.0.1:9/a.tif"})
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9/a\.tif could not be read: "):
         Imagery(Cloud(), StepSettings(request_attempts=2)).mosaic([away], WIDE)
+
+
+def test_a_reader_ends_although_its_pool_was_closed(
+    serve: Any, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a pool drops when it is shut down, it tells nobody: who waits for it would wait forever."""
+    monkeypatch.setattr(read_module, "_REQUESTS", 1)
+    asked = threading.Event()
+
+    def plan(number: int, _first: int) -> Any:
+        if number == 0:
+            return None
+        asked.set()
+        return "stall"
+
+    server = serve(plan)
+    imagery = Imagery(Cloud(), StepSettings(request_attempts=1))
+    moved = scene.model_copy(update={"href": f"{server.url}/a.tif"})
+    raised: list[str] = []
+
+    def reading() -> None:
+        try:
+            imagery.mosaic([moved], WIDE)
+        except UnavailableError as error:
+            raised.append(error.message)
+
+    reader = threading.Thread(target=reading, daemon=True)
+    reader.start()
+    assert asked.wait(30)
+    imagery.close()
+    server.release.set()
+    reader.join(30)
+    assert len(raised) == 1

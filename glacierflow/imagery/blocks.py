@@ -131,10 +131,9 @@ def _all_or_first_error(futures: Sequence[Any]) -> None:
         for future in futures:
             future.result()
     except BaseException:
-        for future in futures:
-            future.cancel()
-        # nothing may still write into the window or fail unseen when the next scene is begun
-        wait(futures)
+        # nothing may still write into the window or fail unseen when the next scene is begun; those that
+        # never begin are not waited for: a pool that was shut down tells nobody that it dropped them
+        wait([future for future in futures if not future.cancel()])
         raise
 
 

@@ -333,7 +333,8 @@ def compile_all() -> None:
     """Compile everything now, or load it from the cache; for the build of an image, and to be early."""
     window = np.zeros((4, 4), np.uint16)
     for dtype in (np.uint8, np.uint16):
-        paste(np.ones((4, 4), dtype), window, 0, 0, True)
+        # a view of inflated bytes is read-only, which to numba is a type of its own
+        paste(np.frombuffer(bytes(32), dtype, 16).reshape(4, 4), window, 0, 0, True)
     free_cells(window, 0, 0, 1, 1)
     nodes = np.zeros((4, 4))
     resample(window, window.copy(), nodes, nodes, 0, 0, 0, 1, _CUBIC)

@@ -140,7 +140,8 @@ class Ranges:
         try:
             response = _pool(urlsplit(url).scheme, _proxy(url)).request(
                 "GET", url, headers=headers, timeout=timeout, preload_content=False, decode_content=False,
-                retries=urllib3.Retry(0, redirect=3, raise_on_status=False),
+                # tries are counted by who calls; a total would also forbid what redirect allows
+                retries=urllib3.Retry(None, connect=0, read=0, redirect=3, other=0, raise_on_status=False),
             )  # fmt: skip
             with _released(response):
                 return self._body(response, href, first, length, deadline)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runs_samples import NOW, make_started, some_manifest
+from big_run import BigRun
+from runs_samples import NOW, make_started, some_job, some_manifest
 from test_verify import a_retry, put_manifest
 
 from glacierflow.errors import DataError
@@ -18,8 +20,12 @@ from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.receipt import Counts, Machine, ProductRecord, Receipt
 from glacierflow.runs.cost import AttemptEnd, CostReport, cost_csv, cost_of, spells_of
 from glacierflow.runs.family import Family, read_family
+from glacierflow.runs.plan import job_name
 from glacierflow.runs.prices import PriceBook, SpotPoint, SpotRange
+from glacierflow.services.cost import report_cost
+from glacierflow.services.places import find_places
 from glacierflow.services.prices import load_prices
+from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
 PACKAGED = load_prices(None).table
@@ -156,6 +162,47 @@ def test_a_killed_attempt_is_charged_to_the_end_batch_knows(bench: Bench) -> Non
     assert any(
         note.startswith("1 attempts are running, or ended at a time nobody knows") for note in report.notes
     )
+
+
+def a_killed_child() -> BigRun:
+    """One that AWS Batch ended for its time limit, 90 minutes after its start."""
+    run = BigRun(2)
+    run.cloud = replace(run.cloud, embedded=True)
+    for slot in range(2):
+        run.attempt(slot, None if slot else "done")
+        run.batch.set_child("job-0", slot, status="FAILED" if slot else "SUCCEEDED")
+    stopped = int((NOW + dt.timedelta(minutes=90)).timestamp() * 1000)
+    attempt = {"statusReason": "Job attempt duration exceeded timeout", "stoppedAt": stopped}
+    run.batch.set_child("job-0", 1, attempts=[attempt | {"container": {}}])
+    return run
+
+
+def cost_asked(run: BigRun) -> CostReport:
+    places = find_places(load_settings(environ={}), None)
+    family = read_family(run.store, run.manifest.run_id)
+    return report_cost(family, run.store, run.cloud, places, BOOK)[0]
+
+
+def test_the_end_of_a_killed_attempt_outlives_the_memory_of_aws_batch() -> None:
+    """By hand: an hour and a half of half an r6i.large of 12.6 cents, on spot 40 %."""
+    run = a_killed_child()
+    while_known = cost_asked(run)
+    assert while_known.wasted == pytest.approx({"timeout": 1.5 * 0.5 * 0.4 * 0.126})
+    run.open().now()
+    run.batch.forgotten = True
+    assert cost_asked(run).wasted == while_known.wasted
+    run.s3.objects[RunLayout(run.manifest.run_id).ledger] = b"no ledger"
+    assert cost_asked(run).wasted == {"killed": 0.0}
+
+
+def test_batch_is_asked_about_jobs_that_a_state_machine_sent() -> None:
+    run = a_killed_child()
+    machine = some_job(0, 2).model_copy(update={"service": "stepfunctions", "job_id": "arn:execution"})
+    name = job_name(run.manifest.run_id, 0)
+    run.batch.jobs["job-0"]["jobName"] = name
+    record = machine.model_copy(update={"name": name, "job_queue": "glacierflow-spot"})
+    run.store.put(RunLayout(run.manifest.run_id).job(0), record.model_dump_json().encode())
+    assert list(cost_asked(run).wasted) == ["timeout"]
 
 
 def test_who_ended_an_interrupted_attempt_is_batchs_to_say(bench: Bench) -> None:

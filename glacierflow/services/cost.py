@@ -1,19 +1,21 @@
-"""Gather what a cost report needs: ends of lost attempts from AWS Batch, and the spot prices of the time."""
+"""Gather for a cost report: ends of lost attempts from ledger and AWS Batch, the spot prices of the time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import GlacierflowError
+from glacierflow.errors import GlacierflowError, StoreError
 from glacierflow.runs.classify import classify_attempt
 from glacierflow.runs.cost import AttemptEnd, CostReport, Spell, cost_of, spells_of
 from glacierflow.runs.family import Family, Member
+from glacierflow.runs.ledger import SlotEntry, read_ledger
 from glacierflow.runs.prices import PriceBook
 from glacierflow.services.family import find_jobs
 from glacierflow.services.jobs import describe_slots
 from glacierflow.services.places import Places
 from glacierflow.services.prices import fetch_spot_history
+from glacierflow.services.views import batch_jobs
 from glacierflow.store import Store
 
 __all__ = ["report_cost"]
@@ -50,18 +52,33 @@ def report_cost(
 def _ends(
     member: Member, store: Store, cloud: Cloud, places: Places
 ) -> dict[tuple[str, int, int], AttemptEnd]:
-    """Of the attempts that were ended from outside; Batch is asked only where there are such."""
+    """Of the attempts that were ended from outside.
+
+    The ledger tells what somebody saw while Batch knew; Batch is asked only about the others.
+    """
     lost = {slot: of for slot, of in member.attempts.items() if _CUT_SHORT & set(of.outcomes.values())}
     if not lost:
         return {}
-    jobs = find_jobs(member.manifest, store, cloud, places)
+    states = {slot: entry.state_of() for slot, entry in _seen(member, store).items() if slot in lost}
+    unexplained = sorted(slot for slot in lost if slot not in states or not states[slot].explained)
+    if unexplained:
+        jobs = batch_jobs(member.manifest, find_jobs(member.manifest, store, cloud, places), cloud)
+        states |= describe_slots(jobs, unexplained, cloud)
     ends = {}
-    for slot, state in describe_slots(jobs, sorted(lost), cloud).items():
+    for slot, state in states.items():
         for number, attempt in enumerate(state.attempts, 1):
             if lost[slot].outcomes.get(number, "") in _CUT_SHORT:
                 end = AttemptEnd(attempt.stopped_at, classify_attempt(attempt))
                 ends[member.manifest.run_id, slot, number] = end
     return ends
+
+
+def _seen(member: Member, store: Store) -> dict[int, SlotEntry]:
+    """Ended children in the ledger; none where that cannot be read, as it is only a shortcut."""
+    try:
+        return read_ledger(store, member.manifest.run_id).slots
+    except StoreError:
+        return {}
 
 
 def _with_history(spells: Sequence[Spell], cloud: Cloud, prices: PriceBook) -> tuple[PriceBook, str | None]:

@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from container.engine import build, documented, require_engine
+from samples import NOT_THERE, SHARED
 
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
 
 TEST_CLOCK = 60.0
 """Batch seconds in a real second: its 60 s minimum passes in one."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """A run without the real data must not look like a whole one, so this is said last."""
+    yield
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", []) if NOT_THERE in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.write_sep("!", f"{NOT_THERE}: {len(skipped)} tests were not run", red=True)
+        terminalreporter.write_line(f"They need scenes, STAC items and regions in {SHARED}.")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from samples import REAL, read_item
+from samples import read_item, real_archive
 
 from glacierflow.model import Scene
 from glacierflow.sensors import parse_item
@@ -34,7 +34,7 @@ class Tile:
             compress="deflate", predictor=2, tiled=True, blockxsize=block, blockysize=block,
         ) as out:  # fmt: skip
             out.write(self.data, 1)
-        item = read_item(next(iter(sorted((REAL / "sentinel-2-l2a").glob("*/*.json")))))
+        item = read_item(next(iter(sorted((real_archive() / "sentinel-2-l2a").glob("*/*.json")))))
         scene = parse_item(item, "sentinel2")
         assert isinstance(scene, Scene)
         return scene.model_copy(update={"href": str(path), "epsg": self.epsg, "item_id": path.stem})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from http_servers import Api, RangeServer
-from samples import REAL, read_item
+from samples import read_item, real_archive
 
 REGION = "902_Berlin"
 DATES = ("2016-05-01", "2016-06-30")
@@ -25,11 +25,12 @@ class RealStac:
 
 @contextlib.contextmanager
 def serve_real() -> Iterator[RealStac]:
-    files, api = RangeServer(REAL), Api()
-    for path in sorted((REAL / "sentinel-2-l2a").glob("*/*.json")):
+    files, api = RangeServer(real_archive()), Api()
+    for path in sorted((real_archive() / "sentinel-2-l2a").glob("*/*.json")):
         item = read_item(path)
         for asset in item["assets"].values():
-            asset["href"] = f"{files.url}/{(path.parent / asset['href']).relative_to(REAL).as_posix()}"
+            file = (path.parent / asset["href"]).relative_to(real_archive())
+            asset["href"] = f"{files.url}/{file.as_posix()}"
         api.items.append(item)
     yield RealStac(api, files)
     for server in (api.server, files.server):

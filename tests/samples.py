@@ -8,13 +8,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyproj import Transformer
 
 from glacierflow.model import Region, Unit
 
 SHARED = Path(__file__).parents[1].parent / "shared"
-REAL = SHARED / "data" / "real"
-ITEMS = SHARED / "data" / "stac_items"
+NOT_THERE = "THE REAL DATA ARE NOT THERE"
+
+
+def shared(path: str) -> Path:
+    """A file or folder of the real data beside the checkout; without them the test ends here, said aloud."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{NOT_THERE}: {SHARED}")
+    return SHARED / path
+
+
+def real_archive() -> Path:
+    """Four real scenes with their items and regions."""
+    return shared("data/real")
+
+
+def real_regions() -> Path:
+    """The catalogue of their regions."""
+    return real_archive() / "regions.csv"
+
+
+def real_arguments() -> tuple[str, ...]:
+    """The options that name the real scenes and their regions."""
+    return "--archive", str(real_archive()), "--regions-file", str(real_regions())
 
 
 def read_item(path: Path) -> dict[str, Any]:
@@ -24,8 +46,9 @@ def read_item(path: Path) -> dict[str, Any]:
 
 def recorded_items(folder: str) -> list[dict[str, Any]]:
     """Recorded items of a folder below stac_items; a clear failure where the data is not there."""
-    paths = sorted((ITEMS / folder).glob("*.json"))
-    assert paths, f"the recorded STAC items are not there: {ITEMS / folder}"
+    where = shared("data/stac_items") / folder
+    paths = sorted(where.glob("*.json"))
+    assert paths, f"the recorded STAC items are not there: {where}"
     return [read_item(path) for path in paths]
 
 
@@ -53,12 +76,13 @@ def make_region(
 
 def real_region(name: str) -> Region:
     """A region of the real archive."""
-    with (REAL / "regions.csv").open() as stream:
+    path = real_regions()
+    with path.open() as stream:
         for row in csv.DictReader(stream):
             if row["region"] == name:
                 bounds = (float(row["xmin"]), float(row["ymin"]), float(row["xmax"]), float(row["ymax"]))
                 return make_region(name, tuple(row["mgrs_tiles"].split()), bounds)
-    msg = f"{name} is not in {REAL / 'regions.csv'}"
+    msg = f"{name} is not in {path}"
     raise LookupError(msg)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import real_archive
 from werkzeug.serving import make_server
 
 from glacierflow.errors import UsageError
 from glacierflow.local.archive import Archive, asset_app, load_archive, merge
 
-REAL = Path(__file__).parents[1].parent / "shared" / "data" / "real"
 BASE = "http://127.0.0.1:1"
 
 
@@ -37,7 +37,7 @@ def write_item(folder: Path, name: str, assets: dict[str, Any], **more: object) 
 
 
 def test_real_archive_has_its_items_files_and_requester_pays_keys() -> None:
-    archive = load_archive(REAL, BASE + "/")
+    archive = load_archive(real_archive(), BASE + "/")
     assert archive.problems == ()
     assert len(archive.items) == 4
     assert len(archive.files) == 4

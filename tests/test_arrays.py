@@ -20,7 +20,7 @@ import xarray as xr
 from http_servers import Api, RangeServer
 from numpy.typing import NDArray
 from real_stac import DATES, REGION, serve_real
-from samples import REAL, real_region
+from samples import real_archive, real_region, real_regions
 from test_read import real_scenes, truth
 from test_task import api as api
 from test_task import bucket as bucket
@@ -43,7 +43,12 @@ def stac() -> Iterator[str]:
 
 def open_berlin(stac: str, **more: Any) -> xr.DataArray:
     return glacierflow.open_region(
-        REGION, "sentinel2", *DATES, regions_file=REAL / "regions.csv", sentinel2_stac_url=stac, **more
+        REGION,
+        "sentinel2",
+        *DATES,
+        regions_file=real_regions(),
+        sentinel2_stac_url=stac,
+        **more,
     )
 
 
@@ -51,7 +56,14 @@ def open_berlin(stac: str, **more: Any) -> xr.DataArray:
 def products(stac: str, tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.uint16]]:
     """What ``glacierflow run`` writes of the same."""
     folder = tmp_path_factory.mktemp("products")
-    where = ["--regions-file", str(REAL / "regions.csv"), "--regions", REGION, "--base-dir", str(folder)]
+    where = [
+        "--regions-file",
+        str(real_regions()),
+        "--regions",
+        REGION,
+        "--base-dir",
+        str(folder),
+    ]
     dates = ["--date1", DATES[0], "--date2", DATES[1]]
     assert run(["run", "--satellite", "sentinel2", *where, *dates, "--stac-url", stac, "--quiet"]) == 0
     images = []
@@ -143,7 +155,7 @@ def test_a_range_without_images_is_an_empty_array() -> None:
 )
 def test_bad_arguments_are_refused_before_anything_is_asked(arguments: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        glacierflow.open_region(*arguments, regions_file=REAL / "regions.csv", sentinel2_stac_url="http://no")
+        glacierflow.open_region(*arguments, regions_file=real_regions(), sentinel2_stac_url="http://no")
 
 
 def test_other_refusals(stac: str) -> None:
@@ -168,7 +180,7 @@ def test_importing_glacierflow_stays_light() -> None:
 
 def test_both_days_can_be_given_together(stac: str) -> None:
     array = glacierflow.open_region(
-        REGION, dates=DATES, regions_file=str(Path(REAL) / "regions.csv"), sentinel2_stac_url=stac
+        REGION, dates=DATES, regions_file=str(Path(real_archive()) / "regions.csv"), sentinel2_stac_url=stac
     )
     assert array.sizes["time"] == 2
 
@@ -176,7 +188,7 @@ def test_both_days_can_be_given_together(stac: str) -> None:
 def test_landsat_pixels_are_the_exact_ones_read_from_the_bucket(api: Api, bucket: RangeServer) -> None:
     days = sorted(item["properties"]["datetime"][:10] for item in api.items)
     array = glacierflow.open_region(
-        "901_Yahtse", "landsat", dates=(days[0], days[-1]), regions_file=REAL / "regions.csv",
+        "901_Yahtse", "landsat", dates=(days[0], days[-1]), regions_file=real_regions(),
         landsat_stac_url=api.url, imagery_s3_endpoint=bucket.url, chunks=192,
     )  # fmt: skip
     assert array.shape == (2, 400, 400)

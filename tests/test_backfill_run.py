@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from embedded import REGION, wait_for
-from samples import REAL, make_region, read_item
+from samples import make_region, read_item, real_archive
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run as type_command
@@ -99,9 +99,9 @@ def outline(xmin: float, ymin: float, xmax: float, ymax: float) -> dict[str, Any
 
 def write_archive(folder: Path) -> None:
     """The two real scenes over the first rows, and a third over one region alone whose image is no image."""
-    shutil.copytree(REAL / "sentinel-2-l2a", folder / "sentinel-2-l2a")
+    shutil.copytree(real_archive() / "sentinel-2-l2a", folder / "sentinel-2-l2a")
     paths = sorted(folder.rglob("*.json"))
-    assert len(paths) == 2, f"the real archive is not there: {REAL}"
+    assert len(paths) == 2, f"the real archive is not there: {real_archive()}"
     for path in paths:
         item = read_item(path)
         # a little within the rectangle, so that it does not touch the last row

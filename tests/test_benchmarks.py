@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import urllib3
 from pystac_client import Client
-from samples import REAL
+from samples import real_archive
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 LATENCY_S, BYTES_A_S = 0.1, 4e6
@@ -21,7 +21,7 @@ LATENCY_S, BYTES_A_S = 0.1, 4e6
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    command = [sys.executable, str(BENCHMARKS / "server.py"), str(REAL), "--port", "0"]
+    command = [sys.executable, str(BENCHMARKS / "server.py"), str(real_archive()), "--port", "0"]
     slow = ["--latency-ms", str(LATENCY_S * 1000), "--rate-mb-s", str(BYTES_A_S / 1e6)]
     with subprocess.Popen([*command, *slow], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -37,7 +37,7 @@ def counters(server: str) -> dict[str, Any]:
 def test_ranges_arrive_as_slowly_as_the_link_is_and_are_counted(server: str) -> None:
     item = next(iter(Client.open(f"{server}/stac").search(collections=["sentinel-2-l2a"]).items()))
     href = item.assets["nir"].href
-    file = next((REAL / "sentinel-2-l2a" / item.id).glob("*.tif"))
+    file = next((real_archive() / "sentinel-2-l2a" / item.id).glob("*.tif"))
     before = counters(server)
     start = time.perf_counter()
     wanted = {"Range": "bytes=1000-1000999"}

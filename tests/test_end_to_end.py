@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
-from samples import REAL, real_region
+from samples import real_arguments, real_region
 from test_read import real_scenes, truth
 
 from glacierflow.aws import Cloud
@@ -28,8 +28,6 @@ pytestmark = pytest.mark.embedded
 
 # Debian's awscli is version 2, with `logs tail`; version 1, which pip installs, lacks it
 AWSCLI = next((path for path in ("/usr/bin/aws", "/usr/local/bin/aws") if Path(path).is_file()), None)
-
-REAL_ARGUMENTS = ("--archive", str(REAL), "--regions-file", str(REAL / "regions.csv"))
 
 
 class User:
@@ -125,13 +123,13 @@ YAHTSE = (
 def test_real_pixels_through_batch_and_without_it(
     user: User, satellite: str, region: str, arguments: tuple[str, ...]
 ) -> None:
-    status = user.submits(*REAL_ARGUMENTS, *arguments)
+    status = user.submits(*real_arguments(), *arguments)
     assert status["states"] == {"SUCCEEDED": 1}
     assert status["products"] == 2
     run_id = status["run_id"]
     batch = user.fetched(f"batch-{satellite}", run_id)
     user.types(
-        "run", "--local", *REAL_ARGUMENTS, *arguments, "--base-dir", str(user.folder / f"here-{satellite}")
+        "run", "--local", *real_arguments(), *arguments, "--base-dir", str(user.folder / f"here-{satellite}")
     )
     here = user.folder / f"here-{satellite}"
     paths = sorted(batch.rglob("*_ortho.tif" if satellite == "landsat" else "clipped/**/*.tif"))
@@ -271,7 +269,7 @@ def test_killed_terminated_and_bad_children_end_as_aws_would_end_them(user: User
 
 
 def test_ctrl_c_saves_what_is_finished_and_the_same_command_goes_on(user: User) -> None:
-    arguments = ("run", "--local", *REAL_ARGUMENTS, *BERLIN, "--base-dir", str(user.folder / "interrupted"))
+    arguments = ("run", "--local", *real_arguments(), *BERLIN, "--base-dir", str(user.folder / "interrupted"))
     process = user.start(*arguments)
     assert process.stderr is not None
     for line in process.stderr:

@@ -13,7 +13,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import REAL
+from samples import real_archive
 
 from glacierflow.imagery.geotiff import GeoTiff, NotTiff, Truncated, Unsupported, parse_geotiff
 
@@ -64,7 +64,7 @@ def assert_same(path: Path) -> GeoTiff:
 
 @pytest.mark.parametrize("name", ["*/*/*_B8.TIF", "*/*/B08.tif"])
 def test_real_files(name: str) -> None:
-    paths = sorted(REAL.glob(name))
+    paths = sorted(real_archive().glob(name))
     assert len(paths) == 2
     for path in paths:
         assert assert_same(path).deflated

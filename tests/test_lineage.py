@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from samples import REAL, make_region, read_item, real_region, recorded_items
+from samples import make_region, read_item, real_archive, real_region, recorded_items
 
 from glacierflow.layout import AttemptFile, Layout, RunLayout, sensing_time
 from glacierflow.lineage import (
@@ -28,7 +28,8 @@ from glacierflow.sensors import parse_item
 
 def scenes(satellite: str) -> list[Scene]:
     folder = {"sentinel2": "sentinel-2-l2a", "landsat": "landsat-c2l1"}[satellite]
-    parsed = [parse_item(read_item(path), satellite) for path in sorted((REAL / folder).glob("*/*.json"))]  # type: ignore[arg-type]
+    paths = sorted((real_archive() / folder).glob("*/*.json"))
+    parsed = [parse_item(read_item(path), satellite) for path in paths]  # type: ignore[arg-type]
     return [scene for scene in parsed if isinstance(scene, Scene)]
 
 

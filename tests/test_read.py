@@ -14,7 +14,7 @@ from http_servers import RangeServer
 from numpy.typing import NDArray
 from rasterio.enums import Resampling as Kernel
 from rasterio.vrt import WarpedVRT
-from samples import REAL, make_region, read_item, real_region
+from samples import make_region, read_item, real_archive, real_region
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
@@ -28,13 +28,13 @@ from glacierflow.sensors import parse_item
 def real_scenes(satellite: Any) -> list[Scene]:
     folder = {"sentinel2": "sentinel-2-l2a", "landsat": "landsat-c2l1"}[satellite]
     scenes = []
-    for path in sorted((REAL / folder).glob("*/*.json")):
+    for path in sorted((real_archive() / folder).glob("*/*.json")):
         item = read_item(path)
         scene = parse_item(item, satellite)
         assert isinstance(scene, Scene)
         href = str(path.parent / item["assets"][scene.asset_key]["href"])
         scenes.append(scene.model_copy(update={"href": href}))
-    assert len(scenes) == 2, f"the real archive is not there: {REAL}"
+    assert len(scenes) == 2, f"the real archive is not there: {real_archive()}"
     return scenes
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+from samples import real_regions, shared
 
 from glacierflow.errors import RegionError
 from glacierflow.regions import Catalogue, load_catalogue
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGED = REPOSITORY / "ancillary" / "glacier_regions.gpkg"
-SHARED = REPOSITORY.parent / "shared"
 HEADER = "region,mgrs_tiles,xmin,ymin,xmax,ymax\n"
 GOOD = "049_jakobshavn,22WEB,-207110,-2298950,-145010,-2256350\n"
 SHA256 = "dcc2c5c18c20d28757a48ab3d314f24745a10cd3de94584cd211ff26202e6dee"
@@ -67,7 +67,7 @@ def test_the_packaged_catalogue_has_192_regions_in_order(catalogue: Catalogue) -
 
 
 def test_every_region_equals_the_facts(catalogue: Catalogue) -> None:
-    with (SHARED / "facts" / "glacier_regions.csv").open(encoding="utf-8", newline="") as stream:
+    with (shared("facts/glacier_regions.csv")).open(encoding="utf-8", newline="") as stream:
         facts = sorted(csv.DictReader(stream), key=lambda row: row["region"])
     assert len(facts) == 192
     for region, row in zip(catalogue.regions, facts, strict=True):
@@ -166,7 +166,7 @@ def test_the_build_script_refuses_a_bad_table(tmp_path: Path) -> None:
 
 
 def test_regions_elsewhere_on_the_globe_load() -> None:
-    real = load_catalogue(SHARED / "data" / "real" / "regions.csv")
+    real = load_catalogue(real_regions())
     yahtse, berlin = real.regions
     assert (yahtse.name, yahtse.index, yahtse.mgrs_tiles) == ("901_Yahtse", 0, ("07VDJ",))
     assert (berlin.name, berlin.utm_zones) == ("902_Berlin", (33,))

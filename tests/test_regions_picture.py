@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from samples import real_regions
 
 from glacierflow.model import Region
 from glacierflow.regions import Catalogue, load_catalogue
 from glacierflow.regions.picture import draw_map
-
-SHARED = Path(__file__).parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def test_the_map_names_nearly_every_region(catalogue: Catalogue, monkeypatch: py
 
 
 def test_the_map_of_a_single_region_is_small() -> None:
-    (yahtse, _) = load_catalogue(SHARED / "data" / "real" / "regions.csv").regions
+    (yahtse, _) = load_catalogue(real_regions()).regions
     assert isinstance(yahtse, Region)
     picture = pixels(draw_map([yahtse], [yahtse.name]))
     assert max(picture.shape) < 600

@@ -13,6 +13,7 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
+from samples import shared
 from shapely.geometry import box, shape
 
 from glacierflow.errors import RegionError, StoreError, UsageError
@@ -23,7 +24,6 @@ from glacierflow.local.sample.passes import make_pass
 from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Scene
 from glacierflow.sensors import parse_item
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
 FIRST, LAST = dt.date(2024, 7, 1), dt.date(2024, 7, 31)
 
 
@@ -47,7 +47,7 @@ TWO_ZONES = region("two_zones", "21XWB 21XWA 22XDG", -296000, -1836000, -290000,
 
 
 def recorded(pattern: str) -> list[dict[str, Any]]:
-    files = sorted(DATA.glob(f"{pattern}/**/*.json"))
+    files = sorted(shared("data").glob(f"{pattern}/**/*.json"))
     return [item for item in map(json.loads, (file.read_text() for file in files)) if isinstance(item, dict)]
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import shapely
+from samples import shared
 from shapely.geometry import box
 
 from glacierflow.local.sample import ice
@@ -15,7 +15,6 @@ from glacierflow.local.sample.grid import landsat_grid, sentinel2_grid
 from glacierflow.local.sample.passes import make_pass, pass_days
 from glacierflow.model import Region, Satellite
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
 ARSUK = Region(
     name="134_Arsuk",
     index=0,
@@ -29,7 +28,7 @@ ARSUK = Region(
 
 
 def recorded(pattern: str) -> list[dict[str, Any]]:
-    files = sorted(DATA.glob(f"{pattern}/**/*.json"))
+    files = sorted(shared("data").glob(f"{pattern}/**/*.json"))
     return [item for item in map(json.loads, (file.read_text() for file in files)) if isinstance(item, dict)]
 
 
@@ -37,7 +36,7 @@ def recorded(pattern: str) -> list[dict[str, Any]]:
 
 
 def test_tiles_of_all_192_regions_cover_them() -> None:
-    with (DATA.parent / "facts" / "glacier_regions.csv").open() as file:
+    with (shared("facts/glacier_regions.csv")).open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 192
     for row in rows:

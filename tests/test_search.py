@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from http_servers import Api
-from samples import REAL, make_region, make_unit, read_item, real_region
+from samples import make_region, make_unit, read_item, real_archive, real_region
 
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.model import Scene, StepSettings, Unit
@@ -27,11 +27,11 @@ def api() -> Iterator[Api]:
 
 
 def berlin(number: int = 0) -> dict[str, Any]:
-    return read_item(sorted((REAL / "sentinel-2-l2a").glob("*/*.json"))[number])
+    return read_item(sorted((real_archive() / "sentinel-2-l2a").glob("*/*.json"))[number])
 
 
 def yahtse(number: int = 0) -> dict[str, Any]:
-    return read_item(sorted((REAL / "landsat-c2l1").glob("*/*.json"))[number])
+    return read_item(sorted((real_archive() / "landsat-c2l1").glob("*/*.json"))[number])
 
 
 def retile(item: dict[str, Any], tile: str, baseline: str = "0202", sequence: int = 0) -> dict[str, Any]:

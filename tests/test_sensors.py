@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from samples import REAL, read_item, recorded_items
+from samples import read_item, real_archive, recorded_items
 
 from glacierflow.model import LeftOut, Scene
 from glacierflow.sensors import parse_item
@@ -112,8 +112,8 @@ def test_thematic_mapper_uses_its_near_infrared_band_on_the_items_grid() -> None
 
 def test_the_real_archive_parses() -> None:
     for satellite, folder in [("sentinel2", "sentinel-2-l2a"), ("landsat", "landsat-c2l1")]:
-        paths = sorted((REAL / folder).glob("*/*.json"))
-        assert len(paths) == 2, f"the real archive is not there: {REAL}"
+        paths = sorted((real_archive() / folder).glob("*/*.json"))
+        assert len(paths) == 2, f"the real archive is not there: {real_archive()}"
         for path in paths:
             usable(read_item(path), satellite)
 

@@ -26,14 +26,18 @@ from glacierflow.receipt import Receipt
 from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
 
-ITEM = json.dumps(local_items("sentinel2")[0])
-CONTENT = Path(local_items("sentinel2")[0]["assets"]["nir"]["href"]).read_bytes()
 DAYS = range(1, 10)
+
+
+def content() -> bytes:
+    """The real image."""
+    return Path(local_items("sentinel2")[0]["assets"]["nir"]["href"]).read_bytes()
 
 
 def item_of(day: int, server: FaultyServer) -> dict[str, Any]:
     """The real item as if of another day, its image on a server."""
-    text = ITEM.replace("20160529", f"2016050{day}").replace("2016-05-29", f"2016-05-0{day}")
+    text = json.dumps(local_items("sentinel2")[0])
+    text = text.replace("20160529", f"2016050{day}").replace("2016-05-29", f"2016-05-0{day}")
     item: dict[str, Any] = json.loads(text)
     item["assets"]["nir"]["href"] = f"{server.url}/{day}.tif"
     return item
@@ -42,7 +46,7 @@ def item_of(day: int, server: FaultyServer) -> dict[str, Any]:
 @pytest.fixture
 def server(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
     monkeypatch.setattr(ranges, "_FIRST_WAIT_S", 0.01)
-    server = FaultyServer({f"{day}.tif": CONTENT for day in DAYS})
+    server = FaultyServer(dict.fromkeys((f"{day}.tif" for day in DAYS), content()))
     api.items = [item_of(day, server) for day in DAYS]
     yield server
     server.close()
@@ -79,7 +83,7 @@ def test_many_faults_at_once_make_a_partial_unit_and_the_same_command_completes_
         "7.tif": lambda _first: "changed",
         "8.tif": once("8.tif", 503),
     }
-    server.files["9.tif"] = CONTENT[: len(CONTENT) // 3]
+    server.files["9.tif"] = content()[: len(content()) // 3]
     api.faults = [503]
     manifest = make_manifest(api, tmp_path)
     manifest = manifest.model_copy(
@@ -105,7 +109,7 @@ def test_many_faults_at_once_make_a_partial_unit_and_the_same_command_completes_
         assert words in said[day]
     assert len(said) == 6
     first = pixels(receipt, tmp_path)
-    server.faults, server.files["9.tif"] = {}, CONTENT
+    server.faults, server.files["9.tif"] = {}, content()
     again = process(manifest)
     assert (again.outcome, again.exit_code) == ("done", 0)
     assert again.counts.model_dump() == {"found": 9, "kept": 9, "written": 6, "skipped": 3, "failed": 0}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import stac_faults as faults
-from samples import ITEMS
+from samples import shared
 from stac_faults import Fault, FaultyApi
 
 from glacierflow import stac
@@ -148,7 +148,7 @@ class Recorded(FaultyApi):
     """Earth Search's own pages, whose last one links a successor too."""
 
     def __init__(self, script: list[Fault | None], beyond: list[dict[str, Any]]) -> None:
-        pages = json.loads((ITEMS / "pages" / "earth-search-v1-search-pages.json").read_text())
+        pages = json.loads((shared("data/stac_items/pages/earth-search-v1-search-pages.json")).read_text())
         self.recorded: list[dict[str, Any]] = pages
         self.beyond = beyond
         super().__init__([], script)

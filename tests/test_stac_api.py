@@ -6,13 +6,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import shapely
 from pystac_client import Client
+from samples import real_archive, shared
 from shapely.geometry import box, mapping, shape
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -22,13 +22,14 @@ from glacierflow.errors import UsageError
 from glacierflow.local.archive import Archive, load_archive, merge
 from glacierflow.local.stac_api import create_app
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
 BASE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(scope="module")
 def archive() -> Archive:
-    return merge([load_archive(DATA / "stac_items", BASE), load_archive(DATA / "real", BASE, prefix="real")])
+    return merge(
+        [load_archive(shared("data/stac_items"), BASE), load_archive(real_archive(), BASE, prefix="real")]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_both_ends_of_an_interval_belong_to_it_and_a_time_alone_is_exact(api: st
 
 
 def test_next_link_of_a_post_has_the_shape_of_earth_search(api: str) -> None:
-    recorded = json.loads((DATA / "stac_items" / "pages" / "earth-search-v1-search-pages.json").read_text())
+    recorded = json.loads((shared("data/stac_items/pages/earth-search-v1-search-pages.json")).read_text())
     real = next(link for link in recorded[0]["links"] if link["rel"] == "next")
     body = {"collections": ["landsat-c2l1"], "limit": 2}
     _, page = ask(f"{api}/search", body)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import rasterio
 from http_servers import Api, RangeServer
-from samples import REAL, make_unit, read_item, real_region
+from samples import make_unit, read_item, real_archive, real_region
 from test_clouds import classification
 from test_read import real_scenes, truth
 
@@ -38,13 +38,13 @@ def local_items(satellite: str) -> list[dict[str, Any]]:
     """Items of the real archive whose assets are files on this disk."""
     folder, key = {"sentinel2": ("sentinel-2-l2a", "nir"), "landsat": ("landsat-c2l1", "pan")}[satellite]
     items = []
-    for path in sorted((REAL / folder).glob("*/*.json")):
+    for path in sorted((real_archive() / folder).glob("*/*.json")):
         item = read_item(path)
         asset = item["assets"][key]
         asset["href"] = str(path.parent / asset["href"])
         asset.pop("alternate", None)
         items.append(item)
-    assert len(items) == 2, f"the real archive is not there: {REAL}"
+    assert len(items) == 2, f"the real archive is not there: {real_archive()}"
     return items
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import shapely
-from samples import ITEMS, REAL, make_region, read_item
+from samples import make_region, read_item, real_archive, shared
 
 from glacierflow.errors import RegionError
 from glacierflow.regions import load_catalogue
@@ -11,7 +11,10 @@ from glacierflow.tiles import mgrs_corner, missing_tiles, same_place, tile_outli
 
 def test_corners_of_all_recorded_sentinel2_tiles() -> None:
     checked = 0
-    paths = [*(ITEMS / "earth-search-v1").rglob("*.json"), *(REAL / "sentinel-2-l2a").rglob("*.json")]
+    paths = [
+        *(shared("data/stac_items/earth-search-v1")).rglob("*.json"),
+        *(real_archive() / "sentinel-2-l2a").rglob("*.json"),
+    ]
     for item in map(read_item, paths):
         asset = item["assets"].get("nir")
         if asset is None:

@@ -11,7 +11,7 @@ import dask
 import distributed
 import pytest
 from real_stac import DATES, REGION, RealStac, serve_real
-from samples import REAL
+from samples import real_regions
 
 from glacierflow.cli.app import run
 from glacierflow.products.compare import compare_trees
@@ -38,7 +38,14 @@ def stac() -> Iterator[RealStac]:
 
 
 def run_berlin(stac: RealStac, folder: Path, capsys: Any, *more: str) -> tuple[int, dict[str, Any]]:
-    where = ["--regions-file", str(REAL / "regions.csv"), "--regions", REGION, "--base-dir", str(folder)]
+    where = [
+        "--regions-file",
+        str(real_regions()),
+        "--regions",
+        REGION,
+        "--base-dir",
+        str(folder),
+    ]
     dates = ["--satellite", "sentinel2", "--date1", DATES[0], "--date2", DATES[1]]
     code = run(["run", *where, *dates, "--stac-url", stac.url, "--json", *more])
     receipt: dict[str, Any] = json.loads(capsys.readouterr().out)["receipts"][0]

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from samples import REAL
+from samples import real_archive, real_arguments, real_regions
 
 from container.engine import docker
 from glacierflow.local import control
 
-REAL_ARGUMENTS = ("--archive", str(REAL), "--regions-file", str(REAL / "regions.csv"))
 SAMPLE_DATES = ("--date1", "2024-07-01", "--date2", "2024-07-12")
 # not root, whoever runs the tests: products belong to the owner of the directory they go to
 UID = os.getuid() or 1000
@@ -112,11 +111,11 @@ REAL_UNITS = {
 
 def real_unit(satellite: str) -> tuple[int, tuple[str, ...]]:
     """Index of the real region, and the arguments that ask for its real scenes."""
-    regions = REAL / "regions.csv"
-    assert regions.is_file(), f"the real pixels are not there: {REAL}"
+    regions = real_regions()
+    assert regions.is_file(), f"the real pixels are not there: {real_archive()}"
     name, *dates = REAL_UNITS[satellite]
     names = sorted(row.split(",")[0] for row in regions.read_text().splitlines()[1:])
-    return names.index(name), ("--satellite", satellite, *dates, "--local", *REAL_ARGUMENTS)
+    return names.index(name), ("--satellite", satellite, *dates, "--local", *real_arguments())
 
 
 @pytest.mark.parametrize("satellite", ["sentinel2", "landsat"])

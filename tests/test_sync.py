@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -18,7 +19,10 @@ from glacierflow.cli.app import run
 from glacierflow.cli.context import CommandLine, load_line
 from glacierflow.errors import SettingsError, StoreError, UsageError
 from glacierflow.layout import Layout
+from glacierflow.manifest import ArrayRange
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.findings import Finding
+from glacierflow.services.places import find_places
 from glacierflow.services.sync import revision
 from glacierflow.services.sync.checklist import check_copy
 from glacierflow.services.sync.project import PREFIX, ProjectFile, is_excluded, project_files
@@ -26,6 +30,7 @@ from glacierflow.services.sync.pull import PullPlan, plan_pull, pull
 from glacierflow.services.sync.push import plan_push, push
 from glacierflow.services.sync.remote import Bucket, RemoteFile
 from glacierflow.services.sync.settings import read_settings_object
+from glacierflow.settings import load_settings
 
 CLOUD = Cloud(embedded=True)
 BASE = "1_download_merge_and_clip"
@@ -228,6 +233,37 @@ def test_the_checklist_finds_each_fault_and_nothing_in_a_good_copy(
         assert before is None or f"{PREFIX}{path}" in keys(s3)
 
 
+def test_whatever_a_push_would_upload_is_a_problem_of_its_copy(
+    project: Path, s3: Any, bucket: Bucket
+) -> None:
+    push(plan_push(files_of(project), bucket), bucket, delete=False, tell=lambda _: None)
+    for file in files_of(project):
+        good = s3.get_object(Bucket="made-up", Key=file.key)
+        s3.put_object(Bucket="made-up", Key=file.key, Body=b"stale")
+        text = "; ".join(item.text for item in check(project, bucket).values() if item.verdict == "problem")
+        assert text == f"different from here: {file.name}"
+        s3.delete_object(Bucket="made-up", Key=file.key)
+        text = "; ".join(item.text for item in check(project, bucket).values() if item.verdict == "problem")
+        assert text == f"missing: {file.name}"
+        bucket.put(file.key, good["Body"].read())
+
+
+def test_the_copys_function_is_the_one_that_the_stack_made(
+    project: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = SimpleNamespace(outputs={"Function": "of-the-stack"})
+    monkeypatch.setattr("glacierflow.services.functions.describe", lambda *_: stack)
+    run(["sync", "verify"])
+    assert "there is no function of-the-stack" in capsys.readouterr().out
+
+    def unanswered(*_: object) -> None:
+        raise UsageError("you are not allowed to describe the stack")
+
+    monkeypatch.setattr("glacierflow.services.functions.describe", unanswered)
+    run(["sync", "verify"])
+    assert "there is no function glacier-processing" in capsys.readouterr().out
+
+
 def test_what_lambda_may_read_is_asked_of_iam(project: Path, bucket: Bucket) -> None:
     push(plan_push(files_of(project), bucket), bucket, delete=False, tell=lambda _: None)
     denied = check(project, bucket, "implicitDeny")["readable by Lambda"]
@@ -252,7 +288,7 @@ def test_verify_leaves_with_0_1_or_2(
     monkeypatch.setattr(
         "glacierflow.services.sync.checklist._readable", lambda *_: Finding("r", "ok", "fine")
     )
-    monkeypatch.setattr(revision, "check_revision", lambda *_: Finding("i", "ok", "fine"))
+    monkeypatch.setattr(revision, "check_revision", lambda *_: [Finding("i", "ok", "fine")])
     assert run(["sync", "verify", "--json"]) == 0
     assert {item["verdict"] for item in json.loads(capsys.readouterr().out)} == {"ok"}
 
@@ -450,20 +486,77 @@ HERE, THERE = "a" * 40, "b" * 40
 def test_an_image_of_another_commit_is_seen(
     tags: list[str], here: str, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Found:
-        def image(self, _: object) -> str:
-            return f"123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:{'c' * 64}"
+    registry = Images(monkeypatch, here)
+    registry.tags["small"] = tags
+    registry.of_batch = dict.fromkeys(MEMORY_CLASSES_MIB, "small")
+    assert [item.verdict for item in registry.check()] == [verdict]
 
-    class Registry:
-        def client(self, _: str) -> Registry:
-            return self
 
-        def describe_images(self, **asked: Any) -> Any:
-            assert asked["imageIds"] == [{"imageDigest": f"sha256:{'c' * 64}"}]
-            return {"imageDetails": [{"imageTags": tags}]}
+def test_the_images_of_every_service_and_memory_class_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Images(monkeypatch, HERE)
+    registry.tags = {
+        "good": ["0.1.0-" + HERE[:12]],
+        "good-lambda": [f"0.1.0-{HERE[:12]}-lambda"],
+        "old": ["0.1.0-" + THERE[:12]],
+        "old-lambda": [f"0.1.0-{THERE[:12]}-lambda"],
+    }
+    registry.of_batch = dict.fromkeys(MEMORY_CLASSES_MIB, "good")
+    registry.of_lambda, registry.of_ecs = "good-lambda", "good"
+    assert [(item.name, item.verdict) for item in registry.check()] == [
+        ("image of AWS Batch in step", "ok"),
+        ("image of Lambda in step", "ok"),
+        ("image of ECS in step", "ok"),
+    ]
+    registry.of_batch[max(MEMORY_CLASSES_MIB)] = "old"
+    registry.of_lambda, registry.of_ecs = "old-lambda", "old"
+    found = [item for item in registry.check() if item.verdict != "ok"]
+    assert [(item.name, item.verdict) for item in found] == [
+        ("image of AWS Batch in step", "problem"),
+        ("image of Lambda in step", "problem"),
+        ("image of ECS in step", "problem"),
+    ]
+    assert "container build --target lambda" in str(found[1].next_step)
+    assert all(THERE[:12] in item.text and HERE[:12] in item.text for item in found)
 
-    monkeypatch.setattr(revision, "find_targets", lambda *_: Found())
-    monkeypatch.setattr(revision, "revision_of", lambda _: here)
-    registry: Any = Registry()
-    places: Any = None
-    assert revision.check_revision(Path(), registry, places).verdict == verdict
+
+class Images:
+    """A registry and what names its images; a service without an image is not deployed."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, here: str) -> None:
+        self.tags: dict[str, list[str]] = {}
+        self.of_batch: dict[int, str] = {}
+        self.of_lambda: str | None = None
+        self.of_ecs: str | None = None
+        patch.setattr(revision, "revision_of", lambda _: here)
+        patch.setattr(revision, "find_targets", lambda *_: self)
+        patch.setattr(revision, "describe", self.describe)
+        patch.setattr(revision, "function_name", lambda *_: "f")
+        patch.setattr(
+            revision, "function_facts", lambda *_: SimpleNamespace(image=self.uri(str(self.of_lambda)))
+        )
+        patch.setattr(
+            revision, "find_cluster", lambda *_, **__: SimpleNamespace(image=self.uri(str(self.of_ecs)))
+        )
+
+    def check(self) -> list[Finding]:
+        loaded, cloud = (
+            load_settings(overrides={"STORAGE.s3_bucket": "made-up"}, environ={}),
+            cast("Any", self),
+        )
+        return revision.check_revision(Path(), cloud, loaded, find_places(loaded, None))
+
+    def uri(self, name: str) -> str:
+        return f"123456789012.dkr.ecr.us-west-2.amazonaws.com/{name}@sha256:{'c' * 64}"
+
+    def image(self, array: ArrayRange) -> str:
+        return self.uri(self.of_batch[array.memory_mib or 0])
+
+    def describe(self, _: object, name: str) -> object:
+        return {"glacierflow-lambda": self.of_lambda, "glacierflow-ecs": self.of_ecs}[name]
+
+    def client(self, _: str) -> Images:
+        return self
+
+    def describe_images(self, **asked: Any) -> Any:
+        assert asked["imageIds"] == [{"imageDigest": f"sha256:{'c' * 64}"}]
+        return {"imageDetails": [{"imageTags": self.tags[asked["repositoryName"]]}]}

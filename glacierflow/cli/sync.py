@@ -11,7 +11,7 @@ from glacierflow.cli import options as o
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.cli.findings import show_findings
-from glacierflow.errors import UsageError
+from glacierflow.errors import GlacierflowError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
@@ -28,6 +28,10 @@ EXIT_DIFFERS = 1
 
 ProjectOption = Annotated[
     Path | None, typer.Option("--project", metavar="DIR", help="Checkout to push; default this directory.")
+]
+CopiedProjectOption = Annotated[
+    Path | None,
+    typer.Option("--project", metavar="DIR", help="Checkout that the copy is of; default this directory."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
@@ -55,7 +59,7 @@ def push(
     from glacierflow.services.sync.revision import check_revision
 
     files = _project(project, line)
-    _, cloud, places, bucket = _bucket(line)
+    loaded, cloud, places, bucket = _bucket(line)
     plan = plan_push(files, bucket)
     if dry_run:
         for file in plan.changed:
@@ -66,9 +70,9 @@ def push(
         upload(plan, bucket, delete=delete, tell=lambda text: say(text, quiet=line.quiet))
     done = "to upload" if dry_run else "uploaded"
     typer.echo(f"s3://{bucket.name}/{PREFIX}: {len(plan.changed)} {done}, {plan.unchanged} unchanged")
-    image = check_revision(project or Path(), cloud, places)
-    if image.verdict == "problem":
-        say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=line.quiet)
+    for image in check_revision(project or Path(), cloud, loaded, places):
+        if image.verdict == "problem":
+            say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=line.quiet)
     if plan.strangers and not delete:
         typer.echo(f"{len(plan.strangers)} objects there are no files here; --delete removes them")
     return 0
@@ -78,7 +82,7 @@ def push(
 @collects(*CONNECTION, "s3_bucket")
 def verify(
     line: CommandLine,
-    project: ProjectOption = None,
+    project: CopiedProjectOption = None,
     as_json: o.JsonOption = False,
 ) -> int:
     """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
@@ -87,8 +91,8 @@ def verify(
 
     files = _project(project, line)
     loaded, cloud, places, bucket = _bucket(line)
-    items = check_copy(files, bucket, cloud, function_name=loaded.settings.lambda_.function_name)
-    items.append(check_revision(project or Path(), cloud, places))
+    items = check_copy(files, bucket, cloud, function_name=_function(cloud, loaded))
+    items.extend(check_revision(project or Path(), cloud, loaded, places))
     return show_findings(items, as_json=as_json)
 
 
@@ -157,6 +161,16 @@ def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Places, Bucket]:
     if places.notice:
         say(f"glacierflow: {places.notice}", quiet=line.quiet)
     return loaded, cloud, places, Bucket(places.bucket, cloud)
+
+
+def _function(cloud: Cloud, loaded: LoadedSettings) -> str:
+    """The function that ``lambda`` means; the setting where its stack cannot be asked."""
+    from glacierflow.services.functions import function_name
+
+    try:
+        return function_name(cloud, loaded)
+    except GlacierflowError:
+        return loaded.settings.lambda_.function_name
 
 
 def _names(

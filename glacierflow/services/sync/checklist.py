@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_copy"]
 
-_SOURCES = ("glacierflow/", "batch/", "container/", "pyproject.toml")
+_SETTINGS = {CONFIG, AWS_CONFIG}
+_ANCILLARY = "ancillary/"
 
 
 def check_copy(
@@ -30,27 +31,26 @@ def check_copy(
         function_name: that function.
     """
     plan = plan_push(files, bucket)
-    keys = {remote.key for remote in bucket.list(PREFIX)}
+    settings = [file for file in files if file.name in _SETTINGS]
+    ancillary = [file for file in files if file.name.startswith(_ANCILLARY)]
+    sources = [file for file in files if file not in settings and file not in ancillary]
     return [
-        _group("settings in force", [CONFIG, AWS_CONFIG], files, plan, keys),
-        _group("project sources", _SOURCES, files, plan, keys),
-        _group("ancillary data", ["ancillary/"], files, plan, keys),
-        _excluded(keys),
+        _group("settings in force", settings, plan),
+        _group("project sources", sources, plan),
+        _group("ancillary data", ancillary, plan),
+        _excluded(plan),
         _strangers(plan),
         _readable(bucket, cloud, function_name),
     ]
 
 
-def _group(
-    title: str, names: Sequence[str], files: Sequence[ProjectFile], plan: PushPlan, keys: set[str]
-) -> Finding:
-    mine = [file for file in files if file.name.startswith(tuple(names))]
-    missing = [file.name for file in mine if file.key not in keys]
-    stale = [file.name for file in mine if file in plan.changed and file.key in keys]
+def _group(title: str, files: Sequence[ProjectFile], plan: PushPlan) -> Finding:
+    missing = [file.name for file in files if file in plan.missing]
+    stale = [file.name for file in files if file in plan.changed and file not in plan.missing]
     problems = [*_few("missing", missing), *_few("different from here", stale)]
     if problems:
         return Finding(title, "problem", "; ".join(problems), "run `glacierflow sync push`")
-    return Finding(title, "ok", f"{len(mine)} files, the same as here")
+    return Finding(title, "ok", f"{len(files)} files, the same as here")
 
 
 def _few(what: str, names: Sequence[str], most: int = 3) -> Iterator[str]:
@@ -59,8 +59,9 @@ def _few(what: str, names: Sequence[str], most: int = 3) -> Iterator[str]:
         yield f"{what}: {', '.join(names[:most])}{more}"
 
 
-def _excluded(keys: set[str]) -> Finding:
-    found = sorted(key for key in keys if is_excluded(key.removeprefix(PREFIX)))
+def _excluded(plan: PushPlan) -> Finding:
+    # no file of the project has such a name, so each of them is a stranger
+    found = sorted(key for key in plan.strangers if is_excluded(key.removeprefix(PREFIX)))
     if found:
         return Finding(
             "no excluded files",

@@ -17,6 +17,8 @@ class PushPlan:
 
     changed: tuple[ProjectFile, ...]
     """Missing in the bucket, or with other content there."""
+    missing: tuple[ProjectFile, ...]
+    """Those of them that are not in the bucket."""
     unchanged: int
     strangers: tuple[str, ...]
     """Keys below the prefix that are no file of the project (any more)."""
@@ -35,9 +37,10 @@ def plan_push(files: Sequence[ProjectFile], bucket: Bucket) -> PushPlan:
         for file in files
         if (remote := there.get(file.key)) is None or not bucket.holds(remote, file.path)
     )
+    missing = tuple(file for file in changed if file.key not in there)
     ours = {file.key for file in files}
     strangers = tuple(key for key in there if key not in ours)
-    return PushPlan(changed, len(files) - len(changed), strangers)
+    return PushPlan(changed, missing, len(files) - len(changed), strangers)
 
 
 def push(plan: PushPlan, bucket: Bucket, *, delete: bool, tell: Callable[[str], None]) -> None:

@@ -152,6 +152,12 @@ class FakeAws:
                     if job["jobName"] in wanted["values"] and job["jobQueue"] == asked["jobQueue"]
                 ]
                 return 200, {"jobSummaryList": jobs}
+            case "TerminateJob":
+                job = self.jobs[asked["jobId"]]
+                size = job["arrayProperties"]["size"]
+                ended = {"status": "FAILED", "statusReason": asked["reason"], "isTerminated": True}
+                job |= ended | {"arrayProperties": {"size": size, "statusSummary": {"FAILED": size}}}
+                return 200, {}
             case "DescribeJobs":
                 assert 1 <= len(asked["jobs"]) <= 100
                 return 200, {"jobs": [self.jobs[one] for one in asked["jobs"] if one in self.jobs]}

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_aws import FakeAws, Killed
-from runs_samples import some_manifest
+from runs_samples import NOW, some_manifest
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.manifest import ArrayRange, Manifest
+from glacierflow.runs import arrange as arrange_module
+from glacierflow.runs import plan as plan_module
+from glacierflow.runs.family import read_family
+from glacierflow.runs.history import list_runs
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.services import batch as submission_module
 from glacierflow.services.batch import submit_run
-from glacierflow.services.jobs import find_lost_jobs
+from glacierflow.services.cancel import cancel_family
 from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.places import Places
 from glacierflow.services.same_run import find_same_run
@@ -43,7 +48,8 @@ ARRAYS = (
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeAws:
+    monkeypatch.chdir(tmp_path)
     fake = FakeAws(monkeypatch)
     monkeypatch.setattr(submission_module, "_PATIENCE_S", 0.0)
     return fake
@@ -84,16 +90,11 @@ def test_each_array_goes_to_its_queue_and_class_and_is_recorded(aws: FakeAws) ->
     assert {one.log_group for one in records} == {"/glacierflow/batch"}
 
 
-def test_ten_years_of_192_regions_take_ten_calls_and_ten_seconds(
-    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    start = time.perf_counter()
+def test_ten_years_of_192_regions_take_ten_calls(aws: FakeAws, capsys: pytest.CaptureFixture[str]) -> None:
     dates = ["--date1", "2016-01-01", "--date2", "2025-12-31", "--by", "year"]
     assert (
         run(["batch", "submit", "--all", "--satellite", "sentinel2", *dates, "--s3-bucket", "made-up"]) == 0
     )
-    assert time.perf_counter() - start < 10
     assert sum(job["arrayProperties"]["size"] for job in aws.jobs.values()) == 1_920
     counted = Counter(call.partition(":")[0] for call in aws.calls)
     assert counted["s3"] + counted["batch"] <= 10, aws.calls
@@ -107,9 +108,8 @@ def test_ten_years_of_192_regions_take_ten_calls_and_ten_seconds(
 
 
 def test_a_dry_run_names_exactly_the_calls_that_are_made(
-    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    aws: FakeAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = ["batch", "submit", "--start-end-index", "0:3", "--by", "year", "--s3-bucket", "made-up"]
     assert run([*words, "--dry-run", "--json"]) == 0
     assert aws.calls == []
@@ -118,60 +118,72 @@ def test_a_dry_run_names_exactly_the_calls_that_are_made(
     assert aws.calls == named
 
 
-def calls_of_a_submission() -> int:
+KILLED = ["batch", "submit", "--start-end-index", "0:3", "--s3-bucket", "made-up", "--quiet"]
+
+
+def type_submit(hour: int = 12) -> int:
+    """The command, at some hour: one region needs the larger class, so that there are two jobs."""
+    now = NOW.replace(hour=hour)
     with pytest.MonkeyPatch.context() as patch:
-        fake = FakeAws(patch)
-        submit(mixed_manifest())
-        return len(fake.calls)
+        patch.setattr(plan_module, "build_manifest", partial(plan_module.build_manifest, now=now))
+        patch.setattr(arrange_module, "memory_class", lambda region, *_: 7_500 if region.index else 15_500)
+        return run(KILLED)
 
 
-CALLS = calls_of_a_submission()
+def kill(aws: FakeAws, moment: str, number: int) -> None:
+    setattr(aws, moment, number)
+    with pytest.raises(Killed):
+        type_submit()
+    aws.kill_before = aws.kill_after = None
 
 
-@pytest.mark.parametrize("number", range(1, CALLS + 1))
-@pytest.mark.parametrize("moment", ["kill_before", "kill_after"])
+CALLS = 11
+"""Of a submission of two jobs."""
+
+killed_at_any_call = pytest.mark.parametrize(
+    ("moment", "number"), list(itertools.product(("kill_before", "kill_after"), range(1, CALLS + 1)))
+)
+
+
+def test_a_submission_is_killed_at_every_one_of_its_calls(aws: FakeAws) -> None:
+    assert type_submit() == 0
+    assert len(aws.calls) == CALLS
+
+
+@killed_at_any_call
 def test_a_submitter_killed_at_any_call_is_put_right_by_submitting_again(
     aws: FakeAws, moment: str, number: int
 ) -> None:
-    setattr(aws, moment, number)
-    with pytest.raises(Killed):
-        submit(mixed_manifest())
-    aws.kill_before = aws.kill_after = None
-    later = an_hour_later(mixed_manifest())
-    with contextlib.suppress(UsageError):  # it was whole: the second is refused
-        submit(later)
+    kill(aws, moment, number)
+    was_whole = len(aws.jobs) == 2
+    assert type_submit(13) == (64 if was_whole else 0)
     # one run, each of its arrays made once and recorded
     (run_id,) = {key.split("/")[1] for key in aws.objects}
     assert aws.live_names() == [f"gf-{run_id}-0", f"gf-{run_id}-1"]
-    store = S3Store("made-up", CLOUD)
-    records = read_jobs(store, run_id)
+    records = read_jobs(S3Store("made-up", CLOUD), run_id)
     assert [record.number for record in records] == [0, 1]
     assert {record.job_id for record in records} == set(aws.jobs)
-    assert find_lost_jobs(mixed_manifest(), records, CLOUD, job_queue="glacierflow-spot") == []
 
 
-@pytest.mark.parametrize("number", range(1, CALLS + 1))
-def test_what_a_killed_submitter_sent_is_found_without_submitting(aws: FakeAws, number: int) -> None:
-    """``batch list``, ``status`` and ``cancel`` see every job there is, recorded or not."""
-    aws.kill_after = number
-    with pytest.raises(Killed):
-        submit(mixed_manifest())
-    aws.kill_after = None
+@killed_at_any_call
+def test_what_a_killed_submitter_left_is_listed_cancelled_and_submitted_anew(
+    aws: FakeAws, moment: str, number: int
+) -> None:
+    kill(aws, moment, number)
     store = S3Store("made-up", CLOUD)
-    manifest = mixed_manifest()
-    if not aws.objects:
-        assert aws.jobs == {}
-        return
-    recorded = read_jobs(store, manifest.run_id)
-    lost = find_lost_jobs(
-        manifest,
-        recorded,
-        CLOUD,
-        job_queue=PLACES.spot_queue,
-        ondemand_job_queue=PLACES.ondemand_queue,
-    )
-    assert {job.job_id for job in [*recorded, *lost]} == set(aws.jobs)
-    assert all(job.memory_mib == manifest.arrays[job.number].memory_mib for job in lost)
+    left = [entry.run_id for entry in list_runs(store, limit=20)]
+    assert left == sorted({key.split("/")[1] for key in aws.objects})
+    assert bool(left) >= bool(aws.jobs), "a job no list shows"
+    for run_id in left:
+        cancel_family(read_family(store, run_id), store, CLOUD, PLACES)
+    assert {job["status"] for job in aws.jobs.values()} <= {"FAILED"}
+    ended = set(aws.jobs)
+    assert type_submit(13) == 0
+    sent = {name: job["jobName"] for name, job in aws.jobs.items() if name not in ended}
+    # of a run that was cancelled all is sent anew, one that sent nothing is completed
+    run_id = list_runs(store, limit=1)[0].run_id
+    assert sorted(sent.values()) == [f"gf-{run_id}-0", f"gf-{run_id}-1"]
+    assert {record.job_id for record in read_jobs(store, run_id)} == set(sent)
 
 
 THROTTLED = {"__type": "TooManyRequestsException", "message": "slow down"}
@@ -233,14 +245,13 @@ def test_the_same_run_twice_is_refused_while_it_is_on_its_way(aws: FakeAws) -> N
 
 
 def test_a_broken_off_run_that_was_cancelled_is_sent_anew(aws: FakeAws) -> None:
-    aws.kill_after = CALLS - 2  # the record of the first of two jobs
-    with pytest.raises(Killed):
-        submit(mixed_manifest())
-    aws.kill_after = None
+    kill(aws, "kill_after", CALLS - 2)  # the record of the first of two jobs
     (first,) = aws.jobs.values()
     first["status"] = "FAILED"
-    later = an_hour_later(mixed_manifest())
-    assert [record.name for record in submit(later)] == [f"gf-{later.run_id}-0", f"gf-{later.run_id}-1"]
+    assert type_submit(13) == 0
+    run_id = list_runs(S3Store("made-up", CLOUD), limit=1)[0].run_id
+    assert "T130005Z" in run_id
+    assert aws.live_names()[1:] == [f"gf-{run_id}-0", f"gf-{run_id}-1"]
 
 
 def test_a_job_batch_does_not_show_yet_is_on_its_way(aws: FakeAws) -> None:
@@ -272,9 +283,8 @@ def test_submissions_keep_below_the_rate_all_submitters_share(
 
 
 def test_the_cli_names_the_run_that_is_on_its_way_and_takes_force(
-    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    aws: FakeAws, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = ["batch", "submit", "--start-end-index", "0:3", "--s3-bucket", "made-up"]
     assert run(words) == 0
     time.sleep(1.1)  # a run id has whole seconds

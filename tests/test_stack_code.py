@@ -11,6 +11,7 @@ from glacierflow.aws import EMBEDDED_ACCESS_KEY, Cloud
 from glacierflow.cli.app import run
 from glacierflow.local.control import Endpoint
 from glacierflow.services import stack
+from glacierflow.services.scheduler.office import open_office
 
 pytestmark = pytest.mark.embedded
 
@@ -39,7 +40,7 @@ def stacks(cloud: Cloud) -> set[str]:
 
 
 def test_all_four_wait_for_image_and_zips_and_then_are_made_together(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*ARGUMENTS, *NAMES, *OWN]
     assert run(arguments) == 64
@@ -66,6 +67,12 @@ def test_all_four_wait_for_image_and_zips_and_then_are_made_together(
         cloud.client("s3").put_object(Bucket="four-bucket", Key=f"scripts/glacierflow/{key}", Body=b"x")
     assert run(arguments) == 0
     assert stacks(cloud) == {"four", *(f"four-{name}" for name in FOUR.split(","))}
+    told = cloud.client("lambda").get_function_configuration(FunctionName="four-schedule")
+    with monkeypatch.context() as environment:
+        for name, value in told["Environment"]["Variables"].items():
+            environment.setenv(name, value)
+        queue = open_office().places.spot_queue
+    assert queue.endswith("job-queue/four-spot"), "the scheduler asks its own stack"
     # what is deployed stays as it is, whatever became of what it was made from
     cloud.client("s3").delete_object(Bucket="four-bucket", Key="scripts/glacierflow/scheduler.zip")
     assert run(arguments) == 0

@@ -51,7 +51,7 @@ class Given:
 Layer = dict[Key, Given]
 
 
-def files(config: Path | IniFile | None, aws_config: Path | None, notices: list[str]) -> Layer:
+def files(config: Path | IniFile | None, aws_config: Path | IniFile | None, notices: list[str]) -> Layer:
     """Both files as one layer. A section counts in either file; the file where it belongs wins.
 
     Args:

@@ -57,7 +57,7 @@ class Examination:
 def load_settings(
     *,
     config: Path | IniFile | None = None,
-    aws_config: Path | None = None,
+    aws_config: Path | IniFile | None = None,
     overrides: Mapping[str, str | bool | int | None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> LoadedSettings:
@@ -66,7 +66,7 @@ def load_settings(
     Args:
         config: path of config.ini, or its content where it came from elsewhere; None takes ``./config.ini``
             where it exists, else the defaults.
-        aws_config: path of aws_config.ini; None as for ``config``.
+        aws_config: the same for aws_config.ini.
         overrides: command-line options by ``SECTION.key``; None means not given.
         environ: the environment; None takes the process's own.
 
@@ -87,7 +87,7 @@ def load_settings(
 def examine_settings(
     *,
     config: Path | IniFile | None = None,
-    aws_config: Path | None = None,
+    aws_config: Path | IniFile | None = None,
     overrides: Mapping[str, str | bool | int | None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Examination:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from glacierflow.aws import Cloud, cloud_of_child
 from glacierflow.errors import UsageError
+from glacierflow.manifest import SettingsSource
 from glacierflow.services.places import Places, find_places
-from glacierflow.services.sync.project import CONFIG, PREFIX
+from glacierflow.services.sync.project import AWS_CONFIG, CONFIG, PREFIX
 from glacierflow.services.sync.settings import read_settings_object
 from glacierflow.settings import IniFile, LoadedSettings, load_settings
 from glacierflow.store import Store, open_store
@@ -28,7 +29,7 @@ class Office:
 
 
 def open_office(overrides: Mapping[str, str] | None = None) -> Office:
-    """Settings of the bucket's config.ini (kept there by ``sync push``), under the function's environment.
+    """Settings of the bucket's two files (kept there by ``sync push``), under the function's environment.
 
     Args:
         overrides: settings by ``SECTION.key`` that an event decides.
@@ -48,8 +49,13 @@ def open_office(overrides: Mapping[str, str] | None = None) -> Office:
 
 
 def _settings(bucket: str, store: Store, cloud: Cloud, overrides: Mapping[str, str]) -> LoadedSettings:
-    uri = f"s3://{bucket}/{PREFIX}{CONFIG}"
-    if not store.exists(f"{PREFIX}{CONFIG}"):
-        return load_settings(config=IniFile(uri, {}), overrides=overrides)
-    content, source = read_settings_object(uri, cloud)
-    return replace(load_settings(config=content, overrides=overrides), source=source)
+    config, source = _read(bucket, CONFIG, store, cloud)
+    aws_config, _ = _read(bucket, AWS_CONFIG, store, cloud)
+    loaded = load_settings(config=config, aws_config=aws_config, overrides=overrides)
+    return replace(loaded, source=source)
+
+
+def _read(bucket: str, name: str, store: Store, cloud: Cloud) -> tuple[IniFile, SettingsSource | None]:
+    """A settings file of the bucket; an empty one where there is none."""
+    uri = f"s3://{bucket}/{PREFIX}{name}"
+    return read_settings_object(uri, cloud) if store.exists(f"{PREFIX}{name}") else (IniFile(uri, {}), None)

@@ -3,6 +3,7 @@
     GlacierflowError                what went wrong, and what to do next
     ├── UsageError            64    the command line, a setting, a region file: the user can mend it
     │   ├── SettingsError           a value in config.ini or aws_config.ini
+    │   ├── RunError                a run that is named and is not there
     │   ├── RegionError             a region name, an index range, a catalogue file
     │   └── CredentialsError        AWS credentials are missing or refused
     ├── DataError             65    source data that cannot be used (one scene, or a whole unit)
@@ -23,6 +24,7 @@ __all__ = [
     "GlacierflowError",
     "InterruptedAttempt",
     "RegionError",
+    "RunError",
     "SettingsError",
     "StoreError",
     "UnavailableError",
@@ -53,6 +55,10 @@ class SettingsError(UsageError):
 
 class RegionError(UsageError):
     """A region, an index range or a region catalogue is not usable."""
+
+
+class RunError(UsageError):
+    """There is no run of that name, or none at all."""
 
 
 class CredentialsError(UsageError):

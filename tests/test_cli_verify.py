@@ -15,7 +15,7 @@ from glacierflow.cli.app import run
 from glacierflow.cli.batch import looking
 from glacierflow.cli.batch import verify as verify_cli
 from glacierflow.cli.context import CommandLine
-from glacierflow.errors import StoreError
+from glacierflow.errors import CredentialsError, GlacierflowError, StoreError, UnavailableError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
@@ -95,6 +95,43 @@ def test_a_store_that_does_not_answer_exits_2(
     monkeypatch.setattr(store, "list", fail)
     assert run(["batch", "verify", manifest.run_id]) == 2
     assert capsys.readouterr().err == "glacierflow: could not check: s3://bucket: S3 answers SlowDown\n"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        UsageError("s3://bucket/runs: S3 answers AccessDenied"),
+        UsageError("s3://bucket/runs: S3 answers NoSuchBucket"),
+        CredentialsError("s3://bucket/runs needs AWS credentials and none were found"),
+        UnavailableError("CloudFormation could not be reached"),
+    ],
+)
+def test_what_stands_before_the_products_exits_2(
+    manifest: Manifest,
+    store: LocalStore,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: GlacierflowError,
+) -> None:
+    def fail(*_: object) -> None:
+        raise refusal
+
+    for broken in ("list", "get"):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, broken, fail)
+            assert run(["batch", "verify", manifest.run_id]) == 2
+        assert capsys.readouterr().err == f"glacierflow: could not check: {refusal.message}\n"
+
+
+def test_without_credentials_to_find_the_run_it_exits_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise CredentialsError("there are no AWS credentials to describe the stack glacierflow")
+
+    monkeypatch.setattr(verify_cli, "locate_run", fail)
+    assert run(["batch", "verify", "latest"]) == 2
+    assert "could not check: there are no AWS credentials" in capsys.readouterr().err
 
 
 def test_bad_options_are_refused(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:

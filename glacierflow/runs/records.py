@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from glacierflow import __version__
-from glacierflow.errors import StoreError, UsageError
+from glacierflow.errors import RunError, StoreError
 from glacierflow.layout import RunLayout, runs_prefix
 from glacierflow.manifest import Manifest, Service
 from glacierflow.model import Record
@@ -82,14 +82,14 @@ def read_run_manifest(store: Store, run_id: str) -> Manifest:
     """The manifest of a run.
 
     Raises:
-        UsageError: there is no such run.
+        RunError: there is no such run.
         StoreError: what lies there is not a manifest.
     """
     key = RunLayout(run_id).manifest
     content = store.get(key)
     if content is None:
         close = difflib.get_close_matches(run_id, run_ids(store), n=1, cutoff=0.8)
-        raise UsageError(
+        raise RunError(
             f"there is no run {run_id} in {store.uri('')}",
             next_step=f"did you mean {close[0]}?"
             if close
@@ -151,11 +151,11 @@ def latest_run(store: Store) -> str:
     """The run submitted last, by the time stamp in its id.
 
     Raises:
-        UsageError: there is no run at all.
+        RunError: there is no run at all.
     """
     stamped = {run_id: found[1] for run_id in run_ids(store) if (found := _STAMP.search(run_id))}
     if not stamped:
-        raise UsageError(
+        raise RunError(
             f"there is no run in {store.uri('')}", next_step="submit one with `glacierflow batch submit`"
         )
     return max(stamped, key=lambda run_id: (stamped[run_id], run_id))

@@ -11,7 +11,14 @@ from glacierflow.cli.batch.looking import RunArgument, locate_run
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
 from glacierflow.cli.options import JsonOption
-from glacierflow.errors import StoreError, UnavailableError, UsageError
+from glacierflow.errors import (
+    CredentialsError,
+    GlacierflowError,
+    RunError,
+    StoreError,
+    UnavailableError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from glacierflow.runs.coverage import Coverage
@@ -35,6 +42,10 @@ PngOption = Annotated[
 ]
 
 
+class _UncheckedError(GlacierflowError):
+    """Something stood between us and the products."""
+
+
 @collects(*CONNECTION, "s3_bucket")
 def verify_command(
     line: CommandLine,
@@ -56,7 +67,7 @@ def verify_command(
     depth: Depth = "quick" if quick else "read" if read or line.local else "recorded"
     try:
         report = _verify(run, line, depth)
-    except (StoreError, UnavailableError) as error:
+    except _UncheckedError as error:
         say(f"glacierflow: could not check: {error.message}")
         return EXIT_UNCHECKED
     _write(report, csv, png)
@@ -68,9 +79,17 @@ def _verify(run: str, line: CommandLine, depth: Depth) -> VerifyReport:
     from glacierflow.runs.family import read_family
     from glacierflow.runs.verify import verify_run
 
-    found = locate_run(run, line)
-    family = read_family(found.store, found.run_id)
-    return verify_run(family, found.store, depth=depth)
+    try:
+        found = locate_run(run, line)
+    except (CredentialsError, StoreError, UnavailableError) as error:
+        raise _UncheckedError(error.message) from error
+    try:
+        return verify_run(read_family(found.store, found.run_id), found.store, depth=depth)
+    except RunError:
+        raise
+    except GlacierflowError as error:
+        # whatever the store refuses: nothing is known of the products, good or bad
+        raise _UncheckedError(error.message) from error
 
 
 def _write(report: VerifyReport, csv: Path | None, png: Path | None) -> None:

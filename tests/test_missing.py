@@ -77,6 +77,22 @@ def test_a_product_that_is_gone_makes_its_unit_missing(store: Store, tmp_path: P
     assert done(store, manifest) == ["001_made_up"]
 
 
+def test_of_units_in_one_slot_each_is_judged_by_its_own_products(store: Store, tmp_path: Path) -> None:
+    """Of the four: two done, the second only just after its last day, and one whose product is gone."""
+    manifest = some_manifest(4)
+    packed = [slot[0] for slot in manifest.slots]
+    packed[1] = packed[1].model_copy(update={"date2": LATER.date()})
+    manifest = manifest.model_copy(update={"slots": (tuple(packed),)})
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    made = [product(some_manifest(4), number).model_copy(update={"unit": number}) for number in range(3)]
+    for one in made:
+        store.put(one.key, b"tif")
+    (tmp_path / made[2].key).unlink()
+    put_attempt(store, manifest, 0, "done", ended_at=LATER, products=tuple(made))
+    assert done(store, manifest, packed) == ["000_made_up", "003_made_up"]
+    assert done(store, manifest, packed[:1]) == ["000_made_up"]
+
+
 def test_what_ended_before_all_scenes_were_published_is_missing(store: Store) -> None:
     assert done(store, earlier_run(store, ended_at=dt.datetime(2024, 8, 29, tzinfo=dt.UTC))) == []
 

@@ -64,13 +64,12 @@ def find_done(
         manifest = read_run_manifest(store, run_id)
         if not _alike(manifest.settings, settings):
             continue
-        for covered, keys in _finished(store, manifest, wanted):
-            for region in {unit.region for unit in covered} - products.keys():
-                prefix = layout.products_prefix(units[0].satellite, region)
-                products[region] = {entry.key for entry in store.list(prefix)}
-            in_place = set().union(*(products[unit.region] for unit in covered))
-            if keys <= in_place:
-                done |= covered
+        for unit, keys in _finished(store, manifest, wanted):
+            if unit.region not in products:
+                prefix = layout.products_prefix(unit.satellite, unit.region)
+                products[unit.region] = {entry.key for entry in store.list(prefix)}
+            if keys <= products[unit.region]:
+                done.add(unit)
     return done
 
 
@@ -80,8 +79,8 @@ def _alike(one: StepSettings, other: StepSettings) -> bool:
 
 def _finished(
     store: Store, manifest: Manifest, wanted: dict[str, set[Unit]]
-) -> Iterable[tuple[set[Unit], set[str]]]:
-    """Wanted units that a slot of a run finished, and the keys of the products it left."""
+) -> Iterable[tuple[Unit, set[str]]]:
+    """Wanted units that a run finished, each with the keys of the products it left for it."""
     covers = {
         slot: covered
         for slot, units in enumerate(manifest.slots)
@@ -95,10 +94,10 @@ def _finished(
         if slot in covers and any(outcome in _GOOD for outcome in of.outcomes.values())
     }
     for slot, receipt in ReceiptReader(store, manifest.run_id).latest(attempts).items():
-        settled = {unit for unit in covers[slot] if receipt.ended_at.date() >= unit.date2 + SETTLED}
-        keys = {one.key for one in receipt.products} | {one.key for one in receipt.already_there}
-        if settled:
-            yield settled, keys
+        there = (*receipt.products, *receipt.already_there)
+        for unit in covers[slot]:
+            if receipt.ended_at.date() >= unit.date2 + SETTLED:
+                yield unit, {one.key for one in there if _covers(receipt.units[one.unit], unit)}
 
 
 _GOOD = {"done", "no_data"}

@@ -14,13 +14,12 @@ from pyproj import Transformer
 from glacierflow.model import Region, Unit
 
 SHARED = Path(__file__).parents[1].parent / "shared"
-NOT_THERE = "THE REAL DATA ARE NOT THERE"
 
 
 def shared(path: str) -> Path:
     """A file or folder of the real data beside the checkout; without them the test ends here, said aloud."""
     if not SHARED.is_dir():
-        pytest.skip(f"{NOT_THERE}: {SHARED}")
+        pytest.skip(f"the real scenes, STAC items and regions are not there: {SHARED}")
     return SHARED / path
 
 

@@ -186,6 +186,16 @@ def test_a_store_that_may_only_be_read_is_looked_at_all_the_same() -> None:
     assert "cannot be kept" in notice
 
 
+def test_a_job_that_was_not_recorded_is_seen_where_the_store_may_only_be_read() -> None:
+    run = BigRun(3)
+    run.finish()
+    run.batch.jobs["job-0"]["jobName"] = f"gf-{run.manifest.run_id}-0"
+    for key in [key for key in run.s3.objects if key.startswith(RunLayout(run.manifest.run_id).jobs_prefix)]:
+        del run.s3.objects[key]
+    run.s3.denied.add("PutObject")
+    assert quick(run).states == {"SUCCEEDED": 3}
+
+
 def test_a_ledger_of_a_later_version_is_neither_read_nor_replaced() -> None:
     run = BigRun(3)
     run.finish()

@@ -143,7 +143,7 @@ def test_the_same_run_is_not_submitted_twice(aws: Any) -> None:
 
 def test_a_run_that_never_left_receipts_is_looked_at_whole(aws: Any) -> None:
     manifest, store, _ = submitted(2)
-    look = RunLook.open(manifest.run_id, store, CLOUD, job_queue="glacierflow-spot")
+    look = RunLook.of(manifest, store, CLOUD, job_queue="glacierflow-spot")
     status = look.now()
     assert len(status.rows) == 2
     assert look.receipts() == []

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from batch_fake import BatchFake
+from big_run import FakeCloud
 from botocore.stub import Stubber
 from runs_samples import NOW, make_started, some_job, some_manifest
 
@@ -25,6 +26,7 @@ from glacierflow.runs.elsewhere import states_by_attempts
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import Attempts, read_jobs, write_job
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
+from glacierflow.services.jobs import find_jobs
 from glacierflow.services.launch import tasks as tasks_module
 from glacierflow.services.launch.fit import check_lambda_fit
 from glacierflow.services.launch.tasks import FARGATE_SIZES, TaskLauncher
@@ -251,6 +253,12 @@ def test_a_run_whose_state_machine_goes_on_is_not_submitted_again(
     if not sent:
         (state, _) = view_of(manifest, read_jobs(store, manifest.run_id), store, Cloud()).slots.values()
         assert state.state == ("SUBMITTED" if live else "FAILED")
+
+
+def test_a_run_on_lambda_is_not_looked_for_in_aws_batch(tmp_path: Path) -> None:
+    """Whoever may use only Lambda has no permission to ask AWS Batch; no client of it is made."""
+    manifest = some_manifest(2).model_copy(update={"service": "lambda"})
+    assert find_jobs(manifest, LocalStore(tmp_path), FakeCloud(), job_queue="queue") == []
 
 
 def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_and_not_stopped(

@@ -12,7 +12,7 @@ from glacierflow.manifest import Manifest
 from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.family import Family, Member
 from glacierflow.runs.states import BatchView
-from glacierflow.services.family import find_jobs
+from glacierflow.services.jobs import find_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.remember import ask_and_keep
 from glacierflow.services.stopping import stop_slots
@@ -68,7 +68,7 @@ def _cancel(
     member: Member, store: Store, cloud: Cloud, places: Places, regions: Collection[str]
 ) -> Cancelled:
     manifest = member.manifest
-    jobs = find_jobs(manifest, store, cloud, places)
+    jobs = find_jobs(manifest, store, cloud, **places.queues)
     view = ask_and_keep(manifest, jobs, store, cloud)
     chosen = [slot for slot in range(len(manifest.slots)) if _is_chosen(manifest, slot, regions)]
     live = {slot for slot in chosen if slot in view.slots and view.slots[slot].state in LIVE_STATES}

@@ -11,8 +11,7 @@ from glacierflow.runs.cost import AttemptEnd, CostReport, Spell, cost_of, spells
 from glacierflow.runs.family import Family, Member
 from glacierflow.runs.ledger import SlotEntry, read_ledger
 from glacierflow.runs.prices import PriceBook
-from glacierflow.services.family import find_jobs
-from glacierflow.services.jobs import describe_slots
+from glacierflow.services.jobs import describe_slots, find_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.prices import fetch_spot_history
 from glacierflow.services.views import batch_jobs
@@ -62,7 +61,8 @@ def _ends(
     states = {slot: entry.state_of() for slot, entry in _seen(member, store).items() if slot in lost}
     unexplained = sorted(slot for slot in lost if slot not in states or not states[slot].explained)
     if unexplained:
-        jobs = batch_jobs(member.manifest, find_jobs(member.manifest, store, cloud, places), cloud)
+        jobs = find_jobs(member.manifest, store, cloud, **places.queues)
+        jobs = batch_jobs(member.manifest, jobs, cloud)
         states |= describe_slots(jobs, unexplained, cloud)
     ends = {}
     for slot, state in states.items():

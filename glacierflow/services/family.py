@@ -5,21 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from glacierflow.aws import Cloud
-from glacierflow.manifest import Manifest
 from glacierflow.receipt import Receipt
 from glacierflow.runs.classify import classify
 from glacierflow.runs.evidence import LIVE_STATES, evidence_of
 from glacierflow.runs.family import Family, Member
-from glacierflow.runs.records import JobRecord, read_jobs, write_job
+from glacierflow.runs.records import JobRecord
 from glacierflow.runs.retry import Conditions, Standing
 from glacierflow.runs.states import BatchView
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-from glacierflow.services.jobs import describe_jobs, find_lost_jobs
+from glacierflow.services.jobs import describe_jobs, find_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.remember import ask_and_keep
 from glacierflow.store import Store
 
-__all__ = ["JobsOf", "find_jobs", "find_standings"]
+__all__ = ["JobsOf", "find_standings"]
 
 _DEFAULT_TIMEOUT_S = 7200
 """Seconds the job definitions of batch/template.yaml allow, for a job that Batch has forgotten."""
@@ -43,22 +42,6 @@ class JobsOf:
         return None
 
 
-def find_jobs(manifest: Manifest, store: Store, cloud: Cloud, places: Places) -> list[JobRecord]:
-    """A run's jobs; those it sent without recording them are found by name, and recorded.
-
-    Raises:
-        UsageError: AWS refuses to answer.
-        UnavailableError: AWS cannot be reached.
-    """
-    jobs = read_jobs(store, manifest.run_id)
-    if len(jobs) < len(manifest.arrays):
-        queues = {"job_queue": places.spot_queue, "ondemand_job_queue": places.ondemand_queue}
-        for job in find_lost_jobs(manifest, jobs, cloud, **queues):
-            write_job(store, manifest.run_id, job)
-            jobs.append(job)
-    return sorted(jobs, key=lambda job: job.number)
-
-
 def find_standings(family: Family, store: Store, cloud: Cloud, places: Places) -> list[Standing]:
     """How each slot of the first run stands after its latest try that was submitted.
 
@@ -70,7 +53,7 @@ def find_standings(family: Family, store: Store, cloud: Cloud, places: Places) -
     """
     members = []
     for member in family.members:
-        jobs = find_jobs(member.manifest, store, cloud, places)
+        jobs = find_jobs(member.manifest, store, cloud, **places.queues)
         view = ask_and_keep(member.manifest, jobs, store, cloud)
         members.append(JobsOf(member, jobs, view, _bad_ends(member)))
     tries = [_latest(family, slot, members) for slot in range(len(family.root.slots))]

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from glacierflow.aws import Cloud
+from glacierflow.errors import StoreError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.runs.plan import job_name
-from glacierflow.runs.records import JobRecord
+from glacierflow.runs.records import JobRecord, read_jobs, write_job
 from glacierflow.runs.states import STATES, AttemptState, BatchView, SlotState
 from glacierflow.services.failures import plain_errors
+from glacierflow.store import Store
 
-__all__ = ["UNSEEN", "describe_jobs", "describe_run", "describe_slots", "find_job", "find_lost_jobs"]
+__all__ = [
+    "UNSEEN",
+    "describe_jobs",
+    "describe_run",
+    "describe_slots",
+    "find_job",
+    "find_jobs",
+    "find_lost_jobs",
+]
 
 _DESCRIBE_LIMIT = 100
 UNSEEN = dt.timedelta(minutes=2)
@@ -30,7 +41,9 @@ def find_lost_jobs(
     job_queue: str,
     ondemand_job_queue: str | None = None,
 ) -> list[JobRecord]:
-    """Jobs a submitter sent but did not live to record, found by their names."""
+    """Jobs a submitter sent to AWS Batch but did not live to record, found by their names."""
+    if manifest.service not in {"batch", "stepfunctions"}:
+        return []
     known = {record.number for record in records}
     lost = []
     for number, array in enumerate(manifest.arrays):
@@ -39,6 +52,28 @@ def find_lost_jobs(
             found = find_job(manifest, number, cloud, job_queue=queue)
             lost += [found] if found else []
     return lost
+
+
+def find_jobs(
+    manifest: Manifest,
+    store: Store,
+    cloud: Cloud,
+    *,
+    job_queue: str,
+    ondemand_job_queue: str | None = None,
+) -> list[JobRecord]:
+    """A run's jobs; those it sent without recording them are found by name, and recorded where one may.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
+    jobs = read_jobs(store, manifest.run_id)
+    lost = find_lost_jobs(manifest, jobs, cloud, job_queue=job_queue, ondemand_job_queue=ondemand_job_queue)
+    with contextlib.suppress(UsageError, StoreError):
+        for job in lost:
+            write_job(store, manifest.run_id, job)
+    return sorted([*jobs, *lost], key=lambda job: job.number)
 
 
 def find_job(manifest: Manifest, number: int, cloud: Cloud, *, job_queue: str) -> JobRecord | None:

@@ -20,13 +20,10 @@ from glacierflow.runs.records import (
     JobRecord,
     ReceiptReader,
     list_attempts,
-    read_jobs,
-    read_run_manifest,
-    write_job,
 )
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
 from glacierflow.runs.status import RunStatus, join_status, unended_attempts
-from glacierflow.services.jobs import describe_slots, find_lost_jobs
+from glacierflow.services.jobs import describe_slots, find_jobs
 from glacierflow.services.remember import ask_and_remember, kept_view
 from glacierflow.services.stopping import stop_slots
 from glacierflow.services.views import batch_jobs
@@ -76,18 +73,6 @@ class RunLook:
         self._kept_at = 0.0
 
     @classmethod
-    def open(
-        cls, run_id: str, store: Store, cloud: Cloud, *, job_queue: str, ondemand_job_queue: str | None = None
-    ) -> RunLook:
-        """Look at a run submitted earlier; jobs it sent without recording them are found by name.
-
-        Raises:
-            UsageError: there is no such run.
-        """
-        manifest = read_run_manifest(store, run_id)
-        return cls.of(manifest, store, cloud, job_queue=job_queue, ondemand_job_queue=ondemand_job_queue)
-
-    @classmethod
     def of(
         cls,
         manifest: Manifest,
@@ -97,20 +82,13 @@ class RunLook:
         job_queue: str,
         ondemand_job_queue: str | None = None,
     ) -> RunLook:
-        """The same, with the manifest in hand."""
+        """Look at a run submitted earlier; jobs it sent without recording them are found by name."""
         run_id, notice = manifest.run_id, None
         try:
             ledger = read_ledger(store, run_id)
         except StoreError as error:
             ledger, notice = Ledger(run_id), error.message
-        jobs = read_jobs(store, run_id)
-        if len(jobs) < len(manifest.arrays):
-            lost = find_lost_jobs(
-                manifest, jobs, cloud, job_queue=job_queue, ondemand_job_queue=ondemand_job_queue
-            )
-            for job in lost:
-                write_job(store, run_id, job)
-                jobs.append(job)
+        jobs = find_jobs(manifest, store, cloud, job_queue=job_queue, ondemand_job_queue=ondemand_job_queue)
         look = cls(manifest, jobs, store, cloud, ledger=ledger)
         look.notice = notice
         return look

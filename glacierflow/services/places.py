@@ -40,6 +40,11 @@ class Places:
     notice: str | None = None
     """Why the stack could not be asked, where it could not."""
 
+    @property
+    def queues(self) -> dict[str, str]:
+        """Where jobs may be, as those who look for jobs take it."""
+        return {"job_queue": self.spot_queue, "ondemand_job_queue": self.ondemand_queue}
+
     def definition_of(self, memory_mib: int | None) -> str:
         """The job definition of a memory class; None means the smallest.
 

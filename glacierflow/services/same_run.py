@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout, runs_prefix
 from glacierflow.manifest import Manifest
-from glacierflow.runs.records import JobRecord, read_jobs, read_run_manifest, write_job
+from glacierflow.runs.records import JobRecord, read_run_manifest
 from glacierflow.services.executions import running_executions
 from glacierflow.services.failures import plain_errors
-from glacierflow.services.jobs import UNSEEN, describe_jobs, find_lost_jobs
+from glacierflow.services.jobs import UNSEEN, describe_jobs, find_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.views import view_of
 from glacierflow.store import Store, split_s3_uri
@@ -59,7 +59,7 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
         earlier = read_run_manifest(store, run_id)
         if earlier.fingerprint != manifest.fingerprint:
             continue
-        found = _jobs_of(earlier, store, cloud, places)
+        found = find_jobs(earlier, store, cloud, **places.queues)
         states = _states(earlier, found, store, cloud)
         fresh = manifest.created_at - earlier.created_at < _FRESH
         # of a run that was cancelled or failed before it was sent whole, all is sent anew
@@ -79,20 +79,6 @@ def runs_named(cloud: Cloud, store: str, start: str) -> list[str]:
         )
         found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
     return [run_id for prefix in found if (run_id := RunLayout.parse_run_id(prefix))]
-
-
-def _jobs_of(manifest: Manifest, store: Store, cloud: Cloud, places: Places) -> list[JobRecord]:
-    jobs = read_jobs(store, manifest.run_id)
-    lost = find_lost_jobs(
-        manifest,
-        jobs,
-        cloud,
-        job_queue=places.spot_queue,
-        ondemand_job_queue=places.ondemand_queue,
-    )
-    for job in lost:
-        write_job(store, manifest.run_id, job)
-    return sorted([*jobs, *lost], key=lambda job: job.number)
 
 
 def _states(manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud) -> set[str]:

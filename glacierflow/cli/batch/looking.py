@@ -115,13 +115,7 @@ def open_look(run: str, line: CommandLine) -> tuple[FamilyLook, Cloud]:
     from glacierflow.services.family_look import FamilyLook
 
     found = locate_run(run, line)
-    look = FamilyLook.open(
-        found.run_id,
-        found.store,
-        found.cloud,
-        job_queue=found.places.spot_queue,
-        ondemand_job_queue=found.places.ondemand_queue,
-    )
+    look = FamilyLook.open(found.run_id, found.store, found.cloud, **found.places.queues)
     return look, found.cloud
 
 

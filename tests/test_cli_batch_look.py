@@ -120,6 +120,16 @@ def test_why_prints_one_paragraph_and_the_next_step(desk: Desk, capsys: pytest.C
     assert (found["failure"], found["slot"]) == ("oom", 2)
 
 
+def test_why_of_a_large_run_whose_receipts_nobody_read_knows_those_of_its_slot(
+    capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Desk(400, monkeypatch)
+    large.run.finish()
+    (paragraph,) = typed(capsys, "why", large.run_id, "--slot", "7").splitlines()
+    assert "is done: 3 products written" in paragraph
+    assert large.run.s3.calls["GetObject"] < 20
+
+
 def test_why_of_a_region_that_is_not_there_is_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["batch", "why", desk.run_id, "002_made_upp"]) == 64
     assert "did you mean 002_made_up" in capsys.readouterr().err

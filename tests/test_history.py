@@ -24,6 +24,16 @@ def test_runs_come_newest_first_with_what_the_last_look_saw() -> None:
     assert (oldest.run_id, oldest.size, oldest.submitted_at.year) == (older.run_id, None, 2023)
 
 
+def test_what_runs_is_not_called_killed() -> None:
+    run = BigRun(4)
+    run.finish(failed=1)
+    run.attempt(1, None, 2)
+    run.batch.set_child("job-0", 1, status="RUNNING")
+    run.open().now()
+    (entry,) = list_runs(run.store, limit=10)
+    assert entry.outcomes == {"done": 2, "killed": 1, "running": 1}
+
+
 def test_a_thousand_runs_of_thousands_of_objects_take_a_call_and_one_for_each_shown() -> None:
     run = BigRun(500)
     run.finish()

@@ -217,6 +217,24 @@ def test_a_start_failure_that_a_retry_of_batch_mended_is_counted_once_the_run_ha
     assert run.open().now().rows[1].attempts == 3
 
 
+def test_attempts_at_a_job_that_a_state_machine_sent_are_asked_for_too() -> None:
+    run = BigRun(2)
+    run.finish()
+    job = some_job(0, 2).model_copy(
+        update={"service": "stepfunctions", "job_id": "arn:one", "job_queue": "glacierflow-spot"}
+    )
+    write_job(run.store, run.manifest.run_id, job)
+    run.batch.jobs["job-0"]["jobName"] = f"gf-{run.manifest.run_id}-0"
+    run.attempt(1, "done", 2)
+    attempts = [
+        {"statusReason": "Task failed to start", "container": {}},
+        *[{"container": {"exitCode": 0}}] * 2,
+    ]
+    run.batch.set_child("job-0", 1, attempts=attempts)
+    assert run.open().now().rows[1].attempts == 3
+    assert read_ledger(run.store, run.manifest.run_id).complete
+
+
 def retry_of(run: BigRun, slots: tuple[int, ...], states: list[str], minutes: int = 5) -> Manifest:
     created = NOW + dt.timedelta(minutes=minutes)
     manifest = run.manifest.model_copy(

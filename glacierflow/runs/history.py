@@ -82,7 +82,10 @@ def _entry(store: Store, found: re.Match[str]) -> RunEntry:
 
 
 def _outcomes(ledger: Ledger) -> dict[str, int]:
-    latest = {slot: entry.outcome or "killed" for (slot, _), entry in sorted(ledger.attempts.items())}
+    latest = {
+        slot: entry.outcome or ("killed" if slot in ledger.slots else "running")
+        for (slot, _), entry in sorted(ledger.attempts.items())
+    }
     return dict(sorted(Counter(latest.values()).items()))
 
 

@@ -166,10 +166,10 @@ def run_ids(store: Store) -> set[str]:
     return set(store.folders(runs_prefix()))
 
 
-def list_attempts(store: Store, run_id: str) -> dict[int, Attempts]:
-    """Attempts and outcomes by slot, from one LIST."""
-    slots: dict[int, Attempts] = {}
-    for entry in store.list(RunLayout(run_id).attempts_prefix):
+def list_attempts(store: Store, run_id: str, *, slot: int | None = None) -> dict[int, Attempts]:
+    """Attempts and outcomes by slot, from one LIST; of all slots, or of one."""
+    layout, slots = RunLayout(run_id), dict[int, Attempts]()
+    for entry in store.list(layout.attempts_prefix if slot is None else layout.slot_prefix(slot)):
         found = RunLayout.parse_attempt(entry.key)
         if found is None:
             continue

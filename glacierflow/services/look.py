@@ -120,6 +120,11 @@ class RunLook:
             self.keep()
         return status
 
+    def read_slot(self, slot: int) -> None:
+        """Read what the attempts of one slot left, which a quick look may have passed over."""
+        if not self._ledger.complete:
+            self._read(list_attempts(self.store, self.manifest.run_id, slot=slot), quick=False)
+
     def stop(self, reason: str) -> None:
         """End what is left of the run; what has ended stays as it is.
 
@@ -220,7 +225,11 @@ class RunLook:
         return BatchView({**view.slots, **said, **silent})
 
     def _explain(self, attempts: Mapping[int, Attempts]) -> None:
-        for slot, state in describe_slots(self.jobs, self._unexplained(attempts), self._cloud).items():
+        unexplained = self._unexplained(attempts)
+        if not unexplained:
+            return
+        own = batch_jobs(self.manifest, self.jobs, self._cloud)
+        for slot, state in describe_slots(own, unexplained, self._cloud).items():
             self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))
 
     def _join(self, view: BatchView, attempts: Mapping[int, Attempts]) -> RunStatus:

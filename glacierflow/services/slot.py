@@ -110,13 +110,14 @@ def _nearest(region: str, status: RunStatus) -> str:
 
 
 def gather_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> SlotFacts:
-    """Ask the service that runs it about the slot, one call, and put it beside what is kept.
+    """Ask the service that runs it about the slot, and put it beside what its attempts left.
 
     Raises:
         UsageError: AWS refuses to answer.
         UnavailableError: AWS cannot be reached.
     """
     member = look.member_of(row.run_id)
+    member.read_slot(row.run_slot)
     job = next((job for job in member.jobs if 0 <= row.run_slot - job.first_slot < job.size), None)
     if job is None or job.service in {"batch", "stepfunctions"}:
         own = batch_jobs(member.manifest, member.jobs, cloud)

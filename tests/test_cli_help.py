@@ -62,3 +62,11 @@ def test_a_group_without_a_verb_shows_its_verbs_and_sends_nobody_to_its_help(
     said = capsys.readouterr().err
     assert "submit" in said
     assert "next:" not in said
+
+
+@pytest.mark.parametrize("path", [("batch", "retry"), ("clean",)], ids=" ".join)
+def test_a_dry_run_that_has_to_look_does_not_promise_to_need_no_network(path: tuple[str, ...]) -> None:
+    helps = {option.name: option.help for option in VERBS[path].params}
+    assert str(helps["dry_run"]).startswith("Look ")
+    shared = {option.name: option.help for option in VERBS["submit",].params}
+    assert "but for --missing and --price" in str(shared["dry_run"])

@@ -90,7 +90,8 @@ DryRunOption = Annotated[
     bool | None,
     typer.Option(
         "--dry-run/--no-dry-run",
-        help="Show what would be done; needs neither network nor credentials. Also takes true or false.",
+        help="Show what would be done; needs neither network nor credentials, but for --missing and --price. "
+        "Also takes true or false.",
         show_default=False,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,12 +43,22 @@ OnlyOption = Annotated[
     ),
 ]
 
+DryRunOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--dry-run/--no-dry-run",
+        help="Look at the run, show what would be tried again, and submit nothing. Also takes true or false.",
+        show_default=False,
+    ),
+]
 
-@collects("dry_run", *CONNECTION, "s3_bucket", first=("regions_file",))
+
+@collects(*CONNECTION, "s3_bucket", first=("regions_file",))
 def retry_command(
     line: CommandLine,
     run: RunArgument = "latest",
     only: OnlyOption = None,
+    dry_run: DryRunOption = None,
     wait: WaitOption = False,
     fetch: FetchOption = None,
     max_usd: StopAtUsdOption = None,
@@ -60,6 +71,7 @@ def retry_command(
     """
     from glacierflow.runs.retry import parse_only
 
+    line = replace(line, dry_run=dry_run)
     check_fetch(fetch)
     classes = parse_only(only)
     found = locate_run(run, line)

@@ -141,7 +141,7 @@ def show_draft(
     egress: bool = False,
     as_json: bool,
 ) -> int:
-    """Show what would be submitted; but for a price, this needs neither network nor credentials."""
+    """Show what would be submitted; only a price, and what is missing, needs network or credentials."""
     if not units:
         say("glacierflow: nothing is missing; nothing would be submitted")
         if as_json:

@@ -47,6 +47,8 @@ class ContainerSpec:
 
     name: str
     image: str
+    entrypoint: str | None = None
+    """None: the image's own."""
     command: Sequence[str] = ()
     """Empty: the image's own."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +61,8 @@ class ContainerSpec:
     """Whether the root file system is; volumes of the image stay writable."""
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Path on this machine -> path in the container."""
+    volumes: Sequence[str] = ()
+    """Paths in the container that stay writable and go with it."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def create_arguments(self) -> list[str]:
@@ -72,6 +76,9 @@ class ContainerSpec:
         words += ["--cpus", f"{cpus:g}"]
         words += ["--user", self.user] if self.user else []
         words += ["--read-only"] if self.read_only else []
+        words += ["--entrypoint", self.entrypoint] if self.entrypoint else []
+        for path in self.volumes:
+            words += ["--volume", path]
         for source, target in self.mounts.items():
             words += ["--volume", f"{source}:{target}"]
         for name, value in self.labels.items():

@@ -44,6 +44,10 @@ class ChildRun:
         return ContainerSpec(
             name=f"glacierflow-{uuid.uuid4().hex}",
             image=self.image,
+            # Lambda's image would wait for events, and has no writable volume of its own
+            entrypoint="python",
+            command=("-m", "glacierflow.task"),
+            volumes=("/tmp",),  # noqa: S108 - in the container
             environment={
                 **self.environment,
                 "GLACIERFLOW_MANIFEST": f"{manifest.store}/{RunLayout(manifest.run_id).manifest}",

@@ -1,4 +1,4 @@
-"""What a child of a submitted run was started with, as far as AWS Batch still knows it."""
+"""What a child of a submitted run was started with, as far as its records and AWS Batch still know it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class StartedWith:
 def started_with(manifest: Manifest, slot: int, store: Store, cloud: Cloud) -> StartedWith:
     """Ask AWS Batch for the job of a slot, or for its definition once the job is forgotten.
 
+    Of a run on another service, what its records say.
+
     Raises:
         UnavailableError: AWS Batch cannot be reached.
     """
@@ -38,7 +40,7 @@ def started_with(manifest: Manifest, slot: int, store: Store, cloud: Cloud) -> S
         ),
         None,
     )
-    container = _container(record, slot, cloud) if record else {}
+    container = _container(record, slot, cloud) if record and record.service == "batch" else {}
     environment = {one["name"]: one.get("value", "") for one in container.get("environment", [])}
     needed = {one["type"]: one["value"] for one in container.get("resourceRequirements", [])}
     class_mib = record.memory_mib if record else None

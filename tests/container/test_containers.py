@@ -160,6 +160,15 @@ def test_a_child_of_a_run_is_replayed(user: User) -> None:
     )
 
 
+def test_lambdas_image_runs_a_child_as_well(user: User, lambda_image: str) -> None:
+    asked = ("--index", "136", "--satellite", "landsat", *SAMPLE_DATES, "--local")
+    directory = user.made("lambda-image")
+    user.types("container", "run", *asked, "--image", lambda_image, "--to", str(directory))
+    (receipt,) = receipts(directory)
+    assert receipt["outcome"] == "done"
+    assert pixels(directory)
+
+
 def test_a_reclaim_loses_and_doubles_nothing(user: User) -> None:
     index, asked = real_unit("sentinel2")
     plain, disturbed = user.made("undisturbed"), user.made("disturbed")

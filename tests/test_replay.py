@@ -1,0 +1,52 @@
+"""What a child of a run is replayed with, whatever service it ran on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_samples import some_job, some_manifest
+
+from glacierflow.aws import Cloud
+from glacierflow.manifest import Service
+from glacierflow.runs.records import write_job
+from glacierflow.services.child_container import ChildRun
+from glacierflow.services.replay import StartedWith, started_with
+from glacierflow.store import LocalStore
+
+
+class NoCloud:
+    """Whoever asks it anything fails."""
+
+    def client(self, service: str) -> Any:
+        raise AssertionError(f"{service} was asked")
+
+
+@pytest.mark.parametrize("service", ["lambda", "ecs", "fargate", "stepfunctions"])
+def test_aws_batch_is_asked_only_about_jobs_of_its_own(service: Service, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    cloud: Any = NoCloud()
+    manifest = some_manifest(2).model_copy(update={"image": "registry/glacierflow-lambda"})
+    record = some_job(0, 2).model_copy(update={"service": service, "memory_mib": 15_500})
+    write_job(store, manifest.run_id, record)
+    assert started_with(manifest, 1, store, cloud) == StartedWith(
+        image="registry/glacierflow-lambda", environment={}, memory_mib=15_500, vcpus=None
+    )
+
+
+def test_a_child_is_started_by_its_module_in_lambdas_image_too() -> None:
+    """That image's own entry point waits for events, and it has no writable volume."""
+    child = ChildRun(
+        manifest=some_manifest(1),
+        slot=0,
+        cloud=Cloud(embedded=True, endpoint_url="http://127.0.0.1:1"),
+        image="glacierflow-lambda",
+        memory_mib=7500,
+        vcpus=1,
+    )
+    words = child.spec().create_arguments()
+    image = words.index("glacierflow-lambda")
+    assert words[image + 1 :] == ["-m", "glacierflow.task"]
+    assert words[words.index("--entrypoint") + 1] == "python"
+    assert words[words.index("--volume") + 1] == "/tmp"

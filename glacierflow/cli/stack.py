@@ -65,14 +65,10 @@ def deploy(
 ) -> int:
     """Make the stack or bring it up to date: shows what would change, asks, and tells how it goes."""
     from glacierflow.services.stack_code import check_code
-    from glacierflow.services.stack_parameters import check_names, choose_parameters, from_settings
+    from glacierflow.services.stack_parameters import choose_parameters
     from glacierflow.services.templates import MAIN
 
-    templates = _templates(extras)
-    typed = _typed(sets)
-    check_names(typed, templates)
-    loaded, cloud, base = _open(line, stack)
-    given = from_settings(loaded) | typed
+    templates, given, cloud, base = _given(line, stack, extras, sets)
     for template in templates:
         parameters = choose_parameters(template, cloud, base, given)
         if not deploy_one(cloud, base, template, parameters, yes=yes, quiet=line.quiet):
@@ -96,14 +92,10 @@ def diff(
     """Show what `stack deploy` would change, and change nothing."""
     from glacierflow.cli.render import to_json
     from glacierflow.services.stack import discard, propose
-    from glacierflow.services.stack_parameters import check_names, choose_parameters, from_settings
+    from glacierflow.services.stack_parameters import choose_parameters
     from glacierflow.services.templates import stack_name
 
-    templates = _templates(extras)
-    typed = _typed(sets)
-    check_names(typed, templates)
-    loaded, cloud, base = _open(line, stack)
-    given = from_settings(loaded) | typed
+    templates, given, cloud, base = _given(line, stack, extras, sets)
     found: dict[str, list[dict[str, object]]] = {}
     for template in templates:
         name = stack_name(base, template.name)
@@ -235,6 +227,19 @@ def _open(line: CommandLine, stack: str | None) -> tuple[LoadedSettings, Cloud, 
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
     return loaded, cloud, stack or loaded.settings.batch.stack
+
+
+def _given(
+    line: CommandLine, stack: str | None, extras: str | None, sets: list[str] | None
+) -> tuple[list[Template], dict[str, str], Cloud, str]:
+    """The templates named, their parameters as given, the cloud, and the main stack's name."""
+    from glacierflow.services.stack_parameters import check_names, from_settings
+
+    templates = _templates(extras)
+    typed = _typed(sets)
+    check_names(typed, templates)
+    loaded, cloud, base = _open(line, stack)
+    return templates, from_settings(loaded) | typed, cloud, base
 
 
 def _templates(extras: str | None) -> list[Template]:

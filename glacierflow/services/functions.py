@@ -16,7 +16,16 @@ from glacierflow.services.templates import stack_name
 from glacierflow.settings import LoadedSettings
 from glacierflow.settings.load import DEFAULT
 
-__all__ = ["Answer", "FunctionFacts", "call", "function_facts", "function_name", "newest_streams", "point_at"]
+__all__ = [
+    "Answer",
+    "FunctionFacts",
+    "call",
+    "function_errors",
+    "function_facts",
+    "function_name",
+    "newest_streams",
+    "point_at",
+]
 
 _LONGEST_S = 900
 _SERVICE = "Lambda"
@@ -84,7 +93,7 @@ def function_facts(cloud: Cloud, name: str) -> FunctionFacts:
         UsageError: there is none of this name.
         UnavailableError: AWS cannot be reached.
     """
-    with _found(cloud, name):
+    with function_errors(cloud, name):
         answer = cloud.client("lambda").get_function(FunctionName=name)
     facts, code = answer["Configuration"], answer.get("Code", {})
     return FunctionFacts(
@@ -108,7 +117,7 @@ def point_at(cloud: Cloud, name: str, image: str) -> None:
     from botocore.exceptions import WaiterError
 
     client = cloud.client("lambda")
-    with _found(cloud, name):
+    with function_errors(cloud, name):
         client.update_function_code(FunctionName=name, ImageUri=image)
     try:
         client.get_waiter("function_updated_v2").wait(FunctionName=name)
@@ -127,7 +136,7 @@ def call(cloud: Cloud, name: str, event: Mapping[str, Any]) -> Answer:
         UnavailableError: AWS cannot be reached, or the function is busy.
     """
     patient = replace(cloud, retries=0, read_timeout_s=_LONGEST_S + 30)
-    with _found(cloud, name):
+    with function_errors(cloud, name):
         answer = patient.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event).encode())
         content = answer["Payload"].read()
     return Answer(json.loads(content or b"null"), raised="FunctionError" in answer)
@@ -158,7 +167,7 @@ def newest_streams(cloud: Cloud, name: str, most: int) -> tuple[str, list[str]]:
 
 
 @contextlib.contextmanager
-def _found(cloud: Cloud, name: str) -> Iterator[None]:
+def function_errors(cloud: Cloud, name: str) -> Iterator[None]:
     """Errors as sentences; a function that is not there with the command that makes it."""
     from botocore.exceptions import ClientError
 

@@ -14,7 +14,18 @@ from glacierflow.services.failures import plain_errors
 from glacierflow.services.stack_words import blocked
 from glacierflow.services.templates import Template
 
-__all__ = ["Change", "Proposal", "StackState", "Step", "apply", "delete", "describe", "discard", "propose"]
+__all__ = [
+    "Change",
+    "Proposal",
+    "StackState",
+    "Step",
+    "apply",
+    "delete",
+    "describe",
+    "discard",
+    "outputs_with",
+    "propose",
+]
 
 Json = dict[str, Any]
 
@@ -86,6 +97,28 @@ def describe(cloud: Cloud, name: str) -> StackState | None:
         UnavailableError: AWS cannot be reached.
     """
     return _describe(cloud.client("cloudformation"), name)
+
+
+def outputs_with(cloud: Cloud, name: str, needed: str, *, made_by: str) -> Mapping[str, str]:
+    """The outputs of a stack, among them the one that is needed.
+
+    Args:
+        cloud: which AWS.
+        name: of the stack.
+        needed: name of an output.
+        made_by: templates that `stack deploy --with` has to name, with commas.
+
+    Raises:
+        UsageError: that stack is not deployed, or AWS refuses to tell.
+        UnavailableError: AWS cannot be reached.
+    """
+    state = describe(cloud, name)
+    if state is None or needed not in state.outputs:
+        raise UsageError(
+            f"there is no stack {name} in {cloud.region}",
+            next_step=f"run `glacierflow stack deploy --with {made_by}`",
+        )
+    return state.outputs
 
 
 def propose(cloud: Cloud, name: str, template: Template, parameters: Mapping[str, str]) -> Proposal | None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import UsageError
 from glacierflow.manifest import Manifest, Service
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import JobRecord, list_attempts, write_job
 from glacierflow.services.failures import plain_errors
+from glacierflow.services.functions import function_errors
 from glacierflow.services.launch.fit import check_lambda_fit
 from glacierflow.services.launch.launcher import manifest_uri
 from glacierflow.store import Store
@@ -116,18 +116,8 @@ def find_function(cloud: Cloud, name: str) -> FunctionLauncher:
         UsageError: there is none.
         UnavailableError: AWS cannot be reached.
     """
-    from botocore.exceptions import ClientError
-
-    with plain_errors(f"look up the function {name}", service="Lambda"):
-        try:
-            answer = cloud.client("lambda").get_function(FunctionName=name)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            raise UsageError(
-                f"there is no function {name} in {cloud.region}",
-                next_step="run `glacierflow lambda deploy`, or set function_name in [LAMBDA]",
-            ) from error
+    with function_errors(cloud, name):
+        answer = cloud.client("lambda").get_function(FunctionName=name)
     facts = answer["Configuration"]
     return FunctionLauncher(
         cloud=cloud,

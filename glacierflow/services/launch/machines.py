@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import UsageError
 from glacierflow.manifest import Manifest, Service
 from glacierflow.runs.records import JobRecord
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.launch.functions import record_arrays
 from glacierflow.services.launch.launcher import manifest_uri
-from glacierflow.services.stack import describe
+from glacierflow.services.stack import outputs_with
 from glacierflow.services.targets import Targets
 from glacierflow.services.templates import stack_name
 from glacierflow.store import Store
@@ -84,10 +83,5 @@ def find_machine(cloud: Cloud, base: str, *, targets: Targets, log_group: str) -
         UnavailableError: AWS cannot be reached.
     """
     name = stack_name(base, "stepfunctions")
-    state = describe(cloud, name)
-    if state is None or "StateMachine" not in state.outputs:
-        raise UsageError(
-            f"there is no stack {name} in {cloud.region}",
-            next_step="run `glacierflow stack deploy --with schedule,stepfunctions`",
-        )
-    return MachineLauncher(cloud, state.outputs["StateMachine"], targets, log_group)
+    outputs = outputs_with(cloud, name, "StateMachine", made_by="schedule,stepfunctions")
+    return MachineLauncher(cloud, outputs["StateMachine"], targets, log_group)

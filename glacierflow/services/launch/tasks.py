@@ -20,7 +20,7 @@ from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.launch.functions import record_arrays
 from glacierflow.services.launch.launcher import manifest_uri
-from glacierflow.services.stack import describe
+from glacierflow.services.stack import outputs_with
 from glacierflow.services.templates import stack_name
 from glacierflow.store import Store
 
@@ -164,14 +164,7 @@ def find_cluster(
         UsageError: that stack is not deployed.
         UnavailableError: AWS cannot be reached.
     """
-    name = stack_name(base, "ecs")
-    state = describe(cloud, name)
-    if state is None or "Cluster" not in state.outputs:
-        raise UsageError(
-            f"there is no stack {name} in {cloud.region}",
-            next_step="run `glacierflow stack deploy --with ecs`",
-        )
-    told = state.outputs
+    told = outputs_with(cloud, stack_name(base, "ecs"), "Cluster", made_by="ecs")
     definitions = {
         memory: told[f"TaskDefinition{memory}"]
         for memory in MEMORY_CLASSES_MIB

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_exact import PLACES
 
 from glacierflow.imagery.kernels import free_cells, paste
 from glacierflow.resources import compiled_cache
@@ -54,6 +55,34 @@ def test_an_images_compiled_kernels_are_used_by_the_next_process(tmp_path: Path)
 
     assert hits() == "Counter()"
     assert hits().endswith(": 1})")
+
+
+def test_everything_a_read_uses_is_compiled_beforehand(tmp_path: Path) -> None:
+    """In a process of its own: here, other tests have compiled for whatever types they needed."""
+    scene = PLACES["one tile"][0].write(tmp_path / "a.tif")
+    (tmp_path / "scene.json").write_text(scene.model_dump_json())
+    code = """
+import sys
+from pathlib import Path
+from test_exact import WIDE
+from glacierflow.aws import Cloud
+from glacierflow.imagery import kernels
+from glacierflow.imagery.read import Imagery
+from glacierflow.model import Scene, StepSettings
+
+compiled = [kernels.paste, kernels.free_cells, kernels.resample]
+kernels.compile_all()
+before = [len(each.signatures) for each in compiled]
+scene = Scene.model_validate_json(Path(sys.argv[1]).read_text())
+assert Imagery(Cloud(), StepSettings()).mosaic([scene], WIDE).any()
+print(before, [len(each.signatures) for each in compiled])
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "scene.json")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    printed = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert printed.stdout.strip() == "[2, 1, 1] [2, 1, 1]"
 
 
 def test_a_read_only_folder_of_compiled_kernels_is_copied(

@@ -17,6 +17,7 @@ from glacierflow import __version__, lineage
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.grid import geobox_of
+from glacierflow.imagery.lattice import CELL
 from glacierflow.model import SATELLITES, Acquisition, Region, Satellite, StepSettings, Unit
 from glacierflow.regions import load_catalogue
 from glacierflow.search import Found, search_unit
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_region"]
 
-_CELL = 64
-"""Chunks are multiples of this, so that no two compute the same lattice cell."""
 _LARGEST_CHUNK = 4096
 """Pixels on a side: most regions are one chunk an acquisition, and no block of a source is read twice."""
 _LONG_NAME = {"sentinel2": "Sentinel-2 band 8 (near infrared)", "landsat": "Landsat panchromatic band"}
@@ -43,7 +42,7 @@ Day = dt.date | str
 def open_region(
     region: str | Region,
     satellite: Satellite = "sentinel2",
-    date1: Day | None = None,
+    date1: Day | tuple[Day, Day] | None = None,
     date2: Day | None = None,
     *,
     dates: tuple[Day, Day] | None = None,
@@ -61,7 +60,7 @@ def open_region(
     Args:
         region: a name of the catalogue, such as ``134_Arsuk``, or a Region.
         satellite: ``sentinel2`` (10 m) or ``landsat`` (15 m).
-        date1: first day, a date or ``YYYY-MM-DD``.
+        date1: first day, a date or ``YYYY-MM-DD``; or both days as a pair.
         date2: last day, included; ``date1`` where it is left out.
         dates: both days, instead of ``date1`` and ``date2``.
         regions_file: another catalogue.
@@ -125,15 +124,18 @@ def _settings(given: dict[str, Any]) -> StepSettings:
 def _unit(
     region: Region,
     satellite: Satellite,
-    date1: Day | None,
+    date1: Day | tuple[Day, Day] | None,
     date2: Day | None,
     dates: tuple[Day, Day] | None,
 ) -> Unit:
     if satellite not in SATELLITES:
         raise UsageError(f"satellite = {satellite} is not known", next_step="write sentinel2 or landsat")
-    if dates is not None:
-        if date1 is not None or date2 is not None:
-            raise UsageError("dates and date1, date2 say the same", next_step="leave one out")
+    pair = date1 if isinstance(date1, tuple) else dates
+    if pair is not None and sum(given is not None for given in (date1, date2, dates)) > 1:
+        raise UsageError("dates and date1, date2 say the same", next_step="leave one out")
+    if isinstance(date1, tuple):
+        date1, date2 = date1
+    elif dates is not None:
         date1, date2 = dates
     if date1 is None:
         raise UsageError("no date is given", next_step='write e.g. date1="2024-07-01", date2="2024-07-31"')
@@ -204,7 +206,8 @@ def _pieces(size: int, chunk: int | None) -> tuple[int, ...]:
         chunk = math.ceil(size / math.ceil(size / _LARGEST_CHUNK))
     elif chunk < 1:
         raise UsageError(f"chunks = {chunk} is not a number of pixels", next_step="write e.g. chunks=2048")
-    step = math.ceil(chunk / _CELL) * _CELL
+    # whole cells of the lattice, so that no two chunks compute the same one
+    step = math.ceil(chunk / CELL) * CELL
     return tuple(min(step, size - start) for start in range(0, size, step))
 
 

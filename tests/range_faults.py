@@ -71,6 +71,9 @@ class FaultyServer:
         if isinstance(fault, str) and fault.startswith("http"):
             self.send(handler, 302, b"", {"Location": fault})
             return
+        if fault == "expired":
+            self.send(handler, 400, b"<Error><Code>ExpiredToken</Code></Error>", {})
+            return
         if fault == "drop":
             handler.close_connection = True
             handler.connection.close()

@@ -151,6 +151,8 @@ def test_a_range_without_images_is_an_empty_array() -> None:
         (("902_Berlin", "sentinel2"), "no date"),
         (("902_Berlin", "sentinel2", "1 July"), "1 July is not a day"),
         (("902_Berlin", "sentinel2", "2024-07-02", "2024-07-01"), "is before"),
+        (("902_Berlin", "sentinel2", ("2024-07-02", "2024-07-01")), "is before"),
+        (("902_Berlin", "sentinel2", ("2024-07-01", "2024-07-02"), "2024-07-02"), "say the same"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_asked(arguments: Any, said: str) -> None:
@@ -179,10 +181,12 @@ def test_importing_glacierflow_stays_light() -> None:
 
 
 def test_both_days_can_be_given_together(stac: str) -> None:
-    array = glacierflow.open_region(
-        REGION, dates=DATES, regions_file=str(Path(real_archive()) / "regions.csv"), sentinel2_stac_url=stac
-    )
-    assert array.sizes["time"] == 2
+    where: Any = {"regions_file": str(Path(real_archive()) / "regions.csv"), "sentinel2_stac_url": stac}
+    for array in (
+        glacierflow.open_region(REGION, dates=DATES, **where),
+        glacierflow.open_region(REGION, "sentinel2", (DATES[0], DATES[1]), **where),
+    ):
+        assert array.sizes["time"] == 2
 
 
 def test_landsat_pixels_are_the_exact_ones_read_from_the_bucket(api: Api, bucket: RangeServer) -> None:

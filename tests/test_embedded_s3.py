@@ -60,6 +60,13 @@ def test_a_range_beyond_the_object_is_refused(s3: Any) -> None:
     assert s3.get_object(Bucket=BUCKET, Key="short")["Body"].read() == b"abc"
 
 
+def test_an_empty_object_has_no_head(s3: Any, cloud_endpoint: Endpoint) -> None:
+    s3.put_object(Bucket=BUCKET, Key="empty", Body=b"")
+    store = S3Store(BUCKET, Cloud(endpoint_url=cloud_endpoint.url, embedded=True))
+    assert store.get_head("empty", 100) is None
+    assert store.get("empty") == b""
+
+
 def test_overwriting_copying_and_deleting(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a/1", Body=b"old")
     s3.put_object(Bucket=BUCKET, Key="a/1", Body=b"new")

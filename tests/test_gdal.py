@@ -75,7 +75,7 @@ def test_a_file_that_changes_while_gdal_reads_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = write(tmp_path, compress="lzw")
-    reads, blocks_of = [], gdal._blocks
+    reads, blocks_of = [], gdal.block_places
 
     def replaced(*arguments: Any) -> list[tuple[int, int]]:
         reads.append(1)
@@ -83,7 +83,7 @@ def test_a_file_that_changes_while_gdal_reads_is_read_again(
             os.utime(scene.href, ns=(len(reads), len(reads)))
         return blocks_of(*arguments)
 
-    monkeypatch.setattr(gdal, "_blocks", replaced)
+    monkeypatch.setattr(gdal, "block_places", replaced)
     changes = 1
     assert_exact(mosaic(scene), exact(TILE, WIDE))
     assert len(reads) == 2

@@ -29,12 +29,14 @@ from runs_samples import NOW, put_attempt, some_manifest
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.errors import StoreError
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout, RunLayout, parse_product
+from glacierflow.products import image as image_module
 from glacierflow.products.check import check_tree
 from glacierflow.products.compare import compare_trees
 from glacierflow.products.findings import CheckReport
-from glacierflow.products.tree import open_tree
+from glacierflow.products.tree import open_tree, read_tree
 from glacierflow.receipt import ProductRecord
 from glacierflow.store import LocalStore, open_store
 
@@ -246,6 +248,47 @@ def product_record(key: str) -> ProductRecord:
     return ProductRecord(
         unit=0, key=key, acquisition="a", datetime=NOW, size=1, sha256="0", coverage=1.0, sources=("x",)
     )
+
+
+class Afar:
+    """A directory that answers like a bucket: no paths, and refusals where ``busy`` says so."""
+
+    def __init__(self, root: Path, busy: str = "-") -> None:
+        self._store, self._busy = LocalStore(root), busy
+
+    def get_head(self, key: str, size: int) -> bytes | None:
+        if self._busy in key:
+            raise StoreError(f"s3://made-up/{key}: S3 answers SlowDown")
+        return self._store.get_head(key, size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def check_afar(store: Any) -> CheckReport:
+    return check_tree(read_tree("s3://made-up", store, ""), {REGION.name: REGION}, quick=True)
+
+
+def test_quick_reads_a_header_at_the_end_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDAL writes the directory anew at the end, where a program adds tags that do not fit."""
+    path = our_tree(tmp_path) / FIRST
+    write_plain(path, pixels(0))
+    with rasterio.open(path, "r+") as image:
+        image.update_tags(NOTE="x" * 1000)
+    assert path.stat().st_size > int.from_bytes(path.read_bytes()[4:8], "little") > 4096
+    monkeypatch.setattr(image_module, "HEAD_BYTES", 4096)
+    before, after = check(tmp_path, quick=True), check_afar(Afar(tmp_path))
+    assert after.wrong == before.wrong
+    assert (FIRST.name, "damaged") not in codes(after)
+
+
+def test_a_template_that_is_refused_leaves_the_other_findings(tmp_path: Path) -> None:
+    tree = our_tree(tmp_path)
+    (tree / SECOND).write_bytes(b"no image")
+    template = Layout(BASE).template("sentinel2", REGION.name)
+    report = check_afar(Afar(tree, busy=template))
+    assert (SECOND.name, "damaged") in codes(report)
+    assert [(one.key, one.code) for one in report.unchecked] == [(template, "unreadable")]
 
 
 @pytest.mark.embedded

@@ -135,6 +135,13 @@ def test_a_refusal_is_told_apart(serve: Any, scene: Scene, status: int) -> None:
         read(serve(lambda _n, _f: status), scene)
 
 
+def test_a_session_that_ended_is_a_refusal(serve: Any, scene: Scene) -> None:
+    server = serve(lambda _n, _f: "expired")
+    with pytest.raises(CredentialsError, match=r"access was refused .HTTP 400. ExpiredToken"):
+        read(server, scene)
+    assert server.requests == 1, "asking again would not help"
+
+
 def test_a_server_without_ranges_is_named(serve: Any, scene: Scene) -> None:
     with pytest.raises(DataError, match="does not answer with ranges"):
         read(serve(lambda _n, _f: "whole file"), scene)

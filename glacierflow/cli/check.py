@@ -71,12 +71,12 @@ def check_command(
 def _find(where: str, line: CommandLine) -> tuple[Tree, tuple[str, ...]]:
     """The tree named, and the keys that should be in it and are not."""
     from glacierflow.products.tree import open_tree
-    from glacierflow.store import LocalStore, open_store
+    from glacierflow.store import LocalStore, open_store, split_s3_uri
 
     folder = Path(where).expanduser()
     if where.startswith("s3://"):
         cloud, _ = cloud_for(load_line(line), line)
-        bucket, _, key = where.removeprefix("s3://").partition("/")
+        bucket, key = split_s3_uri(where)
         store = open_store(f"s3://{bucket}", cloud)
         if key and store.exists(f"{key.rstrip('/')}/{_MANIFEST}"):
             return _of_run(key.rstrip("/").rpartition("/")[2], store)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from glacierflow.imagery.ranges import Ranges
     from glacierflow.model import StepSettings
 
-__all__ = ["read_window"]
+__all__ = ["block_places", "read_window"]
 
 NODATA = 0
 _MARGIN = 8
@@ -72,7 +72,7 @@ def read_window(
             data = source.read(1, window=_rasterio_window(window))
             transform = source.window_transform(_rasterio_window(window))
             pixels = Pixels(_zero_nodata(data, source.nodata), transform, source.crs.to_epsg())
-            blocks = _blocks(source, window)
+            blocks = block_places(source, window)
             deflated = source.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == "DEFLATE"
     except (RasterioError, OSError) as error:
         raise _explain(scene, error) from error
@@ -129,8 +129,8 @@ def _environment(
     return rasterio.Env(session=session, **options)  # type: ignore[no-any-return]
 
 
-def _blocks(source: Any, window: Window) -> list[tuple[int, int]]:  # noqa: ANN401 - rasterio is untyped
-    """(offset, bytes) of every block the window touches (GDAL's BLOCK_OFFSET and BLOCK_SIZE metadata)."""
+def block_places(source: Any, window: Window) -> list[tuple[int, int]]:  # noqa: ANN401 - rasterio is untyped
+    """(offset, bytes) of the first band's blocks in a window (GDAL's BLOCK_OFFSET and BLOCK_SIZE)."""
     height, width = source.block_shapes[0]
     blocks = []
     for row in range(window.row // height, (window.row + window.rows - 1) // height + 1):

@@ -185,10 +185,11 @@ class Ranges:
         said = response.read(4096)
         self._count(len(said), 0)
         status = response.status
-        if status in _REFUSED:
+        # S3 answers 400 where a session has ended
+        if status in _REFUSED or b"<Code>ExpiredToken<" in said:
             return CredentialsError(
                 f"{href} could not be read: access was refused (HTTP {status}){_code_in(said)}",
-                next_step="check that the credentials may read it (Landsat is requester-pays)",
+                next_step="check that the credentials are valid and may read it (Landsat is requester-pays)",
             )
         if status in _BUSY or b"SlowDown" in said:
             return _Again(f"HTTP {status}{_code_in(said)}", _retry_after(response))

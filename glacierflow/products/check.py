@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from glacierflow.products.image import (
 )
 from glacierflow.products.lineage import LineageCheck
 from glacierflow.products.tree import Product, Tree
+from glacierflow.resources import cpu_count
 from glacierflow.store import Entry
 
 __all__ = ["check_tree"]
@@ -65,7 +65,7 @@ def check_tree(
 
     looked: list[_Looked] = []
     # threads gain more where a network is waited for than where pixels are decoded
-    threads = min(_MOST_THREADS, 2 * (os.cpu_count() or 1) if not quick else _MOST_THREADS)
+    threads = min(_MOST_THREADS, 2 * cpu_count() if not quick else _MOST_THREADS)
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # rasterio's: that a file lacks a grid is a finding
         for number, one in enumerate(pool.map(look, tree.products), start=1):
@@ -73,8 +73,8 @@ def check_tree(
             if on_progress is not None:
                 on_progress(number, len(tree.products))
         wrong = [finding for one in looked for finding in one.wrong]
-        wrong += [*_duplicates(looked), *_templates(tree, catalogue)]
-    unchecked = [finding for one in looked for finding in one.unchecked]
+        unchecked = [finding for one in looked for finding in one.unchecked]
+        wrong += [*_duplicates(looked), *_templates(tree, catalogue, unchecked)]
     if not tree.products:
         reason = "there is no product in it, neither sentinel2/... nor landsat/..."
         unchecked.append(Finding(key=tree.where, code="nothing", reason=reason))
@@ -168,8 +168,8 @@ def _duplicates(looked: list[_Looked]) -> Iterator[Finding]:
             yield Finding(key=key, code="duplicate", reason=f"its pixels are those of {other}")
 
 
-def _templates(tree: Tree, catalogue: Mapping[str, Region]) -> Iterator[Finding]:
-    """The image on its grid that a region keeps for other programs."""
+def _templates(tree: Tree, catalogue: Mapping[str, Region], unchecked: list[Finding]) -> Iterator[Finding]:
+    """The image on its grid that a region keeps for other programs; ``unchecked`` gets the unreadable."""
     kinds = {(p.place.layout, p.place.satellite, p.place.region) for p in tree.products}
     for layout, satellite, name in sorted(kinds, key=lambda kind: (kind[1], kind[2])):
         key = layout.template(satellite, name).removeprefix("./")
@@ -182,5 +182,8 @@ def _templates(tree: Tree, catalogue: Mapping[str, Region]) -> Iterator[Finding]
                 profile = profile_of(image)
         except DataError as error:
             yield Finding(key=key, code="damaged", reason=error.message)
+            continue
+        except GlacierflowError as error:
+            unchecked.append(Finding(key=key, code="unreadable", reason=error.message))
             continue
         yield from _grid(key, profile, PIXEL_SIZE_M[satellite], catalogue.get(name))

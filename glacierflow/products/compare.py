@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from glacierflow.errors import DataError
 from glacierflow.model import Record
 from glacierflow.products.image import open_image, profile_of, strips
 from glacierflow.products.tree import Product, Tree
+from glacierflow.resources import cpu_count
 
 __all__ = ["Comparison", "Difference", "compare_trees"]
 
@@ -93,7 +93,7 @@ def compare_trees(
         return _compare(a, in_a.get(name), b, in_b.get(name), name, tolerance)
 
     found: list[Difference] = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(2 * cpu_count()) as pool:
         warnings.simplefilter("ignore")  # rasterio's: a file without a grid is told as a difference
         for number, difference in enumerate(pool.map(look, names), start=1):
             found.append(difference)

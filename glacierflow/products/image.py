@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from glacierflow.cog import HEAD_BYTES
+from glacierflow.cog import HEAD_BYTES, read_header
 from glacierflow.errors import DataError
+from glacierflow.grid import Window
+from glacierflow.imagery.gdal import block_places
 from glacierflow.store import Entry, LocalStore, Store
 
 if TYPE_CHECKING:
@@ -101,6 +103,9 @@ def open_image(store: Store, entry: Entry, *, head_only: bool = False) -> Iterat
                 yield Image(stack.enter_context(rasterio.open(path)), stack.enter_context(path.open("rb")))
                 return
             content = store.get_head(entry.key, HEAD_BYTES) if head_only else store.get(entry.key)
+            if head_only and content and read_header(content) is None:
+                # other programs may put the directory of a GeoTIFF at its end
+                content = store.get(entry.key)
             if not content:
                 raise DataError("there is no such file, or it is empty or damaged")
             memory = stack.enter_context(MemoryFile(content))
@@ -127,19 +132,12 @@ def profile_of(image: Image) -> Profile:
         dtype=source.dtypes[0],
         nodata=source.nodata,
         tags=dict(source.tags()),
-        end=max((offset + size for offset, size in _blocks(source)), default=0),
+        end=max((offset + size for offset, size in _all_blocks(source)), default=0),
     )
 
 
-def _blocks(source: Any) -> Iterator[tuple[int, int]]:  # noqa: ANN401 - rasterio is untyped
-    """(offset, bytes) of the first band's blocks (GDAL's BLOCK_OFFSET and BLOCK_SIZE metadata)."""
-    rows, columns = source.block_shapes[0]
-    for down in range(-(-source.height // rows)):
-        for right in range(-(-source.width // columns)):
-            offset = source.get_tag_item(f"BLOCK_OFFSET_{right}_{down}", "TIFF", bidx=1)
-            size = source.get_tag_item(f"BLOCK_SIZE_{right}_{down}", "TIFF", bidx=1)
-            if offset and size:
-                yield int(offset), int(size)
+def _all_blocks(source: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - rasterio is untyped
+    return block_places(source, Window(0, 0, source.height, source.width))
 
 
 def check_blocks(image: Image) -> None:
@@ -150,7 +148,7 @@ def check_blocks(image: Image) -> None:
     """
     if image.source.profile.get("compress") != "deflate":
         return
-    for offset, size in _blocks(image.source):
+    for offset, size in _all_blocks(image.source):
         image.raw.seek(offset)
         try:
             zlib.decompress(image.raw.read(size))
@@ -165,13 +163,13 @@ def strips(image: Image) -> Iterator[NDArray[np.generic]]:
         DataError: a block is damaged.
     """
     from rasterio.errors import RasterioIOError
-    from rasterio.windows import Window
+    from rasterio.windows import Window as RasterioWindow
 
     source = image.source
     for top in range(0, source.height, _STRIP_ROWS):
         rows = min(_STRIP_ROWS, source.height - top)
         try:
-            yield source.read(1, window=Window(0, top, source.width, rows))
+            yield source.read(1, window=RasterioWindow(0, top, source.width, rows))
         except RasterioIOError as error:
             where = f"rows {top} to {top + rows - 1}"
             raise DataError(f"a block in {where} cannot be read: {_reason(error)}") from error

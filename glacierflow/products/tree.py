@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from glacierflow.errors import UsageError
 from glacierflow.layout import ProductPlace, parse_product
-from glacierflow.store import Entry, LocalStore, Store, open_store
+from glacierflow.store import Entry, LocalStore, Store, open_store, split_s3_uri
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
@@ -57,7 +57,7 @@ def open_tree(where: str, cloud: Cloud) -> Tree:
         StoreError: the bucket does not answer.
     """
     if where.startswith("s3://"):
-        bucket, _, prefix = where.removeprefix("s3://").partition("/")
+        bucket, prefix = split_s3_uri(where)
         return read_tree(where, open_store(f"s3://{bucket}", cloud), prefix)
     folder = Path(where).expanduser().absolute()
     if not folder.is_dir():

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["S3Store"]
 
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404"}
+_ABSENT = {"404", "NoSuchKey", "NotFound", "InvalidRange"}
+"""Codes for an object that is not there, or, by a range from its first byte on, has no byte."""
 
 
 class S3Store:
@@ -168,7 +170,7 @@ class S3Store:
             ) from error
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if absent_is_none and code in {"404", "NoSuchKey", "NotFound"}:
+            if absent_is_none and code in _ABSENT:
                 return
             if code in {"AccessDenied", "403", "NoSuchBucket"}:
                 raise UsageError(

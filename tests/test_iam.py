@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
 from glacierflow.local import conditions, control
 from glacierflow.local.control import Endpoint
 from glacierflow.local.enforcement import permissions_of
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.embedded
 
 BUCKET = "greenland-glacier-data"
 PRODUCTS = "1_download_merge_and_clip"
+FUNCTION = "glacier-processing"
+ADMIN = "arn:aws:iam::123456789012:role/admin"
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "UnauthorizedOperation"}
 Client = Callable[[str], Any]
 """Service -> a client with the role's credentials."""
@@ -39,6 +43,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cli
     endpoint = control.up(home, clock=60, vcpus=2)
     owner = Cloud(endpoint_url=endpoint.url, embedded=True)
     s3, iam = owner.client("s3"), owner.client("iam")
+    _deploy_services(home, owner)
     for bucket, key in (("sentinel-cogs", "a/B08.tif"), ("usgs-landsat", "a/B8.TIF"), ("private", "secret")):
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         s3.put_object(Bucket=bucket, Key=key, Body=b"pixels", RequestPayer="requester")
@@ -61,6 +66,29 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cli
     control.down(home)
 
 
+def _deploy_services(home: Path, owner: Cloud) -> None:
+    """The stacks of the other services, and in each service something that is not ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control, "default_home", lambda: home)
+        patch.chdir(home)
+        for key in ("scheduler.zip", "scheduler-layer.zip"):
+            owner.client("s3").put_object(Bucket=BUCKET, Key=f"scripts/glacierflow/{key}", Body=b"none")
+        stacks = "lambda,ecs,schedule,stepfunctions"
+        assert run(["stack", "deploy", "--local", "--with", stacks, "--yes", "--quiet"]) == 0
+        # a change of the submitter's role leaves to it what the other stacks attached
+        owners = "SubmitterPrincipals=arn:aws:iam::123456789012:root"
+        assert run(["stack", "deploy", "--local", "--set", owners, "--yes", "--quiet"]) == 0
+    owner.client("ecs").create_cluster(clusterName="foreign")
+    owner.client("ecs").register_task_definition(
+        family="glacierflow-ecs-forged",
+        containerDefinitions=[{"name": "child", "image": "x", "memory": 500}],
+        taskRoleArn=ADMIN,
+    )
+    owner.client("ecs").register_task_definition(
+        family="foreign", containerDefinitions=[{"name": "child", "image": "x", "memory": 500}]
+    )
+
+
 def _client_of(endpoint: Endpoint, role: str, owner: Cloud) -> Client:
     got = owner.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
     session = boto3.Session(
@@ -79,6 +107,7 @@ def refused(call: Callable[..., Any], **request: Any) -> None:
     with pytest.raises(ClientError) as caught:
         call(**request)
     assert caught.value.response["Error"]["Code"] in DENIED, caught.value
+    assert "SignatureDoesNotMatch" not in str(caught.value), "refused for what it may, not for how it asked"
 
 
 def submission(**changes: Any) -> dict[str, Any]:
@@ -118,6 +147,71 @@ def test_the_submitter_submits_watches_and_cancels(enforced: dict[str, Client]) 
     client("logs").describe_log_streams(logGroupName="/glacierflow/batch")
     topic = next(one["OutputValue"] for one in names if one["OutputKey"] == "Topic")
     assert client("sns").publish(TopicArn=topic, Subject="a run", Message="has ended")["MessageId"]
+
+
+def outputs(client: Client, template: str) -> dict[str, str]:
+    stack = client("cloudformation").describe_stacks(StackName=f"glacierflow-{template}")["Stacks"][0]
+    return {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
+
+
+def test_the_submitter_uses_the_function_and_reads_its_log(enforced: dict[str, Client]) -> None:
+    client = enforced["submitter"]
+    functions, logs = client("lambda"), client("logs")
+    assert functions.get_function(FunctionName=FUNCTION)["Configuration"]["FunctionName"] == FUNCTION
+    called = functions.invoke(FunctionName=FUNCTION, InvocationType="DryRun", Payload=b"{}")
+    assert called["StatusCode"] == 204
+    assert "logStreams" in logs.describe_log_streams(logGroupName=f"/aws/lambda/{FUNCTION}")
+
+    refused(functions.get_function, FunctionName="glacierflow-schedule")
+    refused(functions.invoke, FunctionName="glacierflow-schedule", Payload=b"{}")
+    refused(functions.update_function_code, FunctionName=FUNCTION, ImageUri="forged")
+    refused(functions.delete_function, FunctionName=FUNCTION)
+    refused(logs.describe_log_streams, logGroupName="/aws/lambda/glacierflow-schedule")
+    refused(logs.delete_log_group, logGroupName=f"/aws/lambda/{FUNCTION}")
+
+
+def task(told: dict[str, str], **changes: Any) -> dict[str, Any]:
+    network = {"subnets": told["TaskSubnets"].split(","), "securityGroups": [told["TaskSecurityGroup"]]}
+    return {
+        "cluster": told["Cluster"],
+        "taskDefinition": told["TaskDefinition7500"],
+        "networkConfiguration": {"awsvpcConfiguration": network},
+        "tags": [{"key": "project", "value": "glacierflow"}],
+    } | changes
+
+
+def test_the_submitter_runs_watches_and_stops_tasks_of_our_cluster(enforced: dict[str, Client]) -> None:
+    client = enforced["submitter"]
+    ecs, told = client("ecs"), outputs(client, "ecs")
+    assert ecs.describe_task_definition(taskDefinition=told["TaskDefinition7500"])["taskDefinition"]
+    arn = ecs.run_task(**task(told))["tasks"][0]["taskArn"]
+    assert ecs.describe_tasks(cluster=told["Cluster"], tasks=[arn])["tasks"]
+    assert ecs.stop_task(cluster=told["Cluster"], task=arn, reason="seen")["task"]
+
+    refused(ecs.run_task, **task(told, cluster="foreign"))
+    refused(ecs.run_task, **task(told, taskDefinition="foreign"))
+    # of a name that is ours, with a role that may more
+    refused(ecs.run_task, **task(told, taskDefinition="glacierflow-ecs-forged"))
+    refused(ecs.describe_tasks, cluster="foreign", tasks=[arn.replace(told["Cluster"], "foreign")])
+    refused(ecs.stop_task, cluster="foreign", task=arn)
+    refused(ecs.register_task_definition, family="glacierflow-ecs-7500", containerDefinitions=[])
+    refused(ecs.delete_cluster, cluster=told["Cluster"])
+
+
+def test_the_submitter_starts_watches_and_stops_the_machine(enforced: dict[str, Client]) -> None:
+    client = enforced["submitter"]
+    states, machine = client("stepfunctions"), outputs(client, "stepfunctions")["StateMachine"]
+    started = states.start_execution(stateMachineArn=machine, name="one", input="{}")["executionArn"]
+    assert states.describe_execution(executionArn=started)["executionArn"] == started
+    states.stop_execution(executionArn=started, cause="seen")
+
+    foreign = machine.replace("glacierflow-stepfunctions", "foreign")
+    refused(states.start_execution, stateMachineArn=foreign, input="{}")
+    other = started.replace("glacierflow-stepfunctions", "foreign")
+    refused(states.describe_execution, executionArn=other)
+    refused(states.stop_execution, executionArn=other)
+    refused(states.update_state_machine, stateMachineArn=machine, definition="{}")
+    refused(states.delete_state_machine, stateMachineArn=machine)
 
 
 def test_the_submitter_does_nothing_else(enforced: dict[str, Client]) -> None:

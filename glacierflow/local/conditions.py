@@ -6,15 +6,17 @@ endpoint counts as TLS. Keys and operators that are not known here never hold.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
 from glacierflow.local.options import ACCOUNT_ID
 
-__all__ = ["holds", "install"]
+__all__ = ["holds", "install", "known"]
 
 _KNOWN = {"aws:securetransport": "true", "aws:sourceaccount": ACCOUNT_ID}
 
@@ -26,6 +28,19 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "ArnEquals": lambda wanted, value: fnmatch.fnmatchcase(value, wanted),
     "ArnLike": lambda wanted, value: fnmatch.fnmatchcase(value, wanted),
 }
+
+
+_of_this_request: ContextVar[Mapping[str, str]] = ContextVar("of_this_request", default={})  # noqa: B039 - never changed
+
+
+@contextlib.contextmanager
+def known(values: Mapping[str, str]) -> Iterator[None]:
+    """Values of condition keys that hold for the request being authorized."""
+    token = _of_this_request.set(values)
+    try:
+        yield
+    finally:
+        _of_this_request.reset(token)
 
 
 def holds(condition: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> bool:
@@ -49,7 +64,8 @@ def _is_action_permitted(
     incoming_condition_values: dict[str, str] | None = None,
 ) -> PermissionResult:
     condition = self._statement.get("Condition")
-    if condition and not holds(condition, incoming_condition_values or {}):
+    values = {**_of_this_request.get(), **(incoming_condition_values or {})}
+    if condition and not holds(condition, values):
         return PermissionResult.NEUTRAL
     bare = {name: value for name, value in self._statement.items() if name != "Condition"}
     return _moto_is_action_permitted(IAMPolicyStatement(bare), action, resource, principal)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from glacierflow.errors import UsageError
 from glacierflow.services.resolve import Account, Resolver
-from glacierflow.services.templates import MAIN, Template
+from glacierflow.services.templates import MAIN, Template, stack_name
 
 __all__ = ["policy_files", "write_policies"]
 
@@ -36,10 +37,11 @@ def policy_files(
     """
     files: dict[str, str] = {}
     rows = []
+    told: dict[str, str] = dict(parameters)
     for template in templates:
-        resolver = Resolver(
-            template, account, {k: v for k, v in parameters.items() if k in template.parameters}
-        )
+        where = replace(account, stack=stack_name(account.stack, template.name))
+        resolver = Resolver(template, where, {k: v for k, v in told.items() if k in template.parameters})
+        told = resolver.outputs() | told
         own = resolver.resources("AWS::IAM::ManagedPolicy")
         by_arn = {resolver.value({"Ref": name}): body["PolicyDocument"] for name, body in own.items()}
         for name, role in resolver.resources("AWS::IAM::Role").items():
@@ -51,6 +53,11 @@ def policy_files(
             if documents:
                 files[f"{stem}.policy.json"] = _json(_merged(documents))
             rows.append(f"| {stem} | {', '.join(managed)} | {_PASSED_AS.get(name, '')} |")
+        for name, policy in own.items():
+            if "Roles" in policy:
+                stem = _stem(template.name, name.removesuffix("Policy"))
+                files[f"{stem}.policy.json"] = _json(policy["PolicyDocument"])
+                rows.append(f"| {stem} | | to the submitter role, besides its own |")
     files["lambda-minimal.policy.json"] = _json(_lambda_policy(account, parameters))
     files["README.md"] = _README + "\n".join(rows) + "\n"
     return files

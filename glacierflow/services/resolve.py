@@ -97,6 +97,15 @@ class Resolver:
         found = {name: self.resource(name) for name in wanted}
         return {name: one for name, one in found.items() if one is not None}
 
+    def outputs(self) -> dict[str, str]:
+        """Every output whose condition holds."""
+        told = self.template.content.get("Outputs", {})
+        return {
+            name: str(self.value(one["Value"]))
+            for name, one in told.items()
+            if "Condition" not in one or self._condition(one["Condition"])
+        }
+
     def value(self, told: Any) -> Any:  # noqa: ANN401 - any part of a template
         """The part of the template with its functions worked out."""
         found = self._value(told)

@@ -40,8 +40,10 @@ def _set_policies(role: Any, properties: Json, account_id: str) -> None:  # noqa
         # moto keeps what it is given here, and its enforcement wants text
         role.put_policy(policy["PolicyName"], json.dumps(policy["PolicyDocument"]))
     wanted = properties.get("ManagedPolicyArns", [])
-    for arn in set(role.managed_policies) - set(wanted):
+    # what another stack attached stays, as on AWS
+    for arn in set(getattr(role, "arns_of_template", ())) - set(wanted):
         backend.detach_role_policy(arn, role.name)
+    role.arns_of_template = tuple(wanted)
     for arn in wanted:
         if arn not in backend.managed_policies:
             _know_aws_policy(backend, arn)

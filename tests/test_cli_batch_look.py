@@ -135,6 +135,24 @@ def test_why_of_a_region_that_is_not_there_is_refused(desk: Desk, capsys: pytest
     assert "did you mean 002_made_up" in capsys.readouterr().err
 
 
+def test_why_and_logs_of_a_region_with_several_slots_name_the_others(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = desk.run.manifest
+    region = manifest.slots[0][0].region
+    years = tuple((unit.model_copy(update={"region": region}),) for (unit,) in manifest.slots)
+    manifest = manifest.model_copy(update={"slots": years})
+    desk.run.store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    desk.run.finish(failed=2)
+    assert typed(capsys, "why", desk.run_id, region).splitlines()[-1] == (
+        "2 more slots of the region, 1 wrong: --slot 2"
+    )
+    assert run(["batch", "logs", desk.run_id, "--region", region]) == 0
+    assert "2 more slots of the region, 1 wrong: --slot 2\n" in capsys.readouterr().err
+    desk.run.finish()
+    assert "more slots" not in typed(capsys, "why", desk.run_id, "--slot", "1")
+
+
 def with_log(desk: Desk) -> None:
     first = {"exitCode": 75, "logStreamName": "s1"}
     second = {"exitCode": 0, "logStreamName": "s2"}

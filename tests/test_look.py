@@ -235,6 +235,31 @@ def test_attempts_at_a_job_that_a_state_machine_sent_are_asked_for_too() -> None
     assert read_ledger(run.store, run.manifest.run_id).complete
 
 
+@pytest.mark.parametrize("service", ["fargate", "lambda"])
+def test_what_a_running_attempt_wrote_at_its_start_is_read_once(service: str) -> None:
+    run = BigRun(30)
+    for slot in range(30):
+        run.attempt(slot, None)
+    write_job(run.store, run.manifest.run_id, some_job(0, 30).model_copy(update={"service": service}))
+    look = run.open()
+    run.calls()
+    look.now(quick=True)
+    assert run.s3.calls["GetObject"] <= 30 + 2
+    run.calls()
+    look.now(quick=True)
+    assert run.calls() <= 4
+
+
+def test_when_tasks_started_is_not_asked_of_each_in_a_quick_look() -> None:
+    run = BigRun(300)
+    for slot in range(300):
+        run.attempt(slot, None)
+    write_job(run.store, run.manifest.run_id, some_job(0, 300).model_copy(update={"service": "fargate"}))
+    run.calls()
+    assert quick(run).states == {"RUNNING": 300}
+    assert run.calls() <= 20
+
+
 def retry_of(run: BigRun, slots: tuple[int, ...], states: list[str], minutes: int = 5) -> Manifest:
     created = NOW + dt.timedelta(minutes=minutes)
     manifest = run.manifest.model_copy(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from glacierflow.model import Record
 from glacierflow.runs.classify import FailureClass, Verdict, classify, classify_attempt
@@ -38,7 +38,6 @@ class QueueWords:
     sentences: tuple[str, ...] = ()
     verdict: Verdict | None = None
     """What blocks the queue, where something does."""
-    next_steps: tuple[str, ...] = field(default=())
 
 
 class AttemptStory(Record):
@@ -110,7 +109,7 @@ def explain(
         outcome=row.outcome,
         failure=verdict.failure if verdict else None,
         paragraph=" ".join(f"{sentence.rstrip('.')}." for sentence in sentences),
-        next_step=verdict.next_step if verdict else next(iter(queue.next_steps), None),
+        next_step=verdict.next_step if verdict else None,
         attempts=stories,
         log_tail=tuple(log_tail),
     )

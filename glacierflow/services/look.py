@@ -65,7 +65,8 @@ class RunLook:
         self.notice: str | None = None
         """Why the ledger cannot be kept, where it cannot."""
         self._cloud = cloud
-        self._receipts = ReceiptReader(store, manifest.run_id)
+        self.reader = ReceiptReader(store, manifest.run_id)
+        """Has every receipt and start of an attempt that was read so far."""
         self._ledger = ledger or Ledger(manifest.run_id)
         self._ledger.size = len(manifest.slots)
         self._ledger.root_run_id = manifest.root_run_id
@@ -149,7 +150,7 @@ class RunLook:
 
     def receipts(self) -> list[Receipt]:
         """Every receipt of the run, also those of earlier attempts."""
-        return self._receipts.every(list_attempts(self.store, self.manifest.run_id))
+        return self.reader.every(list_attempts(self.store, self.manifest.run_id))
 
     @property
     def ledger(self) -> Ledger:
@@ -159,7 +160,13 @@ class RunLook:
     def _view(self, *, explain: bool = True) -> BatchView:
         """Batch's answer, completed by what it said earlier and has forgotten since."""
         view, news = ask_and_remember(
-            self._ledger, self.manifest, self.jobs, self.store, self._cloud, explain=explain
+            self._ledger,
+            self.manifest,
+            self.jobs,
+            self.store,
+            self._cloud,
+            explain=explain,
+            reader=self.reader,
         )
         self._news |= news
         return view
@@ -189,8 +196,8 @@ class RunLook:
         for slot, number in ended:
             outcomes = wanted.setdefault(slot, Attempts()).outcomes
             outcomes[number] = attempts[slot].outcomes[number]
-        found = [AttemptEntry.of(receipt) for receipt in self._receipts.every(wanted)]
-        found += [AttemptEntry.of(start) for start in self._receipts.starts(starts)]
+        found = [AttemptEntry.of(receipt) for receipt in self.reader.every(wanted)]
+        found += [AttemptEntry.of(start) for start in self.reader.starts(starts)]
         for entry in found:
             self._news |= self._ledger.add_attempt(entry)
 

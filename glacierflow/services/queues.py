@@ -10,13 +10,15 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.model import Record
 from glacierflow.runs.classify import FailureClass
+from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.reasons import judge_waiting
+from glacierflow.runs.states import STATES
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import describe_jobs
 
 __all__ = ["EnvironmentReport", "HeadJob", "QueueReport", "look_at_queue"]
 
-_LIVE = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+_LIVE = [state for state in STATES if state in LIVE_STATES]
 
 
 class HeadJob(Record):

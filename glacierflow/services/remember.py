@@ -9,7 +9,7 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.runs.ledger import Ledger, SlotEntry, keep_ledger, read_ledger
-from glacierflow.runs.records import JobRecord
+from glacierflow.runs.records import JobRecord, ReceiptReader
 from glacierflow.runs.states import BatchView
 from glacierflow.services.views import view_of
 from glacierflow.store import Store
@@ -32,10 +32,12 @@ def ask_and_remember(
     cloud: Cloud,
     *,
     explain: bool = True,
+    reader: ReceiptReader | None = None,
 ) -> tuple[BatchView, bool]:
     """Batch's answer, completed from the ledger, which gets what is new; whether there was any news.
 
-    Without ``explain``, Batch is not asked why children failed.
+    Without ``explain``, Batch is not asked why children failed; ``reader`` has read what
+    attempts wrote at their starts before.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -43,7 +45,8 @@ def ask_and_remember(
     """
     known = kept_view(ledger)
     explained = {slot: state for slot, state in known.slots.items() if state.explained}
-    view = view_of(manifest, jobs, store, cloud, known=BatchView(explained), explain=explain)
+    asked = BatchView(explained)
+    view = view_of(manifest, jobs, store, cloud, known=asked, explain=explain, reader=reader)
     ended = (SlotEntry.of(slot, state) for slot, state in view.slots.items() if state.state in _ENDED)
     news = [ledger.add_slot(entry) for entry in ended]
     return BatchView({**known.slots, **view.slots}), any(news)

@@ -15,8 +15,7 @@ from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.jobs import describe_slots
 from glacierflow.services.views import batch_jobs, view_of
 
-__all__ = ["AttemptFacts", "SlotFacts", "find_slot", "gather_slot"]
-
+__all__ = ["AttemptFacts", "SlotFacts", "find_slot", "gather_slot", "other_slots"]
 
 _TASK_STREAM = "glacierflow/child"
 """Prefix and container of the task definitions in ``batch/ecs.yaml``."""
@@ -99,6 +98,11 @@ def find_slot(status: RunStatus, *, region: str | None, slot: int | None) -> Slo
     return next((row for row in rows if row.wrong), rows[0])
 
 
+def other_slots(status: RunStatus, row: SlotRow, region: str | None) -> list[SlotRow]:
+    """The slots of a region besides the one that was taken; none where no region was named."""
+    return [one for one in status.rows if region in one.regions and one.slot != row.slot]
+
+
 def _nearest(region: str, status: RunStatus) -> str:
     import difflib
 
@@ -123,7 +127,8 @@ def gather_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> SlotFacts:
         own = batch_jobs(member.manifest, member.jobs, cloud)
         said = describe_slots(own, [row.run_slot], cloud).get(row.run_slot)
     else:
-        said = view_of(member.manifest, [job], member.store, cloud).slots.get(row.run_slot)
+        view = view_of(member.manifest, [job], member.store, cloud, reader=member.reader)
+        said = view.slots.get(row.run_slot)
     kept = member.ledger.slots.get(row.run_slot)
     state = said or (kept.state_of() if kept else None)
     entries = {

@@ -10,9 +10,9 @@ from typing import Any
 from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
-from glacierflow.runs.elsewhere import states_by_attempts
+from glacierflow.runs.elsewhere import LONGEST_S, states_by_attempts
 from glacierflow.runs.evidence import LIVE_STATES
-from glacierflow.runs.records import JobRecord, ReceiptReader, list_attempts
+from glacierflow.runs.records import Attempts, JobRecord, ReceiptReader, list_attempts
 from glacierflow.runs.states import BatchView, SlotState
 from glacierflow.runs.status import unended_attempts
 from glacierflow.services.executions import describe_execution
@@ -45,12 +45,14 @@ def view_of(
     *,
     known: BatchView | None = None,
     explain: bool = True,
+    reader: ReceiptReader | None = None,
 ) -> BatchView:
     """How every slot of a run stands, in the words of AWS Batch.
 
     Lambda keeps nothing of an invocation and ECS forgets a task an hour after its end, so there the receipts
     tell, and what ECS still knows is laid over them. Without ``explain``, Batch is not asked why the
-    children of arrays failed.
+    children of arrays failed. Where attempts cannot live for longer than a limit, ``reader`` reads when they
+    started; one that looks again and again has its own.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -58,19 +60,20 @@ def view_of(
     """
     machines = [job for job in jobs if job.service == "stepfunctions"]
     begun, slots = _of_machine(manifest, machines, cloud)
-    if any(state.state == "FAILED" for state in slots.values()):
-        # Batch forgets jobs after a week: what has left a trace was sent, and what is known stays known
-        traced = {*list_attempts(store, manifest.run_id), *(known.slots if known else ())}
-        slots = {slot: state for slot, state in slots.items() if slot not in traced}
     own = [job for job in jobs if job.service == "batch"] + begun
     others = [job for job in jobs if job.service not in {"batch", "stepfunctions"}]
+    failed = any(state.state == "FAILED" for state in slots.values())
+    attempts = list_attempts(store, manifest.run_id) if others or failed else {}
+    if failed:
+        # Batch forgets jobs after a week: what has left a trace was sent, and what is known stays known
+        traced = {*attempts, *(known.slots if known else ())}
+        slots = {slot: state for slot, state in slots.items() if slot not in traced}
     if own:
         slots.update(describe_run(own, cloud, known=known, explain=explain).slots)
     if not others:
         return BatchView(slots)
-    attempts = list_attempts(store, manifest.run_id)
-    reader, unended = ReceiptReader(store, manifest.run_id), unended_attempts(attempts)
-    starts = {(one.slot, one.attempt): one for one in reader.starts(unended)}
+    reader = reader or ReceiptReader(store, manifest.run_id)
+    starts = {(one.slot, one.attempt): one for one in reader.starts(_limited(others, attempts))}
     now, cancelled = dt.datetime.now(dt.UTC), store.exists(RunLayout(manifest.run_id).cancelled)
     for job in others:
         slots.update(states_by_attempts(job, attempts, starts, now, cancelled=cancelled))
@@ -80,6 +83,13 @@ def view_of(
             else:
                 slots[slot] = state
     return BatchView(slots)
+
+
+def _limited(jobs: Sequence[JobRecord], attempts: Mapping[int, Attempts]) -> list[tuple[int, int]]:
+    """(slot, attempt) of those without a receipt that cannot be alive any more after some time."""
+    limited = [job for job in jobs if job.service in LONGEST_S]
+    slots = {slot for job in limited for slot in range(job.first_slot, job.first_slot + job.size)}
+    return [key for key in unended_attempts(attempts) if key[0] in slots]
 
 
 def batch_jobs(manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud) -> list[JobRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +19,17 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
+    from glacierflow.runs.status import SlotRow
     from glacierflow.services.logs import LogLine
     from glacierflow.services.slot import AttemptFacts, SlotFacts
 
-__all__ = ["RegionOption", "SlotOption", "logs_command", "pattern_of"]
+__all__ = ["RegionOption", "SlotOption", "logs_command", "name_slots", "pattern_of"]
 
 _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
 """Seconds between two looks for new lines."""
+
+_MOST_NAMED = 10
+"""Numbers of other slots shown."""
 
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
 
@@ -83,11 +87,27 @@ def _open(
     run: str, line: CommandLine, region: str | None, slot: int | None
 ) -> tuple[Callable[[], SlotFacts], Cloud]:
     """A way to ask about the slot again and again."""
-    from glacierflow.services.slot import find_slot, gather_slot
+    from glacierflow.services.slot import find_slot, gather_slot, other_slots
 
     look, cloud = looking.open_look(run, line)
-    row = find_slot(look.now(quick=True), region=region, slot=slot)
+    status = look.now(quick=True)
+    row = find_slot(status, region=region, slot=slot)
+    others = other_slots(status, row, region)
+    if others:
+        say(name_slots(others), quiet=line.quiet)
     return (lambda: gather_slot(look, row, cloud)), cloud
+
+
+def name_slots(others: Sequence[SlotRow]) -> str:
+    """The other slots of a region in words; where some went wrong, the numbers of those."""
+    wrong = [one for one in others if one.wrong]
+    numbers = [str(one.slot) for one in wrong or others]
+    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
+    slots = "slot" if len(others) == 1 else "slots"
+    return (
+        f"{len(others)} more {slots} of the region, {len(wrong) or 'none'} wrong: "
+        f"--slot {', '.join(numbers[:_MOST_NAMED])}{more}"
+    )
 
 
 def _head(facts: SlotFacts, found: AttemptFacts, *, quiet: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from glacierflow.cli.batch import looking
-from glacierflow.cli.batch.logs import SlotOption
+from glacierflow.cli.batch.logs import SlotOption, name_slots
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
 from glacierflow.cli.options import JsonOption
@@ -29,21 +29,25 @@ def why_command(
     """Explain one slot from attempts, exit codes, reasons, receipt, log and queue; and what to do next."""
     from glacierflow.cli.render import to_json
     from glacierflow.cli.status_view import with_run
-    from glacierflow.services.slot import find_slot
+    from glacierflow.services.slot import find_slot, other_slots
     from glacierflow.services.why import explain_slot
 
     look, cloud = looking.open_look(run, line)
     status = look.now(quick=True)
-    found = explain_slot(look, find_slot(status, region=region, slot=slot), cloud)
+    row = find_slot(status, region=region, slot=slot)
+    found, others = explain_slot(look, row, cloud), other_slots(status, row, region)
     run_id = status.run_id
     if as_json:
         answer = found.model_dump(mode="json")
         answer["next_step"] = with_run(found.next_step, run_id) if found.next_step else None
+        answer["other_slots"] = [one.slot for one in others]
         typer.echo(to_json(answer))
         return 0
     typer.echo(found.paragraph)
     if found.next_step:
         typer.echo(f"next: {with_run(found.next_step, run_id)}")
+    if others:
+        typer.echo(name_slots(others))
     if found.attempts:
         say(f"log:  glacierflow batch logs {run_id} --slot {found.slot}{line.again()}", quiet=line.quiet)
     return 0

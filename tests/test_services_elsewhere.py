@@ -31,7 +31,7 @@ from glacierflow.services.launch import tasks as tasks_module
 from glacierflow.services.launch.fit import check_lambda_fit
 from glacierflow.services.launch.tasks import FARGATE_SIZES, TaskLauncher
 from glacierflow.services.places import Places
-from glacierflow.services.same_run import find_same_run
+from glacierflow.services.same_run import SameRun, find_same_run
 from glacierflow.services.stopping import stop_slots
 from glacierflow.services.views import view_of
 from glacierflow.store import LocalStore
@@ -157,6 +157,37 @@ def test_a_task_that_finds_no_capacity_is_asked_for_again(
     stubber.add_response("run_task", {"tasks": [], "failures": [{"reason": "ACCESS DENIED"}]})
     with pytest.raises(UsageError, match="ACCESS DENIED"):
         launcher(cloud).launch(some_manifest(1), LocalStore(tmp_path))
+
+
+def test_what_was_started_is_recorded_where_the_rest_finds_no_capacity_and_is_not_started_again(
+    stub: tuple[StubbedEcs, Stubber], tmp_path: Path
+) -> None:
+    cloud, stubber = stub
+    sent: list[dict[str, Any]] = []
+    cloud.ecs.meta.events.register(
+        "provide-client-params.ecs.RunTask", lambda params, **_: sent.append(params)
+    )
+    none = {"tasks": [], "failures": [{"reason": "Capacity is unavailable at this time"}]}
+    manifest, store = some_manifest(2), LocalStore(tmp_path)
+    stubber.add_response("run_task", {"tasks": [{"taskArn": "arn:task/0"}], "failures": []})
+    for _ in range(6):
+        stubber.add_response("run_task", none)
+    with pytest.raises(UnavailableError, match="the task of slot 1"):
+        launcher(cloud).launch(manifest, store)
+    (known,) = read_jobs(store, manifest.run_id)
+    assert (known.first_slot, known.size, known.tasks) == (0, 1, ("arn:task/0",))
+    assert not SameRun(manifest, (known,)).is_whole
+
+    asked = [(one["capacityProviderStrategy"][0]["capacityProvider"], one["clientToken"]) for one in sent]
+    assert [provider for provider, _ in asked] == ["FARGATE_SPOT"] * 6 + ["FARGATE"]
+    assert len({token for _, token in asked[1:]}) == 2, "another capacity is another request"
+
+    stubber.add_response("run_task", {"tasks": [{"taskArn": "arn:task/1"}], "failures": []})
+    launcher(cloud).launch(manifest, store, [known])
+    (whole,) = read_jobs(store, manifest.run_id)
+    assert whole.tasks == ("arn:task/0", "arn:task/1")
+    assert SameRun(manifest, (whole,)).is_whole
+    assert launcher(cloud).launch(manifest, store, [whole]) == [whole]
 
 
 def test_what_does_not_fit_lambda_is_refused_with_the_service_that_takes_it() -> None:

@@ -36,8 +36,12 @@ class SameRun:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every array was submitted."""
-        return len(self.jobs) == len(self.manifest.arrays)
+        """Whether every slot was submitted."""
+        return _is_whole(self.manifest, self.jobs)
+
+
+def _is_whole(manifest: Manifest, jobs: Sequence[JobRecord]) -> bool:
+    return sum(job.size for job in jobs) == len(manifest.slots)
 
 
 def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Places) -> SameRun | None:
@@ -63,7 +67,7 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
         states = _states(earlier, found, store, cloud)
         fresh = manifest.created_at - earlier.created_at < _FRESH
         # of a run that was cancelled or failed before it was sent whole, all is sent anew
-        broken_off = len(found) < len(earlier.arrays) and fresh and "FAILED" not in states
+        broken_off = not _is_whole(earlier, found) and fresh and "FAILED" not in states
         if broken_off or not states <= _ENDED:
             return SameRun(earlier, tuple(found))
     return None

@@ -85,10 +85,15 @@ def record_arrays(
     tasks: Sequence[str] = (),
     queues: Sequence[str] = (),
 ) -> list[JobRecord]:
-    """One record an array for a service without jobs of its own; the receipts tell how its slots are."""
+    """One record an array for a service without jobs of its own; the receipts tell how its slots are.
+
+    Where there are tasks, a record is about the slots that have one, from the array's first on.
+    """
     records = []
     for number, array in enumerate(manifest.arrays):
-        end = array.first_slot + array.size
+        own = tuple(filter(None, tasks[array.first_slot : array.first_slot + array.size]))
+        if tasks and not own:
+            continue
         record = JobRecord(
             number=number,
             name=job_name(manifest.run_id, number),
@@ -96,13 +101,13 @@ def record_arrays(
             job_queue=queues[number] if queues else service,
             job_definition=place,
             first_slot=array.first_slot,
-            size=array.size,
+            size=len(own) if tasks else array.size,
             submitted_at=dt.datetime.now(dt.UTC),
             log_group=log_group,
             memory_mib=array.memory_mib,
             on_demand=array.on_demand,
             service=service,
-            tasks=tuple(tasks[array.first_slot : end]),
+            tasks=own,
         )
         write_job(store, manifest.run_id, record)
         records.append(record)

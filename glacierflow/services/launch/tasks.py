@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,8 @@ in steps of 8)."""
 _PER_SECOND = 15
 """RunTask calls; Fargate sustains 20 a second for an account."""
 _TRIES, _PATIENCE_S = 6, 5.0
-"""How often a task that found no capacity is asked for, and the wait before the second time; doubled then."""
+"""How often a task that found no capacity is asked for, and the wait before the second time; doubled then.
+The last time Fargate Spot is no longer insisted on."""
 _NO_CAPACITY = ("RESOURCE", "AGENT", "Capacity is unavailable", "no container instance")
 
 
@@ -67,43 +68,48 @@ class TaskLauncher:
 
     def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
         """One RunTask a slot."""
-        return [
-            ("RunTask", self._request(manifest, array, slot))
-            for array in manifest.arrays
-            for slot in range(array.first_slot, array.first_slot + array.size)
-        ]
+        return [("RunTask", self._request(manifest, array, slot)) for array, slot in _slots(manifest)]
 
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
-        """Start every task; those that were started before are the same ones by their tokens."""
-        if len(known) == len(manifest.arrays):
+        """Start every task; those that were started before are the same ones by their tokens.
+
+        What was started is recorded also where one could not be, so that it can be seen and ended.
+        """
+        if sum(record.size for record in known) == len(manifest.slots):
             return list(known)
         client, tasks = self.cloud.client("ecs"), [""] * len(manifest.slots)
-        for array in manifest.arrays:
-            for slot in range(array.first_slot, array.first_slot + array.size):
-                start = time.monotonic()
-                tasks[slot] = self._run(client, self._request(manifest, array, slot), slot)
-                time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
-        return record_arrays(
-            manifest,
-            store,
-            self.service,
-            job_id=self.cluster,
-            place=self.cluster,
-            log_group=self.log_group,
-            tasks=tasks,
-        )
+        for record in known:
+            tasks[record.first_slot : record.first_slot + record.size] = record.tasks
+        try:
+            for array, slot in _slots(manifest):
+                if not tasks[slot]:
+                    start = time.monotonic()
+                    tasks[slot] = self._run(client, manifest, array, slot)
+                    time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
+        finally:
+            records = record_arrays(
+                manifest,
+                store,
+                self.service,
+                job_id=self.cluster,
+                place=self.cluster,
+                log_group=self.log_group,
+                tasks=tasks,
+            )
+        return records
 
-    def _run(self, client: Any, request: dict[str, Any], slot: int) -> str:  # noqa: ANN401
+    def _run(self, client: Any, manifest: Manifest, array: ArrayRange, slot: int) -> str:  # noqa: ANN401
         for attempt in range(_TRIES):
+            last = attempt == _TRIES - 1
             with plain_errors(f"run the task of slot {slot}", service="ECS"):
-                answer = client.run_task(**request)
+                answer = client.run_task(**self._request(manifest, array, slot, on_demand=last))
             if answer["tasks"]:
                 arn: str = answer["tasks"][0]["taskArn"]
                 return arn
             reason = "; ".join(str(one.get("reason")) for one in answer["failures"]) or "no reason given"
             if not any(text in reason for text in _NO_CAPACITY):
                 raise UsageError(f"ECS would not run the task of slot {slot}: {reason}")
-            if attempt < _TRIES - 1:
+            if not last:
                 time.sleep(_PATIENCE_S * 2**attempt)
         raise UnavailableError(
             f"ECS found no capacity for the task of slot {slot}: {reason}",
@@ -119,9 +125,14 @@ class TaskLauncher:
             )
         return self.definitions[memory]
 
-    def _request(self, manifest: Manifest, array: ArrayRange, slot: int) -> dict[str, Any]:
+    def _request(
+        self, manifest: Manifest, array: ArrayRange, slot: int, *, on_demand: bool = False
+    ) -> dict[str, Any]:
         environment = {"GLACIERFLOW_MANIFEST": manifest_uri(manifest), "GLACIERFLOW_INDEX": str(slot)}
-        token = hashlib.sha256(f"{manifest.run_id}/{slot}".encode()).hexdigest()
+        strategy = _strategy(on_demand=array.on_demand or on_demand) if self.service == "fargate" else []
+        # a token goes with all the rest of a request, so one for other capacity is another
+        asked = [manifest.run_id, str(slot), *(one["capacityProvider"] for one in strategy)]
+        token = hashlib.sha256("/".join(asked).encode()).hexdigest()
         pairs = [{"name": name, "value": value} for name, value in environment.items()]
         request: dict[str, Any] = {
             "cluster": self.cluster,
@@ -144,14 +155,18 @@ class TaskLauncher:
             },
             "overrides": {"containerOverrides": [{"name": "child", "environment": pairs}]},
         }
-        if self.service == "fargate":
-            request["capacityProviderStrategy"] = _strategy(array)
-        return request
+        return request | ({"capacityProviderStrategy": strategy} if strategy else {})
 
 
-def _strategy(array: ArrayRange) -> list[dict[str, Any]]:
-    """Fargate Spot first; a slot that is to run on demand goes to Fargate alone."""
-    provider = "FARGATE" if array.on_demand else "FARGATE_SPOT"
+def _slots(manifest: Manifest) -> Iterator[tuple[ArrayRange, int]]:
+    for array in manifest.arrays:
+        for slot in range(array.first_slot, array.first_slot + array.size):
+            yield array, slot
+
+
+def _strategy(*, on_demand: bool) -> list[dict[str, Any]]:
+    """Fargate Spot, or Fargate for what is to run on demand or found no spot capacity in all other tries."""
+    provider = "FARGATE" if on_demand else "FARGATE_SPOT"
     return [{"capacityProvider": provider, "weight": 1, "base": 0}]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from embedded import wait_for
 
 from glacierflow.aws import Cloud
@@ -135,3 +136,11 @@ def test_fargate_spot_takes_tasks_back_and_fargate_does_not(cluster: Cluster) ->
     assert taken["stoppedReason"] == "Your Spot Task was interrupted."
     assert taken["containers"][0]["exitCode"] == 75
     assert cluster.end(steady)["containers"][0]["exitCode"] == 0
+
+
+def test_capacity_that_the_cluster_does_not_have_runs_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """As in AWS, where a task definition for Fargate cannot run on instances."""
+    trace = tmp_path / "trace"
+    with pytest.raises(ClientError):
+        cluster.run(f"echo x >> {trace}", provider="my-instances")
+    assert not trace.exists()

@@ -29,21 +29,12 @@ from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services.jobs import find_jobs
 from glacierflow.services.launch import tasks as tasks_module
 from glacierflow.services.launch.fit import check_lambda_fit
-from glacierflow.services.launch.tasks import FARGATE_SIZES, TaskLauncher
+from glacierflow.services.launch.tasks import TaskLauncher
 from glacierflow.services.places import Places
 from glacierflow.services.same_run import SameRun, find_same_run
 from glacierflow.services.stopping import stop_slots
 from glacierflow.services.views import view_of
 from glacierflow.store import LocalStore
-
-# "Task CPU and memory" of the ECS developer guide, in CPU units and MiB: (least, most, step)
-FARGATE_TABLE = {
-    1024: (2048, 8192, 1024),
-    2048: (4096, 16384, 1024),
-    4096: (8192, 30720, 1024),
-    8192: (16384, 61440, 4096),
-    16384: (32768, 122880, 8192),
-}
 
 
 def launcher(cloud: Any = None, service: Any = "fargate") -> TaskLauncher:
@@ -58,30 +49,6 @@ def launcher(cloud: Any = None, service: Any = "fargate") -> TaskLauncher:
         tags={"owner": "me"},
         service=service,
     )
-
-
-def test_every_memory_class_has_a_fargate_size_of_the_documented_table() -> None:
-    assert set(FARGATE_SIZES) == set(MEMORY_CLASSES_MIB)
-    for mib, (cpu, memory) in FARGATE_SIZES.items():
-        least, most, step = FARGATE_TABLE[cpu]
-        assert least <= memory <= most
-        assert memory % step == 0
-        assert memory >= mib
-
-
-def test_the_template_has_those_sizes() -> None:
-    from glacierflow.services.templates import load_template
-
-    resources = load_template("ecs").content["Resources"]
-    told = {
-        int(name.removeprefix("TaskDefinition")): (
-            int(one["Properties"]["Cpu"]),
-            int(one["Properties"]["Memory"]),
-        )
-        for name, one in resources.items()
-        if name.startswith("TaskDefinition")
-    }
-    assert told == FARGATE_SIZES
 
 
 def test_every_run_task_call_is_one_that_ecs_would_take() -> None:

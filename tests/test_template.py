@@ -132,7 +132,8 @@ FARGATE = {1: range(2048, 8193, 1024), 2: range(4096, 16385, 1024), 4: range(819
     8: range(16384, 61441, 4096),
     16: range(32768, 122881, 8192),
 }
-"""Memory in MiB that Fargate offers for a number of vCPUs (AWS Batch, ResourceRequirement)."""
+"""Memory in MiB that Fargate offers for a number of vCPUs (AWS Batch, ResourceRequirement; the ECS developer
+guide's "Task CPU and memory" has the same table)."""
 
 
 def test_fargate_definitions_hold_their_class_and_are_pairs_that_fargate_knows() -> None:
@@ -155,6 +156,28 @@ def test_fargate_definitions_hold_their_class_and_are_pairs_that_fargate_knows()
         assert request["retryStrategy"] == RETRY
         assert refused("RegisterJobDefinition", request) == ""
         assert request["containerProperties"]["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+
+
+def test_tasks_have_the_smallest_size_of_fargate_that_holds_their_class_and_run_nowhere_else() -> None:
+    template = load_template("ecs")
+    resources = template.content["Resources"]
+    tasks = {
+        int(name.removeprefix("TaskDefinition")): one["Properties"]
+        for name, one in resources.items()
+        if name.startswith("TaskDefinition")
+    }
+    assert set(tasks) == set(VCPUS)
+    for wanted, task in tasks.items():
+        smallest = min(
+            (cpus, memory) for cpus, offered in FARGATE.items() for memory in offered if memory >= wanted
+        )
+        assert (int(task["Cpu"]) // 1024, int(task["Memory"])) == smallest
+        assert task["RequiresCompatibilities"] == ["FARGATE"]
+    # such tasks cannot run on instances, so a cluster that offers some would only fail later
+    assert resources["Cluster"]["Properties"]["CapacityProviders"] == ["FARGATE_SPOT", "FARGATE"]
+    (default,) = resources["Cluster"]["Properties"]["DefaultCapacityProviderStrategy"]
+    assert default["CapacityProvider"] == "FARGATE_SPOT"
+    assert not {name for name in template.parameters if "Provider" in name}
 
 
 def test_the_instances_drain_and_ask_for_imdsv2() -> None:

@@ -30,7 +30,6 @@ _OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 _CPU_UNITS = 1024
 """ECS CPU units in a vCPU."""
 
-_ANY_FARGATE = [{"capacityProvider": "FARGATE", "weight": 1}]
 _NO_NEEDS: dict[str, Any] = {"CPU": 0, "MEMORY": 0, "PORTS": [], "PORTS_UDP": []}
 
 LogLine = Callable[[str, str, str, str | None], None]
@@ -181,9 +180,7 @@ def install(runner: TaskRunner) -> None:
         *others, strategy = more
         strategy = strategy or self._get_cluster(cluster).default_capacity_provider_strategy
         provider = strategy[0]["capacityProvider"] if strategy else None
-        # moto looks for instances behind a provider that is not Fargate's; here all run on this machine
-        known = provider in {None, "FARGATE", "FARGATE_SPOT"}
-        tasks = make(self, cluster, definition, *others, strategy if known else _ANY_FARGATE)
+        tasks = make(self, cluster, definition, *others, strategy)
         for task in tasks:
             task.capacity_provider_name = provider or task.capacity_provider_name
             runner.launch(task, self.describe_task_definition(definition))

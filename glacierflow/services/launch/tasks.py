@@ -1,4 +1,4 @@
-"""Amazon ECS as a launcher: one task a slot, on Fargate (spot first) or on the cluster's own capacity.
+"""Amazon ECS as a launcher: one task a slot on Fargate, spot first or as the cluster's default strategy says.
 
 Overrides of RunTask belong to the whole call, so every slot is a call of its own, with a client token: the
 same run and slot asked for twice are one task.
@@ -24,17 +24,7 @@ from glacierflow.services.stack import outputs_with
 from glacierflow.services.templates import stack_name
 from glacierflow.store import Store
 
-__all__ = ["FARGATE_SIZES", "TaskLauncher", "find_cluster"]
-
-FARGATE_SIZES: dict[int, tuple[int, int]] = {
-    7_500: (1024, 8_192),
-    15_500: (2048, 16_384),
-    31_500: (8192, 32_768),
-    63_200: (16384, 65_536),
-}
-"""CPU units and MiB of the smallest Fargate size that holds each memory class (ECS developer guide, "Task CPU
-and memory": 1 vCPU 2-8 GB, 2 vCPU 4-16 GB, 4 vCPU 8-30 GB, 8 vCPU 16-60 GB in steps of 4, 16 vCPU 32-120 GB
-in steps of 8)."""
+__all__ = ["TaskLauncher", "find_cluster"]
 
 _PER_SECOND = 15
 """RunTask calls; Fargate sustains 20 a second for an account."""

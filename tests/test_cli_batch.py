@@ -149,6 +149,14 @@ def test_a_dry_run_shows_units_arrays_and_calls_offline(
     assert sorted(path.name for path in home.iterdir()) == sorted(SETTINGS_FILES)
 
 
+def test_a_region_may_be_named_by_region_as_the_predecessor_took_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert submit("--dry-run", "--json", *GOOD, "--region", "049_jakobshavn") == 0
+    manifest = json.loads(capsys.readouterr().out)["manifest"]
+    assert [region["name"] for region in manifest["regions"].values()] == ["049_jakobshavn"]
+
+
 def test_a_dry_run_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert submit("--dry-run", "--json", *GOOD, "--regions", "049_jakobshavn") == 0
     plan = json.loads(capsys.readouterr().out)

@@ -58,7 +58,8 @@ LiveImageryOption = Annotated[
     bool, typer.Option("--live-imagery", help="With --local: keep the real STAC endpoints and images.")
 ]
 RegionsOption = Annotated[
-    str | None, typer.Option("--regions", metavar="A,B", help="Names of regions, separated by commas.")
+    str | None,
+    typer.Option("--regions", "--region", metavar="A,B", help="Names of regions, separated by commas."),
 ]
 IndexRangeOption = Annotated[
     str | None,

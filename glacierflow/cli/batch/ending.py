@@ -30,8 +30,8 @@ AutoRetryOption = Annotated[
     bool,
     typer.Option(
         "--auto-retry",
-        help="While it is watched: units that were reclaimed, got no machine, or lacked memory or time are "
-        "tried again with what they lacked, twice at most.",
+        help="While it is watched: units that were reclaimed, got no machine, lacked memory or time, could "
+        "not start, or met a service that was down are tried again with what they lacked, twice at most.",
     ),
 ]
 

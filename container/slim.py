@@ -13,11 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Called by children and by the Lambda function; AWS credentials need sts, sso and sso-oidc.
-SERVICES = {
-    *("batch", "cloudformation", "ecs", "events", "lambda", "logs", "s3", "sns", "sqs", "ssm"),
-    *("sso", "sso-oidc", "states", "sts"),
-}
+# Called by children and by the Lambda function: S3; AWS credentials need sts, sso and sso-oidc.
+SERVICES = {"s3", "sso", "sso-oidc", "sts"}
 ENDINGS = {".a", ".c", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx"}
 # Packages whose wheels hold 45 MB of debugging symbols. No others: strip damages libraries whose sections
 # auditwheel has moved.

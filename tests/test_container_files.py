@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
+
+import botocore
 
 ROOT = Path(__file__).parents[1]
 CONTAINER = ROOT / "container"
@@ -66,3 +70,44 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
         assert any(fnmatch.fnmatch(path, pattern) for pattern in allowed), path
     for pattern in allowed:
         assert any(fnmatch.fnmatch(path, pattern) for path in copied), pattern
+
+
+def imported(module: str, known: set[str]) -> set[str]:
+    """The modules of glacierflow that one imports, at its head or inside its functions, and theirs."""
+    found = importlib.util.find_spec(module)
+    if module in known or found is None or found.origin is None:
+        return known
+    known.add(module)
+    for node in ast.walk(ast.parse(Path(found.origin).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("glacierflow"):
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                parents = [name[: dot.start()] for dot in re.finditer(r"\.", name)]
+                if all(is_package(parent) for parent in parents):
+                    imported(name, known)
+    return known
+
+
+def is_package(name: str) -> bool:
+    found = importlib.util.find_spec(name)
+    return found is not None and found.submodule_search_locations is not None
+
+
+def test_the_image_keeps_what_describes_the_services_that_are_called_in_it_and_no_other() -> None:
+    spec = importlib.util.spec_from_file_location("slim", CONTAINER / "slim.py")
+    assert spec is not None
+    assert spec.loader is not None
+    slim = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slim)
+    modules: set[str] = set()
+    for entry in ("glacierflow.task", "glacierflow.services.lambda_handler"):
+        imported(entry, modules)
+    assert "glacierflow.store.s3" in modules
+    called = set()
+    for module in modules:
+        found = importlib.util.find_spec(module)
+        assert found is not None
+        assert found.origin is not None
+        called |= set(re.findall(r'\.client\(\s*"([a-z0-9-]+)"', Path(found.origin).read_text()))
+    assert called | {"sso", "sso-oidc", "sts"} == slim.SERVICES
+    data = Path(botocore.__file__).parent / "data"
+    assert all((data / service).is_dir() for service in slim.SERVICES)

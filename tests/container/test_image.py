@@ -81,8 +81,13 @@ def test_every_compiled_module_loads(image: str) -> None:
 
 
 def test_what_a_child_calls_is_there(image: str) -> None:
-    clients = "import boto3; [boto3.client(name, region_name='us-west-2') for name in ('s3', 'sts', 'batch')]"
-    inside(image, "python", "-c", clients)
+    names = "('s3', 'sts', 'sso', 'sso-oidc')"
+    inside(
+        image,
+        "python",
+        "-c",
+        f"import boto3; [boto3.client(name, region_name='us-west-2') for name in {names}]",
+    )
     projected = "from pyproj import Transformer as T; print(T.from_crs(32622, 3413).transform(5e5, 7.7e6))"
     assert inside(image, "python", "-c", projected).startswith("(")
 

@@ -71,6 +71,15 @@ def test_another_class_tells_nothing() -> None:
     assert eta.basis == "fewer than 3 children of the 31500 MiB class have ended"
 
 
+def test_children_that_ended_and_were_not_read_are_not_called_too_few() -> None:
+    unread = [row(slot, "SUCCEEDED", read=False) for slot in range(900)]
+    eta = estimate_end(status(*unread, row(900, "RUNNING"), row(901, "RUNNING", memory_mib=31500)))
+    assert eta.basis == "fewer than 3 children of the 31500 MiB class have ended"
+    assert estimate_end(status(*unread, row(900, "RUNNING"))).basis == (
+        "the receipts of the children of the 7500 MiB class that have ended are not read yet: --receipts"
+    )
+
+
 def test_failed_children_do_not_shorten_the_estimate() -> None:
     failed = [row(slot, "FAILED", seconds=1.0, wrong=True) for slot in range(3)]
     assert estimate_end(status(*failed, row(3, "RUNNING"))).low_s is None

@@ -13,6 +13,7 @@ from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import Counts, Outcome
+from glacierflow.runs.eta import estimate_end
 from glacierflow.runs.family import RetryMark
 from glacierflow.runs.ledger import read_ledger
 from glacierflow.runs.records import write_job
@@ -44,6 +45,24 @@ def test_status_of_ten_years_of_every_region_takes_at_most_twenty_calls_at_any_t
         run.batch.set_child("job-0", slot, status="SUCCEEDED")
     assert quick(run).finished
     assert run.calls() <= 20
+
+
+def test_how_long_a_large_run_takes_is_told_without_reading_a_receipt() -> None:
+    """300 have run for 100 of 600 s, 720 wait: (300 x 500 + 720 x 600) / 300."""
+    run = BigRun(1920)
+    now = round(dt.datetime.now(dt.UTC).timestamp() * 1000)
+    for slot in range(900):
+        run.attempt(slot, "done")
+        times = {"startedAt": now - 3_600_000, "stoppedAt": now - 3_000_000}
+        run.batch.set_child("job-0", slot, status="SUCCEEDED", **times)
+    for slot in range(900, 1200):
+        run.attempt(slot, None)
+        run.batch.set_child("job-0", slot, status="RUNNING", startedAt=now - 100_000)
+    run.calls()
+    eta = estimate_end(quick(run))
+    assert run.calls() <= 20
+    assert eta.low_s == eta.high_s == pytest.approx(1940, abs=30)
+    assert eta.basis == "900 ended children of the same class, 300 running"
 
 
 def test_after_a_whole_look_everything_comes_from_the_ledger() -> None:

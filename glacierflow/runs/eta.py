@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from glacierflow.model import Record
 from glacierflow.runs.status import RunStatus, SlotRow
@@ -41,7 +41,7 @@ def estimate_end(status: RunStatus) -> Eta:
     durations = _durations(status)
     unknown = {row.memory_mib for row in left if len(durations[row.memory_mib]) < _ENOUGH}
     if unknown:
-        return Eta(basis=f"fewer than {_ENOUGH} children of {_class_name(unknown)} have ended")
+        return Eta(basis=_silence(status, unknown))
     if not running:
         return Eta(basis="nothing runs at the moment")
     quartiles = {memory: _quartiles(durations[memory]) for memory in {row.memory_mib for row in left}}
@@ -62,6 +62,17 @@ def _durations(status: RunStatus) -> dict[int | None, list[float]]:
         if row.ended and not row.wrong and row.seconds is not None:
             found[row.memory_mib].append(row.seconds)
     return found
+
+
+def _silence(status: RunStatus, classes: set[int | None]) -> str:
+    """Why there is no range: too few have ended, or nobody has read how long those took that have."""
+    ended = Counter(row.memory_mib for row in status.rows if row.ended and not row.wrong)
+    few = {memory for memory in classes if ended[memory] < _ENOUGH}
+    if few:
+        return f"fewer than {_ENOUGH} children of {_class_name(few)} have ended"
+    return (
+        f"the receipts of the children of {_class_name(classes)} that have ended are not read yet: --receipts"
+    )
 
 
 def _quartiles(durations: list[float]) -> tuple[float, float]:

@@ -53,6 +53,9 @@ class SlotState:
     """Cancelled or terminated by somebody."""
     explained: bool = False
     """Whether the job itself was described; else only its state is known."""
+    started_at: dt.datetime | None = None
+    stopped_at: dt.datetime | None = None
+    """When its latest attempt began and ended; None also where it was neither listed nor described."""
 
     @property
     def unasked(self) -> bool:

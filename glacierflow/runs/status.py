@@ -57,7 +57,8 @@ class SlotRow(Record):
     read: bool
     """Whether the latest attempt's receipt was read; where not, its products are not counted yet."""
     seconds: float | None
-    """How long the latest attempt took, or has been running; None where that is not known."""
+    """How long the latest attempt took, or has been running: by its receipt, or by Batch where that was not
+    read; None where neither tells."""
     memory_mib: int | None
     """Memory class of its job."""
     job_id: str | None
@@ -210,7 +211,7 @@ def _row(
         next_step=verdict.next_step if verdict else None,
         wrong=wrong,
         read=read,
-        seconds=_seconds(state.state, entry),
+        seconds=_seconds(state, entry),
         memory_mib=job.memory_mib if job else None,
         job_id=state.job_id or None,
         run_id=manifest.run_id,
@@ -231,11 +232,13 @@ def _reclaims(attempts: Attempts | None) -> int:
     return sum(outcome in {None, "interrupted"} for outcome in earlier)
 
 
-def _seconds(state: str, entry: AttemptEntry | None) -> float | None:
-    if entry is None:
-        return None
-    end = entry.ended_at or (dt.datetime.now(dt.UTC) if state == "RUNNING" else None)
-    return None if end is None else (end - entry.started_at).total_seconds()
+def _seconds(state: SlotState, entry: AttemptEntry | None) -> float | None:
+    begin, end = (
+        (entry.started_at, entry.ended_at) if entry is not None else (state.started_at, state.stopped_at)
+    )
+    if state.state == "RUNNING":
+        end = end or dt.datetime.now(dt.UTC)
+    return (end - begin).total_seconds() if begin and end else None
 
 
 def _is_wrong(state: str, outcome: str | None) -> bool:

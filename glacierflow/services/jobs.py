@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from glacierflow.aws import Cloud
@@ -177,16 +177,17 @@ def _children(
     *,
     explain: bool,
 ) -> dict[int, SlotState]:
-    states = _states_of_children(client, record, parent)
     slots = {}
     unexplained = []
-    for index, state in states.items():
+    for index, summary in _summaries_of_children(client, record, parent).items():
+        state = summary["status"]
         slot, job_id = record.first_slot + index, f"{record.job_id}:{index}"
         before = known.slots.get(slot) if known else None
         if state == "FAILED" and before is not None and before.state == "FAILED":
             slots[slot] = before
             continue
-        slots[slot] = SlotState(state, job_id)
+        began, ended = _time(summary.get("startedAt")), _time(summary.get("stoppedAt"))
+        slots[slot] = SlotState(state, job_id, started_at=began, stopped_at=ended)
         if state == "FAILED" and explain:
             unexplained.append(job_id)
     for child in describe_jobs(client, unexplained):
@@ -194,7 +195,12 @@ def _children(
     return slots
 
 
-def _states_of_children(client: Any, record: JobRecord, parent: dict[str, Any]) -> dict[int, str]:  # noqa: ANN401
+def _summaries_of_children(
+    client: Any,  # noqa: ANN401
+    record: JobRecord,
+    parent: dict[str, Any],
+) -> dict[int, dict[str, Any]]:
+    """Of those in the commonest state, which are not listed, only that."""
     summary = parent.get("arrayProperties", {}).get("statusSummary", {})
     counts = {state: summary[state] for state in STATES if summary.get(state)}
     # Before its children exist, and after cancelling them at once, a parent counts nothing.
@@ -204,18 +210,19 @@ def _states_of_children(client: Any, record: JobRecord, parent: dict[str, Any]) 
     usual = counts if settled else {state: count for state, count in counts.items() if state not in _ENDED}
     fallback = "RUNNABLE" if counts else parent["status"]
     commonest = max(usual, key=lambda state: usual[state]) if usual else fallback
-    states = dict.fromkeys(range(record.size), commonest)
+    children: dict[int, dict[str, Any]] = {index: {"status": commonest} for index in range(record.size)}
     # A child that moves on between two lists is in both; the later state holds.
     for state in STATES:
         if state in counts and state != commonest:
-            states.update(dict.fromkeys(_list_children(client, record.job_id, state), state))
-    return states
+            listed = _list_children(client, record.job_id, state)
+            children.update((_index_of(child), {**child, "status": state}) for child in listed)
+    return children
 
 
-def _list_children(client: Any, parent_id: str, state: str) -> Iterable[int]:  # noqa: ANN401
+def _list_children(client: Any, parent_id: str, state: str) -> list[dict[str, Any]]:  # noqa: ANN401
     with plain_errors(f"list the children of {parent_id}"):
         pages = client.get_paginator("list_jobs").paginate(arrayJobId=parent_id, jobStatus=state)
-        return [_index_of(child) for page in pages for child in page["jobSummaryList"]]
+        return [child for page in pages for child in page["jobSummaryList"]]
 
 
 def _index_of(child: dict[str, Any]) -> int:
@@ -236,6 +243,8 @@ def _slot_state(job: dict[str, Any]) -> SlotState:
         attempts=attempts,
         ended_by_request=bool(job.get("isCancelled") or job.get("isTerminated")),
         explained=True,
+        started_at=_time(job.get("startedAt")),
+        stopped_at=_time(job.get("stoppedAt")),
     )
 
 

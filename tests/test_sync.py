@@ -251,7 +251,7 @@ def test_whatever_a_push_would_upload_is_a_problem_of_its_copy(
 def test_the_copys_function_is_the_one_that_the_stack_made(
     project: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack = SimpleNamespace(outputs={"Function": "of-the-stack"})
+    stack = SimpleNamespace(outputs={"FunctionName": "of-the-stack"})
     monkeypatch.setattr("glacierflow.services.functions.describe", lambda *_: stack)
     run(["sync", "verify"])
     assert "there is no function of-the-stack" in capsys.readouterr().out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +211,17 @@ def test_what_is_there_already_is_used_and_nothing_is_made_in_its_place() -> Non
     }
     assert (outputs["Bucket"], outputs["SpotQueue"], outputs["JobRole"]) == ("ours", "arn:spot", "arn:job")
     assert outputs["JobDefinition63200"] == "theirs-63200"
+
+
+def test_every_output_is_named_by_code_docs_or_another_template() -> None:
+    texts = [
+        path.read_text() for folder in ("glacierflow", "docs") for path in (ROOT / folder).rglob("*.[pm][yd]")
+    ]
+    texts += [name for template in template_names() for name in load_template(template).parameters]
+    everything = "\n".join(texts)
+    for template in template_names():
+        for name in load_template(template).content.get("Outputs", {}):
+            assert re.search(rf"\b{name.rstrip('0123456789')}\b", everything), (template, name)
 
 
 def test_a_permissions_boundary_is_on_every_role() -> None:
@@ -418,5 +431,18 @@ def test_trust_is_for_services_of_this_account_only() -> None:
         assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
     (statement,) = roles["SubmitterRole"]["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
-    topic = resolver().resources("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"][0]
-    assert topic["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":rule/glacierflow-run-ended")
+    topic = resolver().resources("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"]
+    rule, alarm = topic
+    assert rule["Principal"] == {"Service": "events.amazonaws.com"}
+    assert rule["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":rule/glacierflow-run-ended")
+    assert alarm["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarm["Action"] == "sns:Publish"
+    assert alarm["Condition"]["StringEquals"] == {"aws:SourceAccount": "111122223333"}
+    allowed = alarm["Condition"]["ArnLike"]["aws:SourceArn"]
+    watching = Account("111122223333", "us-west-2", stack_name("glacierflow", "observability"))
+    observed = Resolver(load_template("observability"), watching, {"Topic": "arn:topic"})
+    (told,) = observed.resources("AWS::CloudWatch::Alarm").values()
+    assert told["AlarmActions"] == ["arn:topic"]
+    arn = f"arn:aws:cloudwatch:us-west-2:111122223333:alarm:{told['AlarmName']}"
+    assert fnmatch.fnmatchcase(arn, allowed)
+    assert not fnmatch.fnmatchcase(arn.replace("glacierflow", "theirs"), allowed)

@@ -83,7 +83,7 @@ def function_name(cloud: Cloud, loaded: LoadedSettings) -> str:
     if loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT:
         return name
     state = describe(cloud, stack_name(loaded.settings.batch.stack, "lambda"))
-    return state.outputs.get("Function", name) if state else name
+    return state.outputs.get("FunctionName", name) if state else name
 
 
 def function_facts(cloud: Cloud, name: str) -> FunctionFacts:

@@ -1,0 +1,71 @@
+"""What a template is fed: outputs of the stacks it builds on, by the names its parameters have."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from glacierflow.aws import Cloud
+from glacierflow.services import stack_parameters
+from glacierflow.services.resolve import Account, Resolver
+from glacierflow.services.stack import StackState
+from glacierflow.services.stack_parameters import choose_parameters
+from glacierflow.services.templates import MAIN, load_template, stack_name, template_names
+
+GIVEN = {"Vpc": "vpc-1", "Subnets": "subnet-1"}
+
+
+def deployed(base: str, **given: str) -> dict[str, StackState]:
+    """Every stack as it would stand, by its name."""
+    found = {}
+    for template in template_names():
+        name = stack_name(base, template)
+        told = Resolver(
+            load_template(template), Account("111122223333", "us-west-2", name), GIVEN | given
+        ).outputs()
+        found[name] = StackState(name, "id", "CREATE_COMPLETE", None, told, {}, dt.datetime.now(dt.UTC))
+    return found
+
+
+def fed(monkeypatch: pytest.MonkeyPatch, base: str, template: str, **given: str) -> dict[str, Any]:
+    stacks = deployed(base, **given)
+    monkeypatch.setattr(stack_parameters, "describe", lambda _, name: stacks.get(name))
+    return choose_parameters(load_template(template), Cloud(embedded=True), base, {})
+
+
+@pytest.mark.parametrize(
+    ("base", "given", "prefix"),
+    [
+        ("glacierflow", {}, "glacierflow"),
+        ("other", {}, "other"),
+        ("other", {"ExistingJobDefinition": "theirs"}, "theirs"),
+    ],
+)
+def test_the_state_machine_may_submit_the_definitions_that_its_runs_name(
+    monkeypatch: pytest.MonkeyPatch, base: str, given: dict[str, str], prefix: str
+) -> None:
+    told = fed(monkeypatch, base, "stepfunctions", FunctionName="ours", **given)
+    assert told["JobDefinitionPrefix"] == prefix
+    assert told["FunctionName"] == "ours"
+    where = Account("111122223333", "us-west-2", stack_name(base, "stepfunctions"))
+    machine = Resolver(load_template("stepfunctions"), where, told).resources("AWS::IAM::Role")["MachineRole"]
+    text = str(machine["Policies"])
+    assert f":job-definition/{prefix}-*" in text
+    assert ":function:ours" in text
+    outputs = deployed(base, **given)[base].outputs
+    assert all(prefix in value for name, value in outputs.items() if name.startswith("JobDefinition"))
+
+
+@pytest.mark.parametrize("template", [one for one in template_names() if one not in {"network", MAIN}])
+def test_what_a_template_says_is_an_output_of_another_stack_is_fed_from_there(
+    monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    told = fed(monkeypatch, "other", template, Image="images@sha256:1")
+    parameters = load_template(template).parameters
+    promised = {name for name, one in parameters.items() if "utput of" in one.get("Description", "")}
+    without_default = {name for name, one in parameters.items() if "Default" not in one}
+    assert promised | without_default
+    assert promised | without_default <= told.keys()
+    assert ("Image" in told) == ("Image" in parameters)

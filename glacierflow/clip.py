@@ -52,12 +52,10 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     Raises:
         InterruptedAttempt: the process was asked to stop; finished products are in the store.
         UnavailableError, DataError: the search failed.
-        CredentialsError: imagery that needs credentials, and there are none.
+        CredentialsError: the first paid read was refused.
         StoreError: an output could not be written.
     """
     settings = context.settings
-    if unit.satellite == "landsat":
-        context.cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
     warm_up()
     context.shared.begin(result.number)
     start = time.perf_counter()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import logging
 import os
 import platform
@@ -25,7 +26,9 @@ from glacierflow.aws import Cloud, cloud_of_child
 from glacierflow.budget import shared_room_mb
 from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
+from glacierflow.flight import unless_stopped
 from glacierflow.grid import geobox_of
+from glacierflow.imagery.access import require_paid_access
 from glacierflow.imagery.sharing import Shared
 from glacierflow.layout import RunLayout
 from glacierflow.machine import find_machine
@@ -149,6 +152,9 @@ def process_slot(
     results = [UnitResult(number) for number in range(len(units))]
     error: Exception | None = None
     try:
+        if any(unit.satellite == "landsat" for unit in units):
+            work = functools.partial(require_paid_access, cloud, manifest.settings)
+            unless_stopped(work, stop, "nothing was searched")
         for unit, result in zip(units, results, strict=True):
             log.info("%s %s %s to %s", unit.satellite, unit.region, unit.date1, unit.date2)
             process_unit(unit, manifest.regions[unit.region], context, result)

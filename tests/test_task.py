@@ -328,6 +328,28 @@ def test_paid_images_that_are_refused_are_one_error_and_not_many(
     assert 1 <= len(bucket.paths) < 12
 
 
+def test_a_bucket_that_refuses_is_known_before_anything_is_searched(
+    api: Api, bucket: RangeServer, tmp_path: Path
+) -> None:
+    bucket.faults = {"/usgs-landsat/collection02/catalog.json": 403}
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.exit_code) == ("failed", 64)
+    assert "requester-pays images may not be read: s3://usgs-landsat/" in (receipt.error or "")
+    assert "access was refused (HTTP 403) AccessDenied" in (receipt.error or "")
+    assert (api.searches, len(bucket.paths)) == ([], 1)
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_bucket_that_is_busy_or_lacks_the_object_refuses_nothing(
+    api: Api, bucket: RangeServer, tmp_path: Path, status: int
+) -> None:
+    bucket.faults = {"/usgs-landsat/collection02/catalog.json": status}
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.counts.written) == ("done", 2)
+    asked = [path for path in bucket.paths if path.endswith("catalog.json")]
+    assert len(asked) == 1, "once a slot, and not again where it fails"
+
+
 def test_one_refusal_after_products_that_are_there_is_that_scenes_failure(
     api: Api, bucket: RangeServer, tmp_path: Path
 ) -> None:

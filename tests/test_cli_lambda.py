@@ -288,7 +288,7 @@ def test_following_prints_only_what_comes_from_now_on(
     monkeypatch.setattr(Cloud, "client", Line.client)
     monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({}, None))
     monkeypatch.setattr("glacierflow.services.functions.function_name", lambda *_: NAME)
-    monkeypatch.setattr("glacierflow.services.functions.newest_streams", lambda *_: (group, list(streams)))
+    monkeypatch.setattr("glacierflow.services.logs.newest_streams", lambda *_: list(streams))
     monkeypatch.setattr(time, "sleep", sleep)
     assert run(["lambda", "logs", "--follow", "--lines", "1", "--quiet"]) == 130
     assert capsys.readouterr().out.split() == ["old", "new", "other"]

@@ -13,6 +13,7 @@ from glacierflow.cli.check import check_command
 from glacierflow.cli.clean import clean_command
 from glacierflow.cli.compare import compare_command
 from glacierflow.cli.doctor import doctor_command
+from glacierflow.cli.logs import logs_command
 from glacierflow.cli.options import DryRunCommand
 from glacierflow.cli.plan import plan_command
 from glacierflow.cli.run import run_command
@@ -43,6 +44,7 @@ app.command(
     cls=DryRunCommand,
     epilog="Example: glacierflow submit --service lambda --satellite landsat --start-end-index 0:23",
 )(batch.submit_command)
+app.command("logs", epilog="Example: glacierflow logs scheduler --follow")(logs_command)
 app.command("doctor", epilog="Example: glacierflow doctor --profile science")(doctor_command)
 app.command(
     "plan", epilog="Example: glacierflow plan --manifest manifest.json --start-end-index 0:23 --by year"

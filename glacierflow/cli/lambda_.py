@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,14 +16,10 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
-    from glacierflow.services.logs import LogStream
     from glacierflow.services.places import Places
     from glacierflow.settings import LoadedSettings
 
 __all__ = ["app"]
-
-_LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 5.0
-_STREAMS_FOLLOWED = 10
 
 app = typer.Typer(
     help="The Lambda function: deploy it, call it, read its log, test it; pack the scheduler's.",
@@ -111,26 +104,10 @@ def logs(
         str | None, typer.Option(metavar="PATTERN", help="Only lines in which this expression occurs.")
     ] = None,
 ) -> int:
-    """Print the end of the function's last log; the log of one slot of a run is `batch logs`'."""
-    from glacierflow.cli.batch.logs import pattern_of
-    from glacierflow.services.functions import function_name, newest_streams
-    from glacierflow.services.logs import LogStream
+    """Print the end of the function's last log; `glacierflow logs` has the others."""
+    from glacierflow.cli.logs import show_end
 
-    wanted = pattern_of(grep)
-    loaded, cloud, _ = _open(line)
-    name = function_name(cloud, loaded)
-    group, streams = newest_streams(cloud, name, 1)
-    for stream in streams:
-        c.say(f"{group} {stream}", quiet=line.quiet)
-        _echo((entry.text for entry in LogStream(cloud, group, stream).tail(lines)), wanted)
-    if not follow:
-        return 0
-    try:
-        for texts in _followed(cloud, name, _LOCAL_PAUSE_S if line.local else _AWS_PAUSE_S):
-            _echo(texts, wanted)
-    except KeyboardInterrupt:
-        pass
-    return 130
+    return show_end(line, "function", lines=lines, follow=follow, grep=grep, as_json=False)
 
 
 @app.command(epilog="Example: glacierflow lambda package --zip dist --push")
@@ -189,32 +166,6 @@ def _pushed(image: str, places: Places, cloud: Cloud, *, quiet: bool) -> str:
     tag = f"{tag_of(image)}-lambda"
     c.say(f"glacierflow: pushing {image} to {places.repository}:{tag}", quiet=quiet)
     return push_image(image, places.repository, tag, cloud).uri
-
-
-def _followed(cloud: Cloud, name: str, pause_s: float) -> Iterator[Iterator[str]]:
-    """What the newest streams get from now on; every invocation environment of Lambda has its own."""
-    from glacierflow.services.functions import newest_streams
-    from glacierflow.services.logs import LogStream
-
-    known: dict[str, LogStream] = {}
-    first = True
-    while True:
-        group, streams = newest_streams(cloud, name, _STREAMS_FOLLOWED)
-        for stream in streams:
-            reader = known.setdefault(stream, LogStream(cloud, group, stream))
-            texts = (entry.text for entry in reader.news())
-            if first:
-                list(texts)
-            else:
-                yield texts
-        first = False
-        time.sleep(pause_s)
-
-
-def _echo(texts: Iterator[str], wanted: re.Pattern[str]) -> None:
-    for text in texts:
-        if wanted.search(text):
-            typer.echo(text)
 
 
 def _open(line: c.CommandLine) -> tuple[LoadedSettings, Cloud, Places]:

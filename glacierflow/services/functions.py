@@ -23,7 +23,6 @@ __all__ = [
     "function_errors",
     "function_facts",
     "function_name",
-    "newest_streams",
     "point_at",
 ]
 
@@ -140,30 +139,6 @@ def call(cloud: Cloud, name: str, event: Mapping[str, Any]) -> Answer:
         answer = patient.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event).encode())
         content = answer["Payload"].read()
     return Answer(json.loads(content or b"null"), raised="FunctionError" in answer)
-
-
-def newest_streams(cloud: Cloud, name: str, most: int) -> tuple[str, list[str]]:
-    """Log group of a function and its streams, the one written to last at the end.
-
-    Raises:
-        UsageError: the function has never written anything.
-        UnavailableError: AWS cannot be reached.
-    """
-    from botocore.exceptions import ClientError
-
-    group = f"/aws/lambda/{name}"
-    with plain_errors(f"list the logs of {name}", service="CloudWatch Logs"):
-        try:
-            answer = cloud.client("logs").describe_log_streams(
-                logGroupName=group, orderBy="LastEventTime", descending=True, limit=most
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            raise UsageError(
-                f"there is no log group {group}", next_step="has the function run? `glacierflow lambda test`"
-            ) from error
-    return group, [stream["logStreamName"] for stream in answer["logStreams"]][::-1]
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.services.failures import plain_errors
 
-__all__ = ["LogLine", "LogStream"]
+__all__ = ["LogLine", "LogStream", "newest_streams"]
 
 _SERVICE = "CloudWatch Logs"
 
@@ -99,6 +99,30 @@ class LogStream:
                     ) from error
                 raise
         return answer
+
+
+def newest_streams(cloud: Cloud, group: str, most: int) -> list[str]:
+    """Streams of a log group, the one written to last at the end.
+
+    Raises:
+        UsageError: there is no such group.
+        UnavailableError: AWS cannot be reached.
+    """
+    from botocore.exceptions import ClientError
+
+    with plain_errors(f"list the logs of {group}", service=_SERVICE):
+        try:
+            answer = cloud.client("logs").describe_log_streams(
+                logGroupName=group, orderBy="LastEventTime", descending=True, limit=most
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            raise UsageError(
+                f"there is no log group {group} in {cloud.region}",
+                next_step="what writes there is not deployed or has never run: `glacierflow stack status`",
+            ) from error
+    return [stream["logStreamName"] for stream in answer["logStreams"]][::-1]
 
 
 class _NoStreamError(UsageError):

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from glacierflow.services.logs import LogLine
     from glacierflow.services.slot import AttemptFacts, SlotFacts
 
-__all__ = ["RegionOption", "SlotOption", "logs_command", "name_slots", "pattern_of"]
+__all__ = [
+    "AttemptOption",
+    "FollowOption",
+    "GrepOption",
+    "RegionOption",
+    "SlotOption",
+    "as_line",
+    "logs_command",
+    "name_slots",
+    "pattern_of",
+    "show_child",
+]
 
 _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
 """Seconds between two looks for new lines."""
@@ -56,6 +67,21 @@ def logs_command(
     as_json: JsonOption = False,
 ) -> int:
     """Print the log of one child's attempt; Batch's reason where no container ever started."""
+    return show_child(line, run, region, slot, attempt, follow=follow, grep=grep, as_json=as_json)
+
+
+def show_child(
+    line: CommandLine,
+    run: str,
+    region: str | None,
+    slot: int | None,
+    attempt: int | None,
+    *,
+    follow: bool,
+    grep: str | None,
+    as_json: bool,
+) -> int:
+    """Print the log of one child's attempt, as ``batch logs`` and ``logs`` do."""
     wanted = pattern_of(grep)
     gather, cloud = _open(run, line, region, slot)
     facts = gather()
@@ -67,7 +93,7 @@ def logs_command(
     try:
         for entry in _lines(cloud, gather, found, follow=follow, fixed=attempt is not None, pause_s=pause_s):
             if wanted.search(entry.text):
-                typer.echo(_json(entry) if as_json else entry.text)
+                typer.echo(as_line(entry, as_json=as_json))
     except KeyboardInterrupt:
         return 130
     return 0
@@ -172,5 +198,8 @@ def _next(gather: Callable[[], SlotFacts], found: AttemptFacts, pause_s: float) 
         time.sleep(pause_s)
 
 
-def _json(entry: LogLine) -> str:
+def as_line(entry: LogLine, *, as_json: bool) -> str:
+    """One line of a log as it is printed."""
+    if not as_json:
+        return entry.text
     return json.dumps({"time": entry.time.isoformat(), "message": entry.text})

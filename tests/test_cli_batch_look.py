@@ -77,6 +77,24 @@ def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) ->
     assert "all 3 slots have ended; 1 went wrong; 6 products" in out
 
 
+def test_status_shows_how_the_log_of_each_kinds_example_ends_within_its_calls(
+    capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Desk(1920, monkeypatch)
+    large.run.fail_all("failed")
+    for slot in range(5):
+        container = {"exitCode": 70, "reason": f"kind {'abcde'[slot]}", "logStreamName": f"s{slot}"}
+        large.run.batch.set_child("job-0", slot, container=container)
+        large.logs.write("/aws/batch/job", f"s{slot}", "begin", "working", "Traceback", f"Error: {slot}")
+    large.run.calls()
+    out = typed(capsys, "status", large.run_id, expect=1)
+    assert "        working\n        Traceback\n        Error: " in out
+    assert out.count("        Traceback\n") == sum(large.logs.calls.values()) <= 3
+    assert large.run.calls() + large.logs.calls.total() <= 20
+    found = json.loads(typed(capsys, "status", large.run_id, "--json", expect=1))
+    assert [one["log_tail"][:2] for one in found["failures"][:3]].count(["working", "Traceback"]) >= 1
+
+
 def test_status_as_json_has_groups_range_and_cost(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.run.finish(failed=1)
     found = json.loads(typed(capsys, "status", desk.run_id, "--json", expect=1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from glacierflow.runs.eta import estimate_end
 from glacierflow.runs.groups import group_failures
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ago", "screen", "span", "status_json", "with_run"]
 
+_Logs: TypeAlias = Mapping[int, Sequence[str]]
+"""The last lines of some slots' logs."""
+
+_NO_LOGS: _Logs = {}
+
 _MOST_ROWS = 30
 """Of a run with more slots than this only the groups of failures are shown."""
 
 _MOST_GROUPS = 8
 
 
-def screen(status: RunStatus, console: Console, *, spent: Spent | None = None) -> None:
+def screen(
+    status: RunStatus, console: Console, *, spent: Spent | None = None, logs: _Logs = _NO_LOGS
+) -> None:
     """Everything that matters, the table of slots where it is short, and one line for all of it."""
     for text in _lines(status, spent):
         _plain(console, text)
@@ -32,7 +40,7 @@ def screen(status: RunStatus, console: Console, *, spent: Spent | None = None) -
         _table(status, console)
     groups = group_failures(status.rows)
     for group in groups[:_MOST_GROUPS]:
-        for text in _group_lines(group, status):
+        for text in _group_lines(group, status, logs):
             _plain(console, text)
     if len(groups) > _MOST_GROUPS:
         _plain(console, f"{len(groups) - _MOST_GROUPS} more kinds of failure; --json has all")
@@ -45,7 +53,7 @@ def screen(status: RunStatus, console: Console, *, spent: Spent | None = None) -
     _plain(console, _verdict(status))
 
 
-def status_json(status: RunStatus, *, spent: Spent | None = None) -> dict[str, Any]:
+def status_json(status: RunStatus, *, spent: Spent | None = None, logs: _Logs = _NO_LOGS) -> dict[str, Any]:
     """Everything about a run."""
     return {
         **status.model_dump(mode="json", exclude={"rows"}),
@@ -60,7 +68,10 @@ def status_json(status: RunStatus, *, spent: Spent | None = None) -> dict[str, A
         "wrong": len(status.wrong),
         "cost": spent.model_dump(mode="json") if spent else None,
         "eta": estimate_end(status).model_dump(mode="json"),
-        "failures": [group.model_dump(mode="json") for group in group_failures(status.rows)],
+        "failures": [
+            {**group.model_dump(mode="json"), "log_tail": logs.get(group.slot, ())}
+            for group in group_failures(status.rows)
+        ],
         "slots": [row.model_dump(mode="json") for row in status.rows],
     }
 
@@ -125,11 +136,12 @@ def with_run(next_step: str, run_id: str) -> str:
     )
 
 
-def _group_lines(group: FailureGroup, status: RunStatus) -> list[str]:
+def _group_lines(group: FailureGroup, status: RunStatus, logs: _Logs) -> list[str]:
     return [
         f"{len(group.slots)} x {group.failure}, e.g. {group.region} (slot {group.slot}): {group.example}",
         f"    next: {with_run(group.next_step, status.run_id)}",
         f"    log:  glacierflow batch logs {status.run_id} --slot {group.slot}",
+        *(f"        {text}" for text in logs.get(group.slot, ())),
     ]
 
 

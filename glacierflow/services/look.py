@@ -64,7 +64,7 @@ class RunLook:
         self.store = store
         self.notice: str | None = None
         """Why the ledger cannot be kept, where it cannot."""
-        self._cloud = cloud
+        self.cloud = cloud
         self.reader = ReceiptReader(store, manifest.run_id)
         """Has every receipt and start of an attempt that was read so far."""
         self._ledger = ledger or Ledger(manifest.run_id)
@@ -136,7 +136,7 @@ class RunLook:
         view = self._view()
         live = {slot for slot, state in view.slots.items() if state.state in LIVE_STATES}
         why = f"Stopped by glacierflow: {reason}"[:_LONGEST_REASON]
-        stop_slots(self.manifest, self.jobs, live, self.store, self._cloud, whole=True, reason=why)
+        stop_slots(self.manifest, self.jobs, live, self.store, self.cloud, whole=True, reason=why)
 
     def keep(self) -> None:
         """Write down what was seen; where that is not possible, say why in ``notice`` and go on."""
@@ -164,7 +164,7 @@ class RunLook:
             self.manifest,
             self.jobs,
             self.store,
-            self._cloud,
+            self.cloud,
             explain=explain,
             reader=self.reader,
         )
@@ -223,9 +223,9 @@ class RunLook:
             return attempts[slot].outcomes[attempts[slot].latest] if slot in attempts else None
 
         failed.sort(key=lambda slot: _NEED_BATCH.get(outcome(slot), len(_NEED_BATCH)))
-        own = batch_jobs(self.manifest, self.jobs, self._cloud)
+        own = batch_jobs(self.manifest, self.jobs, self.cloud)
         asked = failed[:_FEW_FAILED]
-        said = describe_slots(own, asked, self._cloud)
+        said = describe_slots(own, asked, self.cloud)
         news = [self._ledger.add_slot(SlotEntry.of(slot, state)) for slot, state in said.items()]
         self._news |= any(news)
         silent = {slot: replace(view.slots[slot], explained=True) for slot in asked if slot not in said}
@@ -235,8 +235,8 @@ class RunLook:
         unexplained = self._unexplained(attempts)
         if not unexplained:
             return
-        own = batch_jobs(self.manifest, self.jobs, self._cloud)
-        for slot, state in describe_slots(own, unexplained, self._cloud).items():
+        own = batch_jobs(self.manifest, self.jobs, self.cloud)
+        for slot, state in describe_slots(own, unexplained, self.cloud).items():
             self._news |= self._ledger.add_slot(SlotEntry.of(slot, state))
 
     def _join(self, view: BatchView, attempts: Mapping[int, Attempts]) -> RunStatus:

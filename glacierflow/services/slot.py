@@ -13,9 +13,10 @@ from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.runs.status import RunStatus, SlotRow
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.jobs import describe_slots
+from glacierflow.services.look import RunLook
 from glacierflow.services.views import batch_jobs, view_of
 
-__all__ = ["AttemptFacts", "SlotFacts", "find_slot", "gather_slot", "other_slots"]
+__all__ = ["AttemptFacts", "SlotFacts", "find_slot", "gather_slot", "other_slots", "recall_slot"]
 
 _TASK_STREAM = "glacierflow/child"
 """Prefix and container of the task definitions in ``batch/ecs.yaml``."""
@@ -122,13 +123,27 @@ def gather_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> SlotFacts:
     """
     member = look.member_of(row.run_id)
     member.read_slot(row.run_slot)
-    job = next((job for job in member.jobs if 0 <= row.run_slot - job.first_slot < job.size), None)
+    job = _job_of(member, row)
     if job is None or job.service in {"batch", "stepfunctions"}:
         own = batch_jobs(member.manifest, member.jobs, cloud)
         said = describe_slots(own, [row.run_slot], cloud).get(row.run_slot)
     else:
         view = view_of(member.manifest, [job], member.store, cloud, reader=member.reader)
         said = view.slots.get(row.run_slot)
+    return _facts(member, row, job, said)
+
+
+def recall_slot(look: FamilyLook, row: SlotRow) -> SlotFacts:
+    """What the look knows of a slot already, without a call."""
+    member = look.member_of(row.run_id)
+    return _facts(member, row, _job_of(member, row), None)
+
+
+def _job_of(member: RunLook, row: SlotRow) -> JobRecord | None:
+    return next((job for job in member.jobs if 0 <= row.run_slot - job.first_slot < job.size), None)
+
+
+def _facts(member: RunLook, row: SlotRow, job: JobRecord | None, said: SlotState | None) -> SlotFacts:
     kept = member.ledger.slots.get(row.run_slot)
     state = said or (kept.state_of() if kept else None)
     entries = {

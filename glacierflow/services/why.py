@@ -11,11 +11,12 @@ from glacierflow.runs.why import Explanation, QueueWords, TriedAttempt, explain
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.logs import LogStream
 from glacierflow.services.queues import QueueReport, look_at_queue
-from glacierflow.services.slot import AttemptFacts, SlotFacts, gather_slot
+from glacierflow.services.slot import AttemptFacts, SlotFacts, gather_slot, recall_slot
 
-__all__ = ["explain_slot", "queue_words"]
+__all__ = ["example_log", "explain_slot", "queue_words"]
 
 _TAIL = 20
+_EXAMPLE_LINES = 3
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
 
 
@@ -36,19 +37,27 @@ def explain_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> Explanation:
     )
 
 
+def example_log(look: FamilyLook, row: SlotRow) -> tuple[str, ...]:
+    """The last lines of a slot's log, one call; none where none is known, or it cannot be read."""
+    member, latest = look.member_of(row.run_id), recall_slot(look, row).attempt(None)
+    if latest is None or latest.log_stream is None:
+        return ()
+    return tuple(_last_lines(latest, latest.log_stream, member.cloud, lines=_EXAMPLE_LINES))
+
+
 def _tail(facts: SlotFacts, cloud: Cloud) -> list[str]:
     latest = facts.attempt(None)
     if latest is None or latest.log_stream is None or not (facts.row.wrong or facts.row.failure):
         return []
-    return _last_lines(latest, latest.log_stream, cloud)
+    return _last_lines(latest, latest.log_stream, cloud, lines=_TAIL)
 
 
-def _last_lines(attempt: AttemptFacts, stream: str, cloud: Cloud) -> list[str]:
+def _last_lines(attempt: AttemptFacts, stream: str, cloud: Cloud, *, lines: int) -> list[str]:
     try:
-        lines = LogStream(cloud, attempt.log_group or _DEFAULT_LOG_GROUP, stream).tail(_TAIL)
+        found = LogStream(cloud, attempt.log_group or _DEFAULT_LOG_GROUP, stream).tail(lines)
     except GlacierflowError:
         return []
-    return [line.text for line in lines if line.text.strip()]
+    return [line.text for line in found if line.text.strip()]
 
 
 def _queue(facts: SlotFacts, cloud: Cloud) -> QueueWords:

@@ -41,6 +41,9 @@ _EXIT_INTERRUPTED = 130
 _LOCAL_INTERVAL_S, _AWS_INTERVAL_S = 1.0, 10.0
 """Seconds between two looks: the embedded cloud has nobody else to serve."""
 
+_MOST_LOGS = 3
+"""Kinds of failure whose example's log is read for the status."""
+
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Stay and show progress until the run has ended.")]
 FetchOption = Annotated[
@@ -127,13 +130,23 @@ def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bo
     from glacierflow.cli.watch import make_console
 
     spent, _ = spent_by(look, status)
+    logs = example_logs(look, status)
     for notice in look.notices:
         say(f"glacierflow: {notice}", quiet=quiet)
     if as_json:
-        typer.echo(to_json(status_json(status, spent=spent)))
+        typer.echo(to_json(status_json(status, spent=spent, logs=logs)))
     else:
-        screen(status, make_console(), spent=spent)
+        screen(status, make_console(), spent=spent, logs=logs)
     return status.exit_code
+
+
+def example_logs(look: FamilyLook, status: RunStatus) -> dict[int, tuple[str, ...]]:
+    """By slot, how the logs end of the examples of the first kinds of failure; a call each."""
+    from glacierflow.runs.groups import group_failures
+    from glacierflow.services.why import example_log
+
+    groups = group_failures(status.rows)[:_MOST_LOGS]
+    return {group.slot: example_log(look, status.rows[group.slot]) for group in groups}
 
 
 def interval_s(line: CommandLine) -> float:

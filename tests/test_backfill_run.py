@@ -7,7 +7,6 @@ has a corrupt source and one no scenes. The run id is fixed, so that seeded recl
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,17 +22,13 @@ from glacierflow.aws import Cloud
 from glacierflow.cli.app import run as type_command
 from glacierflow.local import control
 from glacierflow.manifest import Manifest
-from glacierflow.model import StepSettings
-from glacierflow.regions import load_catalogue
+from glacierflow.runs import plan as plan_module
 from glacierflow.runs.family import read_family
-from glacierflow.runs.plan import build_manifest, plan_slots
-from glacierflow.runs.records import read_jobs
+from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.runs.states import SlotState
-from glacierflow.services.batch import submit_run
 from glacierflow.services.family import find_standings
 from glacierflow.services.jobs import describe_run
 from glacierflow.services.places import find_places
-from glacierflow.services.targets import find_targets
 from glacierflow.settings import load_settings
 from glacierflow.store import S3Store, open_store
 
@@ -44,7 +39,13 @@ SPECIAL = {3: "hungry", 7: "slow", 11: "corrupt", 15: "empty", 19: "real"}
 HUNGRY, SLOW, CORRUPT, EMPTY, TRUE = SPECIAL
 SIDE_M = 1500
 """Side of a region; Berlin's rectangle of the real archive holds 6 x 6 of them."""
-SEED = 0
+RUN_ID = "sentinel2-20160501-20160630-0_22-20261124T150000Z-bacf11"
+SEED = 44
+"""Of the reclaims: with this run id one child, none of the special ones, loses every attempt."""
+
+ATTEMPTS = 4
+"""Of the deployed definitions."""
+
 TIME_LIMIT_S = 1440
 """Batch seconds; 24 real ones."""
 CLOCK = 60.0
@@ -117,65 +118,68 @@ def write_archive(folder: Path) -> None:
     (place / "B08.tif").write_text("<html>Service unavailable</html>")
 
 
-def define(batch: Any) -> None:
-    """Two memory classes, scaled down: 1,000 and 2,000 MiB stand for 7,500 and 15,500."""
+def redefine(batch: Any) -> None:
+    """The deployed definitions, scaled down: 1,000 and 2,000 MiB stand for 7,500 and 15,500.
+
+    Their retry rules stay, and all else but command, memory and time limit.
+    """
     child = Path(__file__).with_name("backfill_child.py")
+    accepted = batch.meta.service_model.operation_model("RegisterJobDefinition").input_shape.members
     for memory_class, memory_mib in ((7_500, 1_000), (15_500, 2_000)):
-        batch.register_job_definition(
-            jobDefinitionName=f"backfill-{memory_class}",
-            type="container",
-            containerProperties={
-                "image": "none",
-                "command": ["python", str(child)],
-                "resourceRequirements": [
-                    {"type": "VCPU", "value": "0.5"},
-                    {"type": "MEMORY", "value": str(memory_mib)},
-                ],
-            },
-            retryStrategy={
-                "attempts": 2,
-                "evaluateOnExit": [
-                    {"onStatusReason": "Host EC2*", "action": "RETRY"},
-                    {"onExitCode": "75", "action": "RETRY"},
-                    {"onReason": "*", "action": "EXIT"},
-                ],
-            },
-            timeout={"attemptDurationSeconds": TIME_LIMIT_S},
-        )
+        (deployed,) = batch.describe_job_definitions(
+            jobDefinitionName=f"glacierflow-{memory_class}", status="ACTIVE"
+        )["jobDefinitions"]
+        needs = deployed["containerProperties"]["resourceRequirements"]
+        scaled = [one for one in needs if one["type"] != "MEMORY"]
+        assert len(scaled) == len(needs) - 1
+        changes = {
+            "command": ["python", str(child)],
+            "resourceRequirements": [*scaled, {"type": "MEMORY", "value": str(memory_mib)}],
+        }
+        request = {key: value for key, value in deployed.items() if key in accepted} | {
+            "containerProperties": deployed["containerProperties"] | changes,
+            "timeout": {"attemptDurationSeconds": TIME_LIMIT_S},
+        }
+        assert request["retryStrategy"]["attempts"] == ATTEMPTS
+        batch.register_job_definition(**request)
 
 
 @pytest.fixture
 def backfill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backfill]:
     monkeypatch.setenv("GLACIERFLOW_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.ini").touch()
-    (tmp_path / "aws.ini").write_text("[BATCH]\njob_definition = backfill\n")
+    (tmp_path / "config.ini").write_text("[IMAGERY]\nquicklooks = 0\n")
+    # by name, for the stack's outputs name the revisions it deployed
+    (tmp_path / "aws.ini").write_text("[BATCH]\njob_definition = glacierflow\n")
     write_regions(tmp_path / "regions.csv")
     write_archive(tmp_path / "archive")
     home = control.default_home()
     endpoint = control.up(
-        home, archive=tmp_path / "archive", vcpus=6, clock=CLOCK, spot_reclaim=0.3, seed=SEED
+        home, archive=tmp_path / "archive", vcpus=12, clock=CLOCK, spot_reclaim=0.3, seed=SEED
     )
     cloud = Cloud(region=REGION, endpoint_url=endpoint.url, embedded=True)
-    define(cloud.client("batch"))
+    redefine(cloud.client("batch"))
     store = open_store(f"s3://{control.DEFAULT_BUCKET}", cloud)
     assert isinstance(store, S3Store)
-    yield Backfill(home, tmp_path, submit(tmp_path, cloud, store, endpoint), cloud, store)
+    yield Backfill(home, tmp_path, submit(tmp_path, store), cloud, store)
     control.down(home)
 
 
-def submit(folder: Path, cloud: Cloud, store: S3Store, endpoint: control.Endpoint) -> Manifest:
-    catalogue = load_catalogue(folder / "regions.csv")
-    settings = StepSettings(
-        sentinel2_stac_url=endpoint.stac_url, imagery_s3_endpoint=endpoint.url, quicklooks=False
-    )
-    slots = plan_slots("sentinel2", catalogue.regions, dt.date(2016, 5, 1), dt.date(2016, 6, 30))
-    manifest = build_manifest(
-        slots, catalogue.regions, settings, catalogue_sha256=catalogue.sha256, store=f"s3://{store.bucket}"
-    ).model_copy(update={"run_id": "sentinel2-20160501-20160630-0_22-20261124T150000Z-bacf11"})
-    places = find_places(load_settings(environ={}, aws_config=folder / "aws.ini"), None)
-    targets = find_targets(cloud, places, manifest.arrays)
-    submit_run(manifest, cloud, store, targets=targets)
+def submit(folder: Path, store: S3Store) -> Manifest:
+    """By the command; only its run id is ours."""
+
+    def named(*arguments: Any, **more: Any) -> Manifest:
+        return build_manifest(*arguments, **more).model_copy(update={"run_id": RUN_ID})
+
+    build_manifest = plan_module.build_manifest
+    words = ["--start-end-index", f"0:{CHILDREN}", "--date1", "2016-05-01", "--date2", "2016-06-30"]
+    files = ["--archive", "archive", "--regions-file", "regions.csv"]
+    files += ["--config", "config.ini", "--aws-config", "aws.ini"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_module, "build_manifest", named)
+        assert type_command(["batch", "submit", *words, *files, "--local", "--quiet"]) == 0
+    manifest = read_run_manifest(store, RUN_ID)
+    assert [slot[0].region for slot in manifest.slots] == names()
     return manifest
 
 
@@ -211,7 +215,7 @@ def test_a_run_with_every_failure_is_understood_and_put_right(
     )["jobs"]
     attempts = [[attempt["statusReason"] for attempt in job["attempts"]] for job in described]
     reclaimed = [[reason.startswith("Host EC2") for reason in reasons] for reasons in attempts]
-    exhausted = {slot for slot, hits in enumerate(reclaimed) if len(hits) == 2 and all(hits)}
+    exhausted = {slot for slot, hits in enumerate(reclaimed) if len(hits) == ATTEMPTS and all(hits)}
     assert sum(map(sum, reclaimed)) >= 5
     assert exhausted
     assert not exhausted & SPECIAL.keys()
@@ -271,7 +275,7 @@ def test_a_run_with_every_failure_is_understood_and_put_right(
     (broken,) = [path for path in backfill.folder.rglob("B08.tif") if path.stat().st_size < 100]
     shutil.copyfile(next(path for path in broken.parents[1].rglob("B08.tif") if path != broken), broken)
     control.down(backfill.home)
-    control.up(backfill.home, archive=backfill.folder / "archive", vcpus=6, clock=CLOCK)
+    control.up(backfill.home, archive=backfill.folder / "archive", vcpus=12, clock=CLOCK)
     ended = typed("retry", root.run_id, "--wait", "--quiet", *regions, expect=0)
     assert ended["states"] == {"SUCCEEDED": len(wrong)}
     assert backfill.failures() == {}

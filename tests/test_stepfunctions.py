@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from glacierflow.local import control
 from glacierflow.local.sample import sample_bundle
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.family import read_family
+from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.services.scheduler.handler import handler
 from glacierflow.services.scheduler.office import Office, open_office
 from glacierflow.services.scheduler.rounds import pascal_case
@@ -29,6 +31,7 @@ from glacierflow.store import Store, open_store
 
 STACKS = "lambda,schedule,stepfunctions"
 BUCKET = "greenland-glacier-data"
+TOPIC = "arn:aws:sns:us-west-2:123456789012:glacierflow-runs"
 
 
 def definition() -> dict[str, Any]:
@@ -83,7 +86,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         s3 = cloud_of(folder).client("s3")
         for key in ("scheduler.zip", "scheduler-layer.zip"):
             s3.put_object(Bucket=BUCKET, Key=f"scripts/glacierflow/{key}", Body=b"code runs from here")
-        assert run(["stack", "deploy", "--local", "--with", STACKS, "--yes", "--quiet"]) == 0
+        scheduled = ["--set", "ScheduleService=stepfunctions", "--set", f"NewScenesTopic={TOPIC}"]
+        assert run(["stack", "deploy", "--local", "--with", STACKS, *scheduled, "--yes", "--quiet"]) == 0
     yield folder
     control.down(folder / "home" / "local")
 
@@ -106,19 +110,23 @@ def store(cloud: Cloud) -> Store:
     return open_store(f"s3://{BUCKET}", cloud)
 
 
+Told = Callable[[], list[dict[str, Any]]]
+
+
 @pytest.fixture
-def told(cloud: Cloud) -> Iterator[list[Any]]:
-    """What the topic is told meanwhile; looked up by calling the list's owner."""
+def told(cloud: Cloud) -> Iterator[Told]:
+    """What the topic was told meanwhile."""
     sqs, sns = cloud.client("sqs"), cloud.client("sns")
     queue = sqs.create_queue(QueueName=f"told-{time.time_ns()}")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    topic = "arn:aws:sns:us-west-2:123456789012:glacierflow-runs"
-    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
-    messages: list[Any] = []
+    subscription = sns.subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
+
+    def messages() -> list[dict[str, Any]]:
+        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(one["Body"]) for one in found]
+
     yield messages
-    messages += sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
     sns.unsubscribe(SubscriptionArn=subscription)
-    assert messages, "the topic was told nothing"
 
 
 def submit(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def test_an_array_with_a_failing_child_is_tried_again_verified_and_told(
     cloud: Cloud,
     store: Store,
     broken: dict[Path, bytes],
-    told: list[Any],
+    told: Told,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     submitted = submit(capsys, "--regions", f"{FAR},{NEAR}")
@@ -194,10 +202,9 @@ def test_an_array_with_a_failing_child_is_tried_again_verified_and_told(
     assert len(first.slots) == 2
     assert run(["batch", "verify", submitted["run_id"], "--local", "--quiet"]) == 0
     assert run(["batch", "status", submitted["run_id"], "--local", "--quiet"]) == 0
-    # started again under the same name and input it is the same execution, not another run
-    machine = cloud.client("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
-    executions = cloud.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
-    assert len(executions) == 1
+    (message,) = told()
+    assert message["Subject"] == f"glacierflow: complete: {submitted['run_id']}"[:100]
+    assert message["Message"].startswith(f"Run {submitted['run_id']} with 1 retries: 2 units, 2 complete.")
 
 
 @pytest.mark.embedded
@@ -235,6 +242,30 @@ def test_a_clock_submits_what_is_new_since_last_time(office: Office) -> None:
 
 
 @pytest.mark.embedded
+def test_a_clocks_run_may_be_given_to_the_state_machine_which_verifies_and_tells(
+    cloud: Cloud, store: Store, told: Told
+) -> None:
+    event = {
+        "do": "schedule",
+        "satellite": "landsat",
+        "regions": f"{NEAR},135_SermilikSW",
+        "today": "2024-07-09",
+    }
+    called = cloud.client("lambda").invoke(FunctionName="glacierflow-schedule", Payload=json.dumps(event))
+    answer = json.loads(called["Payload"].read())
+    assert answer.get("submitted"), answer
+    (job,) = read_jobs(store, answer["run_id"])
+    assert job.service == "stepfunctions"
+    assert ended(cloud, job.job_id)["status"] == "SUCCEEDED"
+    assert [one["Message"].split()[1] for one in told()] == [answer["run_id"]]
+    policy = cloud.client("iam").get_role_policy(
+        RoleName="glacierflow-schedule-function-us-west-2", PolicyName="scheduler"
+    )["PolicyDocument"]["Statement"]
+    machine = "arn:aws:states:us-west-2:123456789012:stateMachine:glacierflow-stepfunctions"
+    assert {one["Resource"] for one in policy if one["Action"] == "states:StartExecution"} == {machine}
+
+
+@pytest.mark.embedded
 def test_an_announced_scene_makes_a_run_where_it_meets_a_region(office: Office) -> None:
     def message(item: dict[str, Any]) -> dict[str, Any]:
         return {"Sns": {"Message": json.dumps(item)}}
@@ -251,6 +282,44 @@ def test_an_announced_scene_makes_a_run_where_it_meets_a_region(office: Office) 
     answer = handler({"Records": [message(inside), message(outside), message(landsat)]}, None)
     assert answer["ignored"] == ["S2A_33UUU_20240715_0_L2A"]
     assert len(answer["runs"]) == 2
+
+
+@pytest.mark.embedded
+def test_usgs_announces_a_product_by_its_id_and_place(
+    office: Office, cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages as ``public-c2-notify-v2`` sends them; the footprint is in the item beside the product."""
+
+    def message(product: str, level: str = "level-1") -> dict[str, Any]:
+        place = f"s3://usgs-landsat/collection02/{level}/standard/oli-tirs/2024/001/018/{product}/"
+        told = {"landsat_product_id": product, "s3_location": place}
+        return {"Sns": {"Message": json.dumps(told)}}
+
+    s3 = cloud.client("s3")
+    if "usgs-landsat" not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket="usgs-landsat", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    inside, outside = (f"LC09_L1TP_{where}_20240716_20240717_02_T1" for where in ("001018", "077023"))
+    boxes = {inside: [-49.0, 60.9, -47.0, 61.4], outside: [-3.0, 52.0, 1.0, 54.0]}
+    for product, box in boxes.items():
+        place = f"collection02/level-1/standard/oli-tirs/2024/001/018/{product}/{product}_stac.json"
+        content = json.dumps({"id": product, "collection": "landsat-c2l1", "bbox": box}).encode()
+        s3.put_object(Bucket="usgs-landsat", Key=place, Body=content, RequestPayer="requester")
+    surface = "LC09_L2SP_001018_20240716_20240717_02_T1"
+    strange = {"Sns": {"Message": "the archive rests on Sunday"}}
+    records = [message(inside), message(outside), message(surface, "level-2"), strange]
+    with caplog.at_level(logging.INFO, "glacierflow"):
+        answer = handler({"Records": records}, None)
+    assert len(answer["runs"]) == 1
+    manifest = read_run_manifest(open_store(f"s3://{BUCKET}", cloud), answer["runs"][0])
+    assert NEAR in manifest.regions
+    days = {(unit.date1, unit.date2) for slot in manifest.slots for unit in slot}
+    assert days == {(dt.date(2024, 7, 16), dt.date(2024, 7, 16))}
+    assert answer["ignored"] == [outside, surface, "the archive rests on Sunday"]
+    assert "ignored, no scene is in the message: the archive rests on Sunday" in caplog.text
+    assert f"ignored, no Level-1 product: {surface}" in caplog.text
+    elsewhere = {"landsat_product_id": inside, "s3_location": "s3://somebody/else/"}
+    with pytest.raises(UsageError, match="not in s3://usgs-landsat"):
+        handler({"Records": [{"Sns": {"Message": json.dumps(elsewhere)}}]}, None)
 
 
 @pytest.mark.parametrize(

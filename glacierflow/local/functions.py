@@ -161,12 +161,6 @@ class FunctionRunner:
             handler = command[0]
         environment = process_environment(answer.parent, self._outer)
         environment |= cloud_environment(self._options.endpoint, function.region, self._outer)
-        # an event without a manifest finds the imagery that is served here, unless the function knows better
-        environment |= {
-            "GLACIERFLOW_SENTINEL2_STAC_URL": f"{self._options.endpoint}/stac",
-            "GLACIERFLOW_LANDSAT_STAC_URL": f"{self._options.endpoint}/stac",
-            "GLACIERFLOW_IMAGERY_S3_ENDPOINT": self._options.endpoint,
-        }
         # events that carry no settings read what this cloud serves, as a function in AWS reads AWS's
         environment |= {
             "GLACIERFLOW_SENTINEL2_STAC_URL": f"{self._options.endpoint}/stac",

@@ -9,17 +9,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from glacierflow.errors import UsageError
-from glacierflow.manifest import Manifest
-from glacierflow.model import SATELLITES, Region, Satellite
+from glacierflow.manifest import Manifest, Service
+from glacierflow.model import SATELLITES, Satellite
 from glacierflow.regions import load_catalogue
 from glacierflow.services.batch import write_manifest
 from glacierflow.services.launch import find_launcher
 from glacierflow.services.same_run import find_same_run
+from glacierflow.services.scheduler.announced import announced_scenes
 from glacierflow.services.scheduler.office import Office
 from glacierflow.services.scheduler.plan import make_manifest
 
@@ -33,9 +35,10 @@ _LOOK_BACK_DAYS = 10
 """Days before the last run's end that are looked at again: scenes are published up to days after sensing."""
 _FIRST_DAYS = 30
 """How far the very first run looks back."""
+_SERVICE = "GLACIERFLOW_SCHEDULE_SERVICE"
+"""Variable of the function: ``batch``, or ``stepfunctions``, which also tries again, verifies and tells."""
 _MARKS = "runs/_schedule/"
 """Below it, one object a satellite and selection: up to which day it was looked."""
-_SENTINEL2_TILE = re.compile(r"S2[A-Z]_(?:T)?(\d{2}[C-X][A-Z]{2})_|_T(\d{2}[C-X][A-Z]{2})_")
 
 
 def submit_fresh(office: Office, event: Mapping[str, Any]) -> Json:
@@ -68,22 +71,21 @@ def submit_fresh(office: Office, event: Mapping[str, Any]) -> Json:
 
 
 def submit_announced(office: Office, event: Mapping[str, Any]) -> Json:
-    """Submit small runs for scenes that a topic of new STAC items tells of, where they meet a region.
+    """Submit small runs for scenes that a data provider's topic tells of, where they meet a region.
 
     Returns:
-        ``runs``: ids of what was submitted, and ``ignored``: ids of items that meet no region.
+        ``runs``: ids of what was submitted, and ``ignored``: what is no scene of ours or meets no region.
+
+    Raises:
+        UsageError: AWS refuses.
     """
-    regions = load_catalogue().regions
     wanted: dict[tuple[Satellite, dt.date], set[str]] = {}
     ignored = []
-    for item in _items(event):
-        met = _met(item, regions)
-        if met is None or not met[1]:
-            ignored.append(str(item.get("id")))
+    for scene in announced_scenes(event, load_catalogue().regions, office.cloud):
+        if scene.satellite is None or scene.day is None or not scene.regions:
+            ignored.append(scene.name)
             continue
-        satellite, names = met
-        day = dt.datetime.fromisoformat(str(item["properties"]["datetime"])).astimezone(dt.UTC).date()
-        wanted.setdefault((satellite, day), set()).update(names)
+        wanted.setdefault((scene.satellite, scene.day), set()).update(scene.regions)
     runs = [
         _submit(
             {
@@ -100,11 +102,12 @@ def submit_announced(office: Office, event: Mapping[str, Any]) -> Json:
 
 
 def _submit(selection: Mapping[str, Any]) -> Json:
-    """A run on AWS Batch, or the one that does the same already."""
-    office, manifest = make_manifest(selection, "batch")
+    """A run by the service the stack was given, or the one that does the same already."""
+    service: Service = "stepfunctions" if os.environ.get(_SERVICE) == "stepfunctions" else "batch"
+    office, manifest = make_manifest(selection, service)
     batch = office.loaded.settings.batch
     launcher = find_launcher(
-        "batch",
+        service,
         office.cloud,
         office.loaded,
         office.places,
@@ -134,31 +137,3 @@ def _satellite(event: Mapping[str, Any]) -> Satellite:
     raise UsageError(
         f"satellite = {event.get('satellite')} is not known", next_step=f"accepted: {', '.join(SATELLITES)}"
     )
-
-
-def _items(event: Mapping[str, Any]) -> Iterator[Json]:
-    """The STAC items in a message of SNS; a provider may wrap them once more."""
-    for record in event["Records"]:
-        message = json.loads(record["Sns"]["Message"])
-        item = message.get("payload", message) if isinstance(message, dict) else {}
-        if isinstance(item, dict) and "properties" in item:
-            yield item
-
-
-def _met(item: Mapping[str, Any], regions: tuple[Region, ...]) -> tuple[Satellite, list[str]] | None:
-    """Satellite and regions of an item: by its tile, or by the outline's bounding box for Landsat."""
-    collection = str(item.get("collection", ""))
-    if collection.startswith("sentinel-2"):
-        found = _SENTINEL2_TILE.search(str(item.get("id", "")))
-        tile = next((group for group in found.groups() if group), None) if found else None
-        return "sentinel2", [region.name for region in regions if tile in region.mgrs_tiles]
-    if collection.startswith("landsat-c2l1"):
-        west, south, east, north = item["bbox"][0], item["bbox"][1], item["bbox"][-2], item["bbox"][-1]
-        names = []
-        for region in regions:
-            longitudes, latitudes = zip(*region.outline, strict=True)
-            apart = max(longitudes) < west or min(longitudes) > east
-            if not apart and max(latitudes) >= south and min(latitudes) <= north:
-                names.append(region.name)
-        return "landsat", names
-    return None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import datetime as dt
+import errno
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from big_run import FakeCloud
 from http_servers import Api, RangeServer
+from s3_fake import S3Fake, refused
 from samples import make_unit, read_item, real_archive, real_region
 from test_clouds import classification
 from test_read import real_scenes, truth
@@ -26,11 +31,12 @@ from test_read import real_scenes, truth
 from glacierflow import clip, cog
 from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
+from glacierflow.flight import in_order
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
 from glacierflow.model import StepSettings
 from glacierflow.receipt import Receipt, Started
-from glacierflow.store import LocalStore
+from glacierflow.store import LocalStore, S3Store, Store
 from glacierflow.task import process_slot, read_manifest, slot_of_child
 
 
@@ -491,6 +497,145 @@ def test_a_store_that_fails_while_reading_is_not_the_scenes_failure(
     monkeypatch.setattr(cog, "write_native_window", full)
     receipt = process(make_manifest(api, tmp_path, keep_downloads=True))
     assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
+
+
+BASE = "1_download_merge_and_clip/sentinel2"
+FAILING = {
+    "template": f"{BASE}/template/902_Berlin.tif",
+    "product": f"{BASE}/clipped/902_Berlin/S2A_MSIL2A_20160608T101032_N0202_R022.tif",
+    "sidecar": f"{BASE}/metadata/individual_csv/902_Berlin/S2A_MSIL2A_20160608T101032_N0202_R022.csv",
+    "item": "1_download_merge_and_clip/stac/sentinel2/902_Berlin/S2A_MSIL2A_20160608T101032_N0202_R022.json",
+    "table": f"{BASE}/metadata/combined_csv/902_Berlin.csv",
+    "receipt": "attempts/0/1.",
+}
+
+
+@pytest.fixture
+def unbroken(api: Api, tmp_path: Path) -> dict[str, str]:
+    """SHA-256 of what one run without any trouble leaves."""
+    process(make_manifest(api, tmp_path / "unbroken"))
+    return hashes(LocalStore(tmp_path / "unbroken"))
+
+
+def hashes(store: Store) -> dict[str, str]:
+    """Of products, template and tables."""
+    return {
+        entry.key: hashlib.sha256(store.get(entry.key) or b"").hexdigest()
+        for entry in store.list(BASE)
+        if entry.key.endswith((".tif", ".csv"))
+    }
+
+
+def broken_then_again(manifest: Manifest, store: Store, what: str, outcome: str) -> None:
+    """The first attempt ends as it should, the second completes."""
+
+    def attempt() -> Receipt:
+        return process_slot(manifest, 0, store, Cloud(), stop=threading.Event())
+
+    if what == "receipt":
+        with pytest.raises((StoreError, UsageError)):
+            attempt()
+    else:
+        assert attempt().outcome == outcome
+    again = attempt()
+    assert (again.outcome, again.attempt) == ("done", 2)
+    assert again.counts.written + again.counts.skipped == 2
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_a_full_disk_ends_an_attempt_and_the_next_completes(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str], what: str
+) -> None:
+    """As the kernel tells it: when bytes are written to the file aside."""
+    left, rename = [True], Path.replace
+
+    def replace(aside: Path, target: Path) -> Path:
+        if FAILING[what] in str(target) and left:
+            left.clear()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(aside, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    manifest, store = make_manifest(api, tmp_path / "out"), LocalStore(tmp_path / "out")
+    broken_then_again(manifest, store, what, "unavailable")
+    assert not left
+    assert hashes(store) == unbroken
+    assert not list((tmp_path / "out").rglob(".part-*"))
+
+
+def test_a_full_scratch_disk_ends_an_attempt_and_the_next_completes(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
+) -> None:
+    left, write = [True], cog.write_cog
+
+    def full(path: Path, image: Any, *rest: Any, **options: Any) -> None:
+        if image.dtype == np.uint16 and left:
+            left.clear()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, image, *rest, **options)
+
+    monkeypatch.setattr(cog, "write_cog", full)
+    manifest, store = make_manifest(api, tmp_path / "out"), LocalStore(tmp_path / "out")
+    broken_then_again(manifest, store, "product", "unavailable")
+    assert not left
+    assert hashes(store) == unbroken
+
+
+class Refusing(S3Fake):
+    """A bucket that refuses one put."""
+
+    def __init__(self, where: str, code: str, status: int) -> None:
+        super().__init__()
+        self.where, self.code, self.status, self.left = where, code, status, [True]
+
+    def put_object(self, *, Key: str, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        # the receipt, not what is left when an attempt starts
+        if self.where in Key and not Key.endswith("started.json") and self.left:
+            self.left.clear()
+            raise refused("PutObject", self.code, self.status)
+        return super().put_object(Key=Key, **rest)
+
+
+@pytest.mark.parametrize("what", FAILING)
+@pytest.mark.parametrize(
+    ("code", "status", "outcome"), [("SlowDown", 503, "unavailable"), ("AccessDenied", 403, "failed")]
+)
+def test_a_put_that_s3_refuses_ends_an_attempt_and_the_next_completes(
+    api: Api, unbroken: dict[str, str], what: str, code: str, status: int, outcome: str
+) -> None:
+    s3 = Refusing(FAILING[what], code, status)
+    store = S3Store("made-up", FakeCloud(clients={"s3": s3}))
+    broken_then_again(make_manifest(api, Path("unused")), store, what, outcome)
+    assert not s3.left
+    assert hashes(store) == unbroken
+
+
+def test_products_are_the_same_whatever_is_in_flight(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = api.items
+    for day in range(1, 4):
+        text = (
+            json.dumps(second).replace("20160608", f"2016060{day}").replace("2016-06-08", f"2016-06-0{day}")
+        )
+        item = json.loads(text)
+        item["assets"]["nir"]["href"] = (first, second)[day % 2]["assets"]["nir"]["href"]
+        api.items.append(item)
+    limits: list[int] = []
+
+    def watched(*given: Any, limit: int, **rest: Any) -> Any:
+        limits.append(limit)
+        return in_order(*given, limit=limit, **rest)
+
+    monkeypatch.setattr(clip, "in_order", watched)
+    found = []
+    for memory_mb in (1, 4000):
+        folder = tmp_path / str(memory_mb)
+        assert process(make_manifest(api, folder, memory_mb=memory_mb)).counts.written == 5
+        found.append(hashes(LocalStore(folder)))
+    assert limits == [1, 4]
+    assert found[0] == found[1]
+    assert len([key for key in found[0] if "/clipped/" in key]) == 5
 
 
 @pytest.mark.parametrize(

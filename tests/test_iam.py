@@ -17,6 +17,11 @@ from glacierflow.cli.app import run
 from glacierflow.local import conditions, control
 from glacierflow.local.control import Endpoint
 from glacierflow.local.enforcement import permissions_of
+from glacierflow.model import StepSettings
+from glacierflow.services.doctor import data, jobs
+from glacierflow.services.doctor.patient import Patient, run_check
+from glacierflow.services.places import find_places
+from glacierflow.settings import load_settings
 
 pytestmark = pytest.mark.embedded
 
@@ -147,6 +152,16 @@ def test_the_submitter_submits_watches_and_cancels(enforced: dict[str, Client]) 
     client("logs").describe_log_streams(logGroupName="/glacierflow/batch")
     topic = next(one["OutputValue"] for one in names if one["OutputKey"] == "Topic")
     assert client("sns").publish(TopicArn=topic, Subject="a run", Message="has ended")["MessageId"]
+
+
+def test_the_doctor_asks_nothing_of_bucket_and_queues_that_the_submitter_may_not(
+    enforced: dict[str, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cloud, "client", lambda _, service: enforced["submitter"](service))
+    loaded = load_settings(overrides={"STORAGE.s3_bucket": BUCKET}, environ={})
+    patient = Patient(loaded, StepSettings(), Cloud(embedded=True), find_places(loaded, None))
+    for check in (data.check_bucket, jobs.check_queues, jobs.check_environments):
+        assert {found.verdict for found in run_check("it", check, patient)} == {"ok"}
 
 
 def outputs(client: Client, template: str) -> dict[str, str]:

@@ -38,6 +38,9 @@ def check_identity(patient: Patient) -> Iterator[Finding]:
         return
     except GlacierflowError as error:
         yield Finding("credentials", "unknown", error.message, error.next_step)
+        # beyond five minutes AWS refuses the signature, and its refusal has a date
+        refusal = getattr(error.__cause__, "response", {})
+        yield from (found for found in _clock(refusal) if found.verdict == "problem")
         return
     yield Finding("credentials", "ok", str(answer["Arn"]))
     wanted = patient.loaded.settings.aws_account.account_id
@@ -52,7 +55,7 @@ def check_identity(patient: Patient) -> Iterator[Finding]:
 
 
 def _clock(answer: dict[str, Any]) -> Iterator[Finding]:
-    said = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     if said is None:
         yield Finding("clock", "unknown", "AWS did not say its time")
         return
@@ -84,17 +87,21 @@ def check_linked_roles(patient: Patient) -> Iterator[Finding]:
 
 
 def check_quotas(patient: Patient) -> Iterator[Finding]:
-    """VCPU quotas of the region against the smallest job and against what the environments may take."""
+    """VCPU quotas of the region against a job of each class and against what the environments may take."""
     quotas = patient.cloud.client("service-quotas")
     most = _most_vcpus(patient)
+    needed = {memory: _vcpus(one) for memory, one in patient.definitions().items()}
     for lifecycle, code in _QUOTAS.items():
         name = f"{lifecycle} vCPU quota"
         value = float(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
         region = patient.cloud.region
         ask = f"ask for more: Service Quotas, EC2, {code}, in {region}"
-        smallest = min((_vcpus(one) for one in patient.definitions().values()), default=1.0)
-        if value < smallest:
+        never = {memory: vcpus for memory, vcpus in needed.items() if vcpus > value}
+        if value < min(needed.values(), default=1.0):
             yield Finding(name, "problem", f"{value:g} in {region}: no job fits", ask)
+        elif never:
+            classes = ", ".join(f"class {memory} MiB ({vcpus:g})" for memory, vcpus in never.items())
+            yield Finding(name, "problem", f"{value:g} in {region}: no job fits of {classes}", ask)
         elif most.get(lifecycle, 0) > value:
             yield Finding(
                 name, "ok", f"{value:g} in {region}; the compute environments would take {most[lifecycle]:g}"

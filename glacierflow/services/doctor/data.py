@@ -36,8 +36,7 @@ def check_bucket(patient: Patient) -> Iterator[Finding]:
     s3, bucket = patient.cloud.client("s3"), patient.places.bucket
     try:
         with plain_errors(f"look at the bucket {bucket}", service="S3"):
-            s3.head_bucket(Bucket=bucket)
-            where = s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
+            where = s3.head_bucket(Bucket=bucket)["BucketRegion"]
             upload = s3.create_multipart_upload(Bucket=bucket, Key=_PROBE)["UploadId"]
             s3.abort_multipart_upload(Bucket=bucket, Key=_PROBE, UploadId=upload)
     except GlacierflowError as error:

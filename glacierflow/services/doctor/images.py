@@ -26,6 +26,7 @@ _MANIFESTS = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ]
 _OCI_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
+_TIMEOUT_S = 15
 _PUSH = "push one with `glacierflow container push`"
 
 
@@ -59,11 +60,12 @@ def _judge(patient: Patient, image: str) -> Finding:
         raise
     if not answer["images"]:
         return Finding("image", "problem", f"there is no image {image}", _PUSH)
-    offered = _architectures(json.loads(answer["images"][0]["imageManifest"]))
+    manifest = json.loads(answer["images"][0]["imageManifest"])
+    offered = _listed(manifest) or _configured(ecr, match, manifest)
     return _compare(image, offered, _needed(patient))
 
 
-def _architectures(manifest: dict[str, Any]) -> set[str]:
+def _listed(manifest: dict[str, Any]) -> set[str]:
     """Architectures an image index lists; none where the manifest is of a single image."""
     return {
         str(one["platform"]["architecture"])
@@ -72,18 +74,43 @@ def _architectures(manifest: dict[str, Any]) -> set[str]:
     }
 
 
+def _configured(ecr: Any, where: re.Match[str], manifest: dict[str, Any]) -> set[str]:  # noqa: ANN401
+    """The architecture in the configuration of a single image; none where it may not be read."""
+    import requests
+    from botocore.exceptions import ClientError
+
+    if "config" not in manifest:
+        return set()
+    try:
+        url = ecr.get_download_url_for_layer(
+            registryId=where["account"],
+            repositoryName=where["name"],
+            layerDigest=manifest["config"]["digest"],
+        )["downloadUrl"]
+        answer = requests.get(url, timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        return {str(answer.json()["architecture"])}
+    except (ClientError, requests.RequestException, ValueError, KeyError):
+        return set()
+
+
 def _needed(patient: Patient) -> set[str]:
-    return {
-        _OCI_NAMES.get(architecture, architecture)
+    on_instances = {
+        architecture
         for instance in instance_types(patient)
         for architecture in instance["ProcessorInfo"]["SupportedArchitectures"]
-        if architecture in _OCI_NAMES
     }
+    on_fargate = {
+        str(definition["containerProperties"]["runtimePlatform"].get("cpuArchitecture", "")).lower()
+        for definition in patient.definitions().values()
+        if "runtimePlatform" in definition["containerProperties"]
+    }
+    return {_OCI_NAMES[one] for one in on_instances | on_fargate if one in _OCI_NAMES}
 
 
 def _compare(image: str, offered: set[str], needed: set[str]) -> Finding:
     if not offered:
-        return Finding("image", "ok", f"{image} is there, for one architecture")
+        return Finding("image", "unknown", f"{image} is there, but its architecture cannot be read")
     missing = needed - offered
     if missing:
         return Finding(

@@ -71,6 +71,10 @@ def _fit(patient: Patient, memory: int, definition: dict[str, Any], needs: dict[
         resources = environment.get("computeResources") or {}
         if float(resources.get("maxvCpus", 0)) < needs.get("VCPU", 1):
             continue
+        if str(resources.get("type")).startswith("FARGATE"):  # has no instance types to be too small
+            return Finding(
+                name, "ok", f"{label} ({asked}) fits Fargate of {environment['computeEnvironmentName']}"
+            )
         for instance in _instances(patient, tuple(resources.get("instanceTypes", ()))):
             offered = _USABLE * instance["MemoryInfo"]["SizeInMiB"]
             if instance["VCpuInfo"]["DefaultVCpus"] >= needs.get("VCPU", 1) and offered >= needs.get(

@@ -10,6 +10,8 @@ from typing import Any
 
 from glacierflow.services.doctor.patient import Patient
 from glacierflow.services.findings import Finding
+from glacierflow.services.stack import describe
+from glacierflow.services.templates import stack_name
 
 __all__ = ["check_network"]
 
@@ -18,44 +20,66 @@ _ENDPOINTS = ("ecr.api", "ecr.dkr", "s3", "logs")
 
 
 def check_network(patient: Patient) -> Iterator[Finding]:
-    """Every subnet of the compute environments leads to an internet or NAT gateway, or has all endpoints."""
-    subnets = sorted(
-        {
-            subnet
-            for environment in patient.environments()
-            for subnet in (environment.get("computeResources") or {}).get("subnets", [])
-        }
-    )
-    if not subnets:
+    """Every subnet that children run in leads to an internet or NAT gateway, which the STAC APIs need."""
+    ways = list(_ways(patient))
+    if not ways:
         yield Finding("network", "unknown", "the compute environments name no subnet")
         return
     ec2 = patient.cloud.client("ec2")
-    facts = {one["SubnetId"]: one for one in ec2.describe_subnets(SubnetIds=subnets)["Subnets"]}
-    for subnet in subnets:
-        yield _judge(ec2, subnet, facts[subnet])
+    subnets = sorted({subnet for subnet, _ in ways})
+    for facts in ec2.describe_subnets(SubnetIds=subnets)["Subnets"]:
+        subnet, own = facts["SubnetId"], bool(facts.get("MapPublicIpOnLaunch"))
+        addressed = all(own if public is None else public for name, public in ways if name == subnet)
+        yield _judge(ec2, subnet, facts["VpcId"], addressed=addressed)
 
 
-def _judge(ec2: Any, subnet: str, facts: dict[str, Any]) -> Finding:  # noqa: ANN401 - a boto3 client
-    way_out = _way_out(ec2, subnet, facts["VpcId"])
-    if way_out is not None and way_out.startswith("igw-") and not facts.get("MapPublicIpOnLaunch"):
+def _ways(patient: Patient) -> Iterator[tuple[str, bool | None]]:
+    """Each subnet, and whether what runs there gets a public address; None leaves it to the subnet."""
+    ecs = describe(patient.cloud, stack_name(patient.loaded.settings.batch.stack, "ecs"))
+    if ecs is not None and ecs.outputs.get("TaskSubnets"):
+        for subnet in ecs.outputs["TaskSubnets"].split(","):
+            yield subnet, ecs.outputs.get("TaskPublicIp") == "ENABLED"
+    for environment in patient.environments():
+        resources = environment.get("computeResources") or {}
+        on_fargate = str(resources.get("type")).startswith("FARGATE")
+        for subnet in resources.get("subnets", []):
+            yield subnet, _tasks_get_addresses(patient) if on_fargate else None
+
+
+def _tasks_get_addresses(patient: Patient) -> bool:
+    networks = [
+        definition["containerProperties"].get("networkConfiguration", {})
+        for definition in patient.definitions().values()
+    ]
+    return all(network.get("assignPublicIp") == "ENABLED" for network in networks)
+
+
+def _judge(ec2: Any, subnet: str, vpc: str, *, addressed: bool) -> Finding:  # noqa: ANN401 - a boto3 client
+    way_out = _way_out(ec2, subnet, vpc)
+    if way_out is not None and way_out.startswith("igw-") and not addressed:
         return Finding(
             "network",
             "problem",
-            f"{subnet} leads to {way_out}, and instances in it get no public address",
-            "turn on auto-assignment of public addresses, or use a NAT gateway or VPC endpoints",
+            f"{subnet} leads to {way_out}, and what runs in it gets no public address",
+            "turn on auto-assignment of public addresses, or use a NAT gateway",
         )
     if way_out is not None:
         return Finding("network", "ok", f"{subnet} leads out by {way_out}")
-    there = _endpoints(ec2, facts["VpcId"])
+    there = _endpoints(ec2, vpc)
     missing = [name for name in _ENDPOINTS if name not in there]
     if missing:
         return Finding(
             "network",
             "problem",
             f"{subnet} has no way out, and its VPC no endpoint for {', '.join(missing)}: images stay out",
-            "use a public subnet or a NAT gateway, or add the VPC endpoints",
+            "use a public subnet or a NAT gateway: endpoints alone do not lead to the STAC APIs either",
         )
-    return Finding("network", "ok", f"{subnet} has VPC endpoints for {', '.join(_ENDPOINTS)}")
+    return Finding(
+        "network",
+        "problem",
+        f"{subnet} has VPC endpoints for {', '.join(_ENDPOINTS)}, and no way to the STAC APIs",
+        "use a public subnet or a NAT gateway",
+    )
 
 
 def _way_out(ec2: Any, subnet: str, vpc: str) -> str | None:  # noqa: ANN401

@@ -50,6 +50,8 @@ class FakeAws:
         self.objects: dict[str, bytes] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.image = "123.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:0123"
+        self.stacks: dict[str, dict[str, str]] = {}
+        """Outputs of the stacks that are deployed."""
         self.calls: list[str] = []
         self.kill_before: int | None = None
         """Number of the call, from 1, that is never sent."""
@@ -93,8 +95,34 @@ class FakeAws:
         head: Any = {"content-length": str(len(body)), **headers}
         return AWSResponse(request.url, status, head, _Raw(body))
 
-    def _cloudformation(self, *_: Any) -> tuple[int, bytes]:
-        return 400, b"<ErrorResponse><Error><Code>ValidationError</Code></Error></ErrorResponse>"
+    def _cloudformation(self, _: str, request: AWSPreparedRequest) -> tuple[int, bytes]:
+        name = urllib.parse.parse_qs(_body(request).decode())["StackName"][0]
+        if name not in self.stacks:
+            error = f"<Code>ValidationError</Code><Message>Stack with id {name} does not exist</Message>"
+            return 400, f"<ErrorResponse><Error>{error}</Error></ErrorResponse>".encode()
+        outputs = "".join(
+            f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+            for key, value in self.stacks[name].items()
+        )
+        told = f"<StackName>{name}</StackName><StackId>arn:{name}</StackId><StackStatus>CREATE_COMPLETE"
+        stack = f"<member>{told}</StackStatus><Outputs>{outputs}</Outputs></member>"
+        inner = f"<DescribeStacksResult><Stacks>{stack}</Stacks></DescribeStacksResult>"
+        return 200, f"<DescribeStacksResponse>{inner}</DescribeStacksResponse>".encode()
+
+    def _lambda(self, operation: str, _: AWSPreparedRequest) -> tuple[int, Any]:
+        if operation == "Invoke":
+            return 202, b""
+        sizes = {"MemorySize": 10_240, "Timeout": 900}
+        named = {"FunctionName": "glacierflow", "FunctionArn": "arn:function"}
+        return 200, {"Configuration": named | sizes, "Code": {"ImageUri": self.image}}
+
+    def _ecs(self, operation: str, _: AWSPreparedRequest) -> tuple[int, Any]:
+        if operation == "RunTask":
+            return 200, {"tasks": [{"taskArn": f"arn:task/{next(self._ids)}"}], "failures": []}
+        return 200, {"taskDefinition": {"containerDefinitions": [{"image": self.image}]}}
+
+    def _sfn(self, *_: Any) -> tuple[int, Any]:
+        return 200, {"executionArn": "arn:execution", "startDate": 1722513605}
 
     def _s3(self, operation: str, request: AWSPreparedRequest) -> tuple[int, bytes]:
         url = urllib.parse.urlsplit(request.url)
@@ -200,6 +228,8 @@ def _queue(name: str) -> dict[str, Any]:
 
 def _body(request: AWSPreparedRequest) -> bytes:
     body: Any = request.body
+    if isinstance(body, str):
+        return body.encode()
     content: bytes = body if isinstance(body, bytes) else body.read()
     return content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,11 @@ def test_an_earlier_run_decides_the_classes(aws: FakeAws, capsys: pytest.Capture
     put_attempt(store, first, 5, "done", peak_memory_mb=9_000.0)
     assert run([*words, "--measured-by", run_id, "--date2", "2024-07-30"]) == 0
     (second,) = {key.split("/")[1] for key in aws.objects} - {run_id}
+    capsys.readouterr()
+    for plan in (["batch", "plan", *words[2:]], [*words, "--dry-run"]):
+        assert run([*plan, "--measured-by", run_id, "--json"]) == 0
+        arrays = json.loads(capsys.readouterr().out)["manifest"]["arrays"]
+        assert [(one["size"], one["memory_mib"]) for one in arrays] == [(1, 15_500), (5, 7_500)]
     later = read_run_manifest(store, second)
     assert [(one.size, one.memory_mib) for one in later.arrays] == [(1, 15_500), (5, 7_500)]
     assert later.slots[0][0].region == first.slots[5][0].region

@@ -61,17 +61,16 @@ def test_every_run_task_call_is_one_that_ecs_would_take() -> None:
     shape = client.meta.service_model.operation_model("RunTask").input_shape
     from botocore.validate import ParamValidator
 
-    calls = launcher().calls(manifest)
-    for name, request in calls:
-        assert name == "RunTask"
+    requests = launcher().requests(manifest)
+    for request in requests:
         assert not ParamValidator().validate(request, shape).has_errors()
         assert len(request["clientToken"]) <= 64
         assert len(request["startedBy"]) <= 36
-    tokens = {request["clientToken"] for _, request in calls}
+    tokens = {request["clientToken"] for request in requests}
     assert len(tokens) == 3
-    providers = [request["capacityProviderStrategy"][0]["capacityProvider"] for _, request in calls]
+    providers = [request["capacityProviderStrategy"][0]["capacityProvider"] for request in requests]
     assert providers == ["FARGATE", "FARGATE_SPOT", "FARGATE_SPOT"]
-    assert "capacityProviderStrategy" not in launcher(service="ecs").calls(manifest)[0][1]
+    assert "capacityProviderStrategy" not in launcher(service="ecs").requests(manifest)[0]
 
 
 MACHINE = {

@@ -107,15 +107,69 @@ def test_ten_years_of_192_regions_take_ten_calls(aws: FakeAws, capsys: pytest.Ca
     assert run_id in capsys.readouterr().out
 
 
+STACKS = {
+    "glacierflow-lambda": {"Function": "glacierflow"},
+    "glacierflow-stepfunctions": {"StateMachine": "arn:machine"},
+    "glacierflow-ecs": {
+        "Cluster": "glacierflow",
+        "TaskSubnets": "subnet-1",
+        "TaskSecurityGroup": "sg-1",
+        "TaskPublicIp": "ENABLED",
+        **{f"TaskDefinition{mib}": f"glacierflow-{mib}:1" for mib in (7_500, 15_500, 31_500, 63_200)},
+    },
+}
+AS_IAM_SPELLS_IT = {"sfn": "states"}
+
+
+def named_calls(out: str) -> list[str]:
+    """Service and operation of every call that a plan names, as often as it names it."""
+    calls = []
+    for call in json.loads(out)["calls"]:
+        count, times, rest = call.partition(" x ")
+        name, number = (rest, int(count)) if times else (call, 1)
+        calls += [name.split()[0]] * number
+    return calls
+
+
+@pytest.mark.parametrize("service", ["batch", "lambda", "ecs", "fargate", "stepfunctions"])
 def test_a_dry_run_names_exactly_the_calls_that_are_made(
-    aws: FakeAws, capsys: pytest.CaptureFixture[str]
+    aws: FakeAws, capsys: pytest.CaptureFixture[str], service: str
 ) -> None:
-    words = ["batch", "submit", "--start-end-index", "0:3", "--by", "year", "--s3-bucket", "made-up"]
+    aws.stacks = STACKS
+    words = ["batch", "submit", "--start-end-index", "0:3", "--by", "month", "--s3-bucket", "made-up"]
+    words += ["--date2", "2024-08-10", "--service", service]
     assert run([*words, "--dry-run", "--json"]) == 0
     assert aws.calls == []
-    named = [call.split()[0] for call in json.loads(capsys.readouterr().out)["calls"]]
+    named = named_calls(capsys.readouterr().out)
+    assert run(words) == 0
+    made = [call.partition(":") for call in aws.calls]
+    assert [f"{AS_IAM_SPELLS_IT.get(one, one)}:{operation}" for one, _, operation in made] == named
+
+
+def test_a_function_named_by_hand_is_not_looked_for_in_a_stack(
+    aws: FakeAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("aws_config.ini").write_text("[LAMBDA]\nfunction_name = mine\n")
+    words = ["submit", "--start-end-index", "0:1", "--s3-bucket", "made-up", "--service", "lambda"]
+    assert run([*words, "--dry-run", "--json"]) == 0
+    named = named_calls(capsys.readouterr().out)
     assert run(words) == 0
     assert aws.calls == named
+
+
+def test_a_dry_run_with_a_canary_shows_the_canary_and_counts_the_rest(
+    aws: FakeAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["batch", "submit", "--start-end-index", "0:6", "--s3-bucket", "made-up", "--canary"]
+    assert run([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "3 units in 3 slots" in said
+    assert "that is the canary; 3 more units go after it" in said
+    assert run([*words, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["units_after_canary"] == 3
+    assert aws.calls == []
+    assert run([*words, "--measured-by", "one", "--yes"]) == 64
+    assert "--canary and --measured-by exclude each other" in capsys.readouterr().err
 
 
 KILLED = ["batch", "submit", "--start-end-index", "0:3", "--s3-bucket", "made-up", "--quiet"]

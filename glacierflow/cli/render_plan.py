@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glacierflow.manifest import ArrayRange, Manifest
 
-__all__ = ["call_names", "plan_lines", "service_calls"]
+__all__ = ["call_names", "plan_lines"]
 
 _MOST_UNITS = 200
 """A plan of more units shows the first ones, and counts the rest."""
@@ -43,59 +43,91 @@ def _kind(array: ArrayRange) -> str:
     return f"{kind}, {array.memory_mib:,} MiB each" if array.memory_mib else kind
 
 
-def call_names(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str]:
-    """The AWS calls of a submission, in their order, where no earlier run does the same."""
-    from glacierflow.layout import RunLayout
-
-    run = RunLayout(manifest.run_id)
-    queues = sorted({request["jobQueue"] for request in requests})
-    definitions = sorted({request["jobDefinition"] for request in requests})
-    calls = [
-        "cloudformation:DescribeStacks",
-        f"s3:HeadBucket {manifest.store}",
-        f"batch:DescribeJobQueues {' '.join(queues)}",
-        *(f"batch:DescribeJobDefinitions {name}" for name in definitions),
-        f"s3:ListObjectsV2 {manifest.store}/runs/",
-        f"s3:PutObject {manifest.store}/{run.manifest}",
-    ]
-    for number, request in enumerate(requests):
-        calls.append(f"batch:SubmitJob {json.dumps(request, separators=(',', ':'))}")
-        calls.append(f"s3:PutObject {manifest.store}/{run.job(number)}")
-    return calls
-
-
-def service_calls(manifest: Manifest, *, function: str, cluster: str) -> list[str]:
-    """The same for a service that is not AWS Batch: one call a slot, all of one form.
+def call_names(
+    manifest: Manifest, requests: list[dict[str, Any]], *, stack: str, function: str, function_set: bool
+) -> list[str]:
+    """The AWS calls of a submission, in their order, where no earlier run does the same.
 
     Args:
         manifest: the run.
+        requests: SubmitJob's, as AWS Batch would get them.
+        stack: name of the main stack.
         function: name of the Lambda function.
-        cluster: name of the ECS cluster.
+        function_set: whether that name was set by hand, so that no stack is asked for it.
     """
-    from glacierflow.layout import RunLayout
+    from glacierflow.layout import runs_prefix
 
-    run, slots = RunLayout(manifest.run_id), len(manifest.slots)
-    where = f"{manifest.store}/{run.manifest}"
     looks, starts = {
+        "batch": (_batch_looks(requests), _submissions(manifest, requests)),
+        "stepfunctions": (
+            [*_batch_looks(requests), _stack_look(stack, "stepfunctions")],
+            [f"states:StartExecution {{manifest: {_where(manifest)}}}", *_records(manifest)],
+        ),
         "lambda": (
-            [f"lambda:GetFunction {function}"],
-            f"{slots} x lambda:Invoke {function} (Event) {{manifest: {where}, slot: 0..{slots - 1}}}",
+            [*([] if function_set else [_stack_look(stack, "lambda")]), f"lambda:GetFunction {function}"],
+            _invocations(manifest, function),
         ),
-        "stepfunctions": ([], f"states:StartExecution {cluster} {{manifest: {where}}}"),
-    }.get(
-        manifest.service,
-        (
-            [f"ecs:DescribeTaskDefinition {cluster}"],
-            f"{slots} x ecs:RunTask {cluster} {{manifest: {where}, index: 0..{slots - 1}}}",
-        ),
-    )
-    records = [f"s3:PutObject {manifest.store}/{run.job(number)}" for number in range(len(manifest.arrays))]
+    }.get(manifest.service, (_task_looks(stack), _tasks(manifest)))
     return [
-        "cloudformation:DescribeStacks",
+        f"cloudformation:DescribeStacks {stack}",
         f"s3:HeadBucket {manifest.store}",
         *looks,
-        f"s3:ListObjectsV2 {manifest.store}/runs/",
-        f"s3:PutObject {where}",
-        starts,
-        *records,
+        f"s3:ListObjectsV2 {manifest.store}/{runs_prefix()}",
+        f"s3:PutObject {_where(manifest)}",
+        *starts,
     ]
+
+
+def _where(manifest: Manifest) -> str:
+    from glacierflow.layout import RunLayout
+
+    return f"{manifest.store}/{RunLayout(manifest.run_id).manifest}"
+
+
+def _records(manifest: Manifest) -> list[str]:
+    from glacierflow.layout import RunLayout
+
+    run = RunLayout(manifest.run_id)
+    return [f"s3:PutObject {manifest.store}/{run.job(number)}" for number in range(len(manifest.arrays))]
+
+
+def _stack_look(stack: str, part: str) -> str:
+    from glacierflow.services.templates import stack_name
+
+    return f"cloudformation:DescribeStacks {stack_name(stack, part)}"
+
+
+def _batch_looks(requests: list[dict[str, Any]]) -> list[str]:
+    queues = sorted({request["jobQueue"] for request in requests})
+    definitions = sorted({request["jobDefinition"] for request in requests})
+    return [
+        f"batch:DescribeJobQueues {' '.join(queues)}",
+        *(f"batch:DescribeJobDefinitions {name}" for name in definitions),
+    ]
+
+
+def _submissions(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str]:
+    calls = [f"batch:SubmitJob {json.dumps(request, separators=(',', ':'))}" for request in requests]
+    return [call for pair in zip(calls, _records(manifest), strict=True) for call in pair]
+
+
+def _invocations(manifest: Manifest, function: str) -> list[str]:
+    from glacierflow.layout import RunLayout
+
+    slots = len(manifest.slots)
+    told = f"{{manifest: {_where(manifest)}, slot: 0..{slots - 1}}}"
+    return [
+        f"s3:ListObjectsV2 {manifest.store}/{RunLayout(manifest.run_id).attempts_prefix}",
+        f"{slots} x lambda:Invoke {function} (Event) {told}",
+        *_records(manifest),
+    ]
+
+
+def _task_looks(stack: str) -> list[str]:
+    return [_stack_look(stack, "ecs"), "ecs:DescribeTaskDefinition of the smallest memory class"]
+
+
+def _tasks(manifest: Manifest) -> list[str]:
+    slots = len(manifest.slots)
+    told = f"{{manifest: {_where(manifest)}, index: 0..{slots - 1}}}"
+    return [f"{slots} x ecs:RunTask {told}", *_records(manifest)]

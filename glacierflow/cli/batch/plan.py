@@ -14,6 +14,7 @@ from glacierflow.cli.batch.planning import (
     units_of,
 )
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
+from glacierflow.cli.batch.sending import MeasuredByOption, Terms, make_ready, measured_by
 from glacierflow.cli.batch.submit import show_draft
 from glacierflow.cli.collect import CONNECTION, DATES, REGIONS, collects
 from glacierflow.cli.context import CommandLine, choose_regions, load_line, step_settings
@@ -30,6 +31,7 @@ def plan_command(
     price: PriceOption = False,
     max_usd: MaxUsdOption = None,
     allow_egress: AllowEgressOption = False,
+    measured_by_run: MeasuredByOption = None,
     service: ServiceOption = "batch",
     as_json: JsonOption = False,
 ) -> int:
@@ -40,5 +42,6 @@ def plan_command(
     choice = choose_regions(loaded, line)
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
     # the embedded cloud serves its images itself, in whatever region
-    egress = allow_egress or line.local
-    return show_draft(draft, units_of(draft), price=price, max_usd=max_usd, egress=egress, as_json=as_json)
+    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress or line.local)
+    like = measured_by(make_ready(draft, line), measured_by_run) if measured_by_run else None
+    return show_draft(draft, units_of(draft), terms, measured=like, as_json=as_json)

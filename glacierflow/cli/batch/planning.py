@@ -160,20 +160,30 @@ def _login() -> str | None:
 def show_plan(
     manifest: Manifest,
     places: Places,
-    settings: Settings,
+    loaded: LoadedSettings,
     *,
     estimate: Estimate | None = None,
+    rest: int | None = None,
     as_json: bool,
 ) -> None:
-    """Units, classes, arrays, and every call a submission would make; nothing is asked of AWS."""
+    """Units, classes, arrays, and every call a submission would make; nothing is asked of AWS.
+
+    Args:
+        manifest: the run.
+        places: names in the account.
+        loaded: settings and where they are from.
+        estimate: what it would cost, where that is wanted.
+        rest: units that would follow as a run of their own where this one is a canary.
+        as_json: for programs.
+    """
     from glacierflow.cli import render_estimate, render_plan
     from glacierflow.runs.plan import submit_requests
     from glacierflow.services.targets import named_destination
 
     requests = submit_requests(
-        manifest, lambda array: named_destination(places, array), **job_options(settings)
+        manifest, lambda array: named_destination(places, array), **job_options(loaded.settings)
     )
-    calls = _calls(manifest, requests, settings)
+    calls = _calls(manifest, requests, loaded)
     if as_json:
         plan = {
             "dry_run": True,
@@ -181,6 +191,8 @@ def show_plan(
             "submit_job": requests if manifest.service == "batch" else [],
             "calls": calls,
         }
+        if rest is not None:
+            plan["units_after_canary"] = rest
         if estimate is not None:
             plan["estimate"] = render_estimate.estimate_json(estimate)
         typer.echo(json.dumps(plan, indent=2))
@@ -189,21 +201,26 @@ def show_plan(
         typer.echo(text)
     for text in calls:
         typer.echo(f"  {text}")
+    if rest is not None:
+        typer.echo(f"that is the canary; {rest} more units go after it, arranged by what it measures")
     for text in render_estimate.estimate_lines(estimate) if estimate is not None else ():
         typer.echo(text)
     typer.echo("dry run: nothing was submitted or written")
 
 
-def _calls(manifest: Manifest, requests: list[dict[str, Any]], settings: Settings) -> list[str]:
+def _calls(manifest: Manifest, requests: list[dict[str, Any]], loaded: LoadedSettings) -> list[str]:
     """Every AWS call of the submission; what a service cannot run is refused here already."""
     from glacierflow.cli import render_plan
     from glacierflow.services.launch.fit import check_lambda_fit
-    from glacierflow.services.templates import stack_name
+    from glacierflow.settings.load import DEFAULT
 
-    if manifest.service == "batch":
-        return render_plan.call_names(manifest, requests)
-    function = settings.lambda_
+    function = loaded.settings.lambda_
     if manifest.service == "lambda":
         check_lambda_fit(manifest, memory_mb=function.memory_size, timeout_s=function.timeout)
-    cluster = stack_name(settings.batch.stack, "ecs")
-    return render_plan.service_calls(manifest, function=function.function_name, cluster=cluster)
+    return render_plan.call_names(
+        manifest,
+        requests,
+        stack=loaded.settings.batch.stack,
+        function=function.function_name,
+        function_set=loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT,
+    )

@@ -42,9 +42,12 @@ from glacierflow.cli.context import (
 )
 from glacierflow.cli.options import JsonOption
 from glacierflow.cli.places import submission_json, where_to_look
+from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from glacierflow.manifest import Manifest
     from glacierflow.model import Unit
+    from glacierflow.runs.workload import Measured
     from glacierflow.services.family_look import FamilyLook
 
 __all__ = ["show_draft", "submit_command"]
@@ -87,15 +90,23 @@ def submit_command(
 ) -> int:
     """Submit array jobs whose children process one region and one period each."""
     check_fetch(fetch)
+    if canary and measured_by_run:
+        raise UsageError(
+            "--canary and --measured-by exclude each other: each measures",
+            next_step="leave one of the two out",
+        )
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
     if loaded.settings.settings.dry_run:
-        units = missing_units(make_ready(draft, line), units_of(draft)) if missing else units_of(draft)
+        ready = make_ready(draft, line) if missing or measured_by_run else None
+        units = missing_units(ready, units_of(draft)) if missing and ready else units_of(draft)
         # the embedded cloud serves its images itself, in whatever region
         egress = allow_egress or (line.local and not line.live_imagery)
-        return show_draft(draft, units, price=price, max_usd=max_usd, egress=egress, as_json=as_json)
+        terms = Terms(price=price, max_usd=max_usd, allow_egress=egress)
+        like = measured_by(ready, measured_by_run) if ready else None
+        return show_draft(draft, units, terms, measured=like, canary=canary, as_json=as_json)
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
     look = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:
@@ -135,25 +146,38 @@ def _submit(
 def show_draft(
     draft: Draft,
     units: tuple[Unit, ...],
+    terms: Terms,
     *,
-    price: bool = False,
-    max_usd: float | None = None,
-    egress: bool = False,
+    measured: Measured | None = None,
+    canary: bool = False,
     as_json: bool,
 ) -> int:
-    """Show what would be submitted; only a price, and what is missing, needs network or credentials."""
+    """Show what would be submitted; a price, what is missing and a run to measure by need the network.
+
+    The price is of all units; with a canary, the plan is that of the canary, which goes first.
+    """
     if not units:
         say("glacierflow: nothing is missing; nothing would be submitted")
         if as_json:
             typer.echo(_NOTHING_JSON)
         return 0
+    from glacierflow.runs.canary import choose_canary
     from glacierflow.services.places import find_places
 
     places = find_places(draft.loaded, None)
-    manifest = manifest_of(draft, arrange_units(draft, units), bucket=places.bucket)
-    check_egress(draft, manifest, allowed=egress)
-    estimate = price_run(draft, manifest) if price or max_usd is not None else None
-    show_plan(manifest, places, draft.loaded.settings, estimate=estimate, as_json=as_json)
+
+    def made(some: tuple[Unit, ...]) -> Manifest:
+        return manifest_of(draft, arrange_units(draft, some, measured=measured), bucket=places.bucket)
+
+    whole = shown = made(units)
+    check_egress(draft, whole, allowed=terms.allow_egress)
+    priced = terms.price or terms.max_usd is not None
+    estimate = price_run(draft, whole, measured=measured) if priced else None
+    rest = None
+    if canary:
+        first = choose_canary(units, whole.regions)
+        shown, rest = made(first), len(units) - len(first)
+    show_plan(shown, places, draft.loaded, estimate=estimate, rest=rest, as_json=as_json)
     if estimate is not None:
-        check_budget(estimate, max_usd, manifest)
+        check_budget(estimate, terms.max_usd, whole)
     return 0

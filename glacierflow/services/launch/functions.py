@@ -45,10 +45,6 @@ class FunctionLauncher:
         """Every slot is expected to end in one invocation."""
         check_lambda_fit(manifest, memory_mb=self.memory_mb, timeout_s=self.timeout_s)
 
-    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
-        """One Invoke a slot."""
-        return [("Invoke", self._request(manifest, slot)) for slot in range(len(manifest.slots))]
-
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:  # noqa: ARG002 - the store knows
         """Invoke every slot that has left no trace yet: twice would be safe, and cost."""
         client = self.cloud.client("lambda")

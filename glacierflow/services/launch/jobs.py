@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from glacierflow.aws import Cloud
 from glacierflow.manifest import Manifest, Service
@@ -31,23 +30,15 @@ class JobLauncher:
     def check(self, manifest: Manifest) -> None:
         """Batch takes whatever has a memory class, and planning sees to that."""
 
-    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
-        """One SubmitJob an array."""
+    def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
+        """Submit the jobs that are not known yet."""
         requests = submit_requests(
             manifest,
             self.targets.destination,
             tags=self.tags,
             consumable_resource=self.consumable_resource,
         )
-        return [("SubmitJob", request) for request in requests]
-
-    def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
-        """Submit the jobs that are not known yet."""
         numbers = {record.number for record in known}
-        missing = {
-            number: request
-            for number, (_, request) in enumerate(self.calls(manifest))
-            if number not in numbers
-        }
+        missing = {number: request for number, request in enumerate(requests) if number not in numbers}
         sent = submit_jobs(manifest, self.cloud, store, self.targets, missing)
         return sorted([*known, *sent], key=lambda record: record.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest, Service
@@ -30,9 +30,6 @@ class Launcher(Protocol):
         Raises:
             UsageError: a slot does not fit the service; the sentence says which one takes it.
         """
-
-    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
-        """Every AWS call that starts something, as (operation, parameters)."""
 
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
         """Start everything of a run whose manifest lies in the store.

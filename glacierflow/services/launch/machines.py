@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from glacierflow.aws import Cloud
 from glacierflow.manifest import Manifest, Service
@@ -42,23 +41,15 @@ class MachineLauncher:
     def check(self, manifest: Manifest) -> None:
         """The machine submits to AWS Batch, which takes whatever has a memory class."""
 
-    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
-        """One StartExecution."""
-        told = {"manifest": manifest_uri(manifest), "via": "batch"}
-        request = {
-            "stateMachineArn": self.arn,
-            "name": _execution_name(manifest),
-            "input": json.dumps(told),
-        }
-        return [("StartExecution", request)]
-
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
         """Start the execution; one of the same name and input is the same one."""
         if len(known) == len(manifest.arrays):
             return list(known)
-        ((_, request),) = self.calls(manifest)
+        told = {"manifest": manifest_uri(manifest), "via": "batch"}
         with plain_errors("start the state machine", service="Step Functions"):
-            answer = self.cloud.client("stepfunctions").start_execution(**request)
+            answer = self.cloud.client("stepfunctions").start_execution(
+                stateMachineArn=self.arn, name=_execution_name(manifest), input=json.dumps(told)
+            )
         return record_arrays(
             manifest,
             store,

@@ -56,9 +56,9 @@ class TaskLauncher:
         for array in manifest.arrays:
             self._definition(array)
 
-    def calls(self, manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
-        """One RunTask a slot."""
-        return [("RunTask", self._request(manifest, array, slot)) for array, slot in _slots(manifest)]
+    def requests(self, manifest: Manifest) -> list[dict[str, Any]]:
+        """The parameters of RunTask for each slot."""
+        return [self._request(manifest, array, slot) for array, slot in _slots(manifest)]
 
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
         """Start every task; those that were started before are the same ones by their tokens.

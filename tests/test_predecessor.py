@@ -23,8 +23,8 @@ ELSEWHERE = {
     "container size": "tests/container/test_containers.py",
     "container run": "tests/container/test_containers.py",
     "container push": "tests/container/test_push.py",
-    "lambda deploy": "tests/test_cli_lambda.py",
-    "lambda package": "tests/test_cli_lambda.py",
+    "lambda deploy": "tests/container/test_push.py",
+    "lambda package": "tests/container/test_lambda_runtime.py",
 }
 """Only parsed here, for it needs a Docker engine (``package``: pip and an index), and where it does run."""
 

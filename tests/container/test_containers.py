@@ -16,12 +16,15 @@ import pytest
 import rasterio
 from samples import real_archive, real_arguments, real_regions
 
-from container.engine import docker
+from container.engine import docker, documented
+from glacierflow.aws import Cloud
 from glacierflow.local import control
 
 SAMPLE_DATES = ("--date1", "2024-07-01", "--date2", "2024-07-12")
 # not root, whoever runs the tests: products belong to the owner of the directory they go to
 UID = os.getuid() or 1000
+BASE = ("--base", os.environ["GLACIERFLOW_BASE_IMAGE"]) if "GLACIERFLOW_BASE_IMAGE" in os.environ else ()
+"""The base image this machine has, where it is not the public one."""
 
 
 class User:
@@ -220,8 +223,7 @@ def test_a_missing_image_is_named(user: User) -> None:
 
 
 def test_build_labels_the_commit_and_size_tells_the_layers(user: User) -> None:
-    base = os.environ.get("GLACIERFLOW_BASE_IMAGE")
-    user.types("container", "build", "--quiet", *(("--base", base) if base else ()))
+    user.types("container", "build", "--quiet", *BASE)
     labels = docker("image", "inspect", "--format", "{{json .Config.Labels}}", "glacierflow:0.1.0")
     assert json.loads(labels)["org.opencontainers.image.version"] == "0.1.0"
     weight = json.loads(user.types("container", "size", "--json"))
@@ -230,6 +232,61 @@ def test_build_labels_the_commit_and_size_tells_the_layers(user: User) -> None:
     assert "there is no image glacierflow:none" in user.types(
         "container", "size", "glacierflow:none", expect=64
     )
+
+
+def test_the_lambda_image_is_built_and_labelled(user: User, lambda_image: str) -> None:
+    assert user.types("container", "build", "--target", "lambda", "--quiet", *BASE).split() == [
+        lambda_image,
+        f"{lambda_image}:0.1.0",
+    ]
+    config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", f"{lambda_image}:0.1.0"))
+    assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
+    assert "glacierflow.services.lambda_handler.handler" in config["Cmd"]
+
+
+def test_no_cache_is_passed_on(image: str, tmp_path: Path) -> None:
+    """Building every layer anew takes minutes; what docker is asked for is what counts."""
+    shim, asked = tmp_path / "bin" / "docker", tmp_path / "asked"
+    shim.parent.mkdir()
+    shim.write_text(
+        f'#!/bin/sh\n[ "$1" = build ] || exec {shutil.which("docker")} "$@"\necho "$@" > {asked}\n'
+    )
+    shim.chmod(0o755)
+    user = User(tmp_path)
+    user.environment["PATH"] = f"{shim.parent}:{user.environment['PATH']}"
+    user.types("container", "build", "--no-cache")
+    assert "--no-cache" in asked.read_text().split()
+    user.types("container", "build")
+    assert "--no-cache" not in asked.read_text().split()
+
+
+def test_the_documented_docker_run_makes_the_same_products(user: User) -> None:
+    asked = ("--satellite", "sentinel2", "--start-end-index", "137:138", *SAMPLE_DATES)
+    plain, folder = user.made("documented-plain"), user.made("documented")
+    user.types("run", *asked, "--local", "--base-dir", str(plain))
+    (folder / "out").mkdir()
+    stac = json.loads(user.types("local", "status", "--json"))["url"] + "/stac"
+    manifest = folder / "out" / "manifest.json"
+    user.types("plan", *asked, "--manifest", str(manifest), "--base-dir", "/out", "--stac-url", stac)
+    line = documented("docker run --rm")
+    done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_products(plain, folder / "out")
+
+
+def test_products_go_to_a_bucket(user: User) -> None:
+    asked = ("--satellite", "landsat", *SAMPLE_DATES, "--local")
+    plain = user.made("bucket-plain")
+    user.types("run", "--start-end-index", "138:139", *asked, "--base-dir", str(plain))
+    user.types("container", "run", "--index", "138", *asked, "--s3-bucket", control.DEFAULT_BUCKET)
+    endpoint = control.status(user.folder / "home" / "local")
+    assert endpoint is not None
+    s3 = Cloud(endpoint_url=endpoint.url, embedded=True).client("s3")
+    fetched = user.folder / "bucket"
+    for key in pixels(plain):
+        (fetched / key).parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(control.DEFAULT_BUCKET, key, str(fetched / key))
+    assert_same_products(plain, fetched)
 
 
 def test_the_embedded_cloud_wants_an_image_for_its_containers(user: User, tmp_path: Path) -> None:

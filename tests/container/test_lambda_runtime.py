@@ -163,3 +163,20 @@ def test_the_deadline_stops_it_in_time_and_batch_goes_on(
     assert run(["batch", "retry", body["run_id"], "--wait", "--json", *where]) == 0
     capsys.readouterr()
     assert run(["batch", "verify", body["run_id"], *where]) == 0
+
+
+def test_the_schedulers_zips_are_what_lambdas_python_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here pip and its index are real."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["lambda", "package", "--zip", "dist"]) == 0
+    core = "python/pydantic_core/_pydantic_core.cpython-312-x86_64-linux-gnu.so"
+    with zipfile.ZipFile("dist/scheduler-layer.zip") as layer:
+        assert layer.read(core)[18:20] == b"\x3e\x00", "not for x86_64"
+        assert "python/typing_extensions.py" in layer.namelist()
+    with zipfile.ZipFile("dist/scheduler.zip") as code:
+        assert "glacierflow/services/scheduler/handler.py" in code.namelist()
+    first = {path.name: path.read_bytes() for path in Path("dist").iterdir()}
+    assert run(["lambda", "package", "--zip", "dist", "--quiet"]) == 0
+    assert {path.name: path.read_bytes() for path in Path("dist").iterdir()} == first

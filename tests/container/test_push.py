@@ -12,7 +12,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +273,32 @@ def test_the_verb_pushes_and_pins(
     assert told["digest"] == registry.digest("verb", told["tag"])
     assert told["uri"] == f"{registry.host}/verb@{told['digest']}"
     assert sorted(told["job_definitions"]) == ["15500", "31500", "63200", "7500"]
+
+
+def test_lambda_deploy_pushes_what_the_function_then_names(
+    small_image: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Only the stack's repository is another: the one it makes is in AWS's own registry."""
+    from glacierflow.cli import lambda_
+    from glacierflow.cli.app import run
+    from glacierflow.services.functions import function_facts
+
+    opened = lambda_._open
+
+    def elsewhere(line: Any) -> Any:
+        loaded, cloud, places = opened(line)
+        return loaded, cloud, replace(places, repository=f"{registry.host}/function")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lambda_, "_open", elsewhere)
+    try:
+        assert run(["lambda", "deploy", "--image", small_image, "--local", "--yes", "--quiet"]) == 0
+        digest = registry.digest("function", "9.9-abababababab-lambda")
+        uri = f"{registry.host}/function@{digest}"
+        assert f"image    {uri}\n" in capsys.readouterr().out
+        endpoint = control.status(control.default_home())
+        assert endpoint is not None
+        cloud = Cloud(endpoint_url=endpoint.url, embedded=True)
+        assert function_facts(cloud, "glacier-processing").image == uri
+    finally:
+        control.down(control.default_home())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from glacierflow import cog, lineage
-from glacierflow.budget import acquisitions_in_hand
+from glacierflow.budget import acquisitions_in_hand, peak_mb
 from glacierflow.clouds import measure_cloud
 from glacierflow.errors import (
     CredentialsError,
@@ -70,6 +70,7 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     work = _UnitWork(unit, region, context, result.number)
     if found.acquisitions:
         result.left_out += work.write_template()
+        result.notes += work.memory_notes()
     anything_read = False
     try:
         for number, made in enumerate(work.acquire_all(found.acquisitions), 1):
@@ -139,6 +140,19 @@ class _UnitWork:
         workers = self.imagery.threads if isinstance(self.imagery, ClusterImagery) else None
         budget_mb = memory_budget_mb(self.settings.memory_mb)
         return acquisitions_in_hand(rows * cols, budget_mb, workers=workers)
+
+    def memory_notes(self) -> list[Note]:
+        """That even one acquisition at a time needs more memory than is allowed, where it does."""
+        rows, cols = self.geobox.shape
+        needed, allowed = peak_mb(rows * cols, 1), memory_budget_mb(self.settings.memory_mb)
+        if needed <= allowed:
+            return []
+        text = (
+            f"{self.region.name} needs about {needed:,.0f} MB with one acquisition at a time, "
+            f"more than the {allowed:,.0f} MB that the setting memory or the container allows"
+        )
+        self.context.tell(Progress(self.unit, 0, 0, text))
+        return [Note(code="memory_short", text=text)]
 
     def _acquire(self, acquisition: Acquisition) -> _Made:
         """Make one product, or record why not."""

@@ -30,8 +30,10 @@ from test_read import real_scenes, truth
 
 from glacierflow import clip, cog
 from glacierflow.aws import Cloud
+from glacierflow.budget import peak_mb
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.flight import in_order
+from glacierflow.grid import geobox_of
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
 from glacierflow.model import StepSettings
@@ -608,6 +610,18 @@ def test_a_put_that_s3_refuses_ends_an_attempt_and_the_next_completes(
     broken_then_again(make_manifest(api, Path("unused")), store, what, outcome)
     assert not s3.left
     assert hashes(store) == unbroken
+
+
+def test_a_budget_that_one_acquisition_exceeds_is_told(api: Api, tmp_path: Path) -> None:
+    receipt = process(make_manifest(api, tmp_path / "small", memory_mb=100))
+    assert (receipt.outcome, receipt.counts.written) == ("done", 2)
+    (note,) = receipt.notes
+    assert note.code == "memory_short"
+    rows, cols = geobox_of(real_region("902_Berlin"), "sentinel2").shape
+    needed = round(peak_mb(rows * cols, 1))
+    assert f"902_Berlin needs about {needed} MB" in note.text
+    assert "more than the 100 MB" in note.text
+    assert process(make_manifest(api, tmp_path / "enough", memory_mb=needed + 1)).notes == ()
 
 
 def test_products_are_the_same_whatever_is_in_flight(

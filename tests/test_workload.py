@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 from samples import make_region
 
+from glacierflow.budget import acquisitions_in_hand, peak_mb
 from glacierflow.errors import UsageError
 from glacierflow.model import Region, Unit
 from glacierflow.regions import load_catalogue
@@ -18,14 +19,15 @@ from glacierflow.runs.workload import (
     expected_peak_mb,
     expected_seconds,
     memory_class,
+    million_pixels,
     next_class,
 )
 
 MEASURED_MB = {
     "134_Arsuk": 345.0,
-    "002_anoritup_kangerdlua": 370.0,
-    "122_upernavik_central": 413.0,
-    "049_jakobshavn": 501.0,
+    "002_anoritup_kangerdlua": 420.0,
+    "122_upernavik_central": 474.0,
+    "049_jakobshavn": 504.0,
     "090_petermann": 799.0,
 }
 """Peak memory with several Sentinel-2 acquisitions in flight, from receipts."""
@@ -41,6 +43,14 @@ def square(km: float) -> Region:
 def test_the_model_lies_above_what_was_measured_but_not_far(name: str) -> None:
     (region,) = load_catalogue(None).select((name,), None).regions
     assert MEASURED_MB[name] <= expected_peak_mb(region, "sentinel2") <= 1.7 * MEASURED_MB[name]
+
+
+@pytest.mark.parametrize("name", MEASURED_MB)
+def test_the_budget_of_a_child_lies_above_what_was_measured_but_not_far(name: str) -> None:
+    (region,) = load_catalogue(None).select((name,), None).regions
+    pixels = round(million_pixels(region, "sentinel2") * 1e6)
+    budget = peak_mb(pixels, acquisitions_in_hand(pixels, 7_864))
+    assert MEASURED_MB[name] <= budget <= 1.5 * MEASURED_MB[name]
 
 
 def test_the_small_class_holds_every_region_of_the_catalogue() -> None:

@@ -5,9 +5,9 @@ Measured on the made-up archive (2 cores, cubic, several acquisitions in flight;
 | region                  | million pixels | tiles | images | peak MB |
 |-------------------------|---------------:|------:|-------:|--------:|
 | 134_Arsuk               |           0.86 |     1 |      3 |     345 |
-| 002_anoritup_kangerdlua |           5.38 |     2 |     24 |     370 |
-| 122_upernavik_central   |           7.73 |     3 |     24 |     413 |
-| 049_jakobshavn          |          26.45 |     1 |     12 |     501 |
+| 002_anoritup_kangerdlua |           5.38 |     2 |     24 |     420 |
+| 122_upernavik_central   |           7.73 |     3 |     24 |     474 |
+| 049_jakobshavn          |          26.45 |     1 |     12 |     504 |
 | 090_petermann           |         114.56 |     4 |      2 |     799 |
 
 The highest of several runs; the first has its kernels compiled on the way. Seconds were measured with three

@@ -313,6 +313,7 @@ NO_RESOURCE_LEVEL = {
     "ec2:DescribeSpotPriceHistory",
     "ecr:GetAuthorizationToken",
     "pricing:GetProducts",
+    "servicequotas:GetServiceQuota",
 }
 """Actions for which the service authorization reference lists no resource types."""
 

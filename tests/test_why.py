@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from batch_fake import NOW_MS
 from big_run import BigRun, FakeCloud
+from botocore.exceptions import ClientError
 from logs_fake import LogsFake
 
 from glacierflow.errors import UsageError
@@ -26,6 +28,8 @@ class Case:
     def __init__(self) -> None:
         self.run = BigRun(3)
         self.logs = LogsFake(page=100)
+        self.quotas: dict[str, float] = {}
+        """By code; one that is not here is refused."""
         self.run.batch.add_environment("spot-x86")
         self.run.batch.add_queue("queue", "spot-x86")
 
@@ -33,9 +37,17 @@ class Case:
         self.run.batch.set_child("job-0", 1, status=status, attempts=list(attempts), **fields)
 
     def why(self, region: str | None = "001_made_up", slot: int | None = None) -> Explanation:
-        cloud = FakeCloud(clients={"batch": self.run.batch, "s3": self.run.s3, "logs": self.logs})
+        quotas = SimpleNamespace(get_service_quota=self.quota)
+        clients = {"batch": self.run.batch, "s3": self.run.s3, "logs": self.logs, "service-quotas": quotas}
+        cloud = FakeCloud(clients=clients)
         look = self.run.open()
         return explain_slot(look, find_slot(look.now(quick=True), region=region, slot=slot), cloud)
+
+    def quota(self, *, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803
+        assert ServiceCode == "ec2"
+        if QuotaCode not in self.quotas:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetServiceQuota")
+        return {"Quota": {"Value": self.quotas[QuotaCode]}}
 
 
 @pytest.fixture
@@ -167,6 +179,41 @@ def test_environments_that_cannot_take_jobs_explain_why_it_waits(case: Case) -> 
     assert found.failure == "config"
     assert "no compute environment of the queue queue can take jobs" in found.paragraph
     assert "CLIENT_ERROR - no role" in found.paragraph
+
+
+@pytest.mark.parametrize("reason", ["", "UNDETERMINED - Batch job is blocked"])
+@pytest.mark.parametrize(
+    ("kind", "code", "lifecycle"), [("SPOT", "L-34B43A08", "spot"), ("EC2", "L-1216C47A", "on-demand")]
+)
+def test_more_vcpus_wanted_than_the_account_may_have(
+    case: Case, reason: str, kind: str, code: str, lifecycle: str
+) -> None:
+    resources = {"type": kind, "maxvCpus": 256, "desiredvCpus": 96}
+    case.run.batch.add_environment("spot-x86", computeResources=resources)
+    case.run.batch.set_child("job-0", 1, statusReason=reason)
+    case.quotas[code] = 64.0
+    found = case.why()
+    assert found.failure == "config"
+    assert f"wants machines for 96 vCPUs, and the {lifecycle} vCPU quota is 64" in found.paragraph
+    assert found.next_step == f"ask for more: Service Quotas, EC2, {code}, in us-west-2"
+    case.quotas[code] = 96.0
+    assert case.why().failure == ("capacity" if reason else None)
+
+
+def test_a_quota_that_may_not_be_asked_for_is_said_and_concludes_nothing(case: Case) -> None:
+    resources = {"type": "SPOT", "maxvCpus": 256, "desiredvCpus": 96}
+    case.run.batch.add_environment("spot-x86", computeResources=resources)
+    found = case.why()
+    assert found.failure is None
+    assert "The spot vCPU quota could not be asked: you are not allowed to" in found.paragraph
+
+
+def test_what_batch_itself_is_certain_of_comes_before_the_quota(case: Case) -> None:
+    resources = {"type": "SPOT", "maxvCpus": 256, "desiredvCpus": 96}
+    case.run.batch.add_environment("spot-x86", computeResources=resources)
+    case.run.batch.set_child("job-0", 1, statusReason="MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - x")
+    case.quotas["L-34B43A08"] = 64.0
+    assert "more memory or vCPUs than any allowed instance" in case.why().paragraph
 
 
 def test_a_slot_that_waits_its_turn_is_not_called_wrong(case: Case) -> None:

@@ -91,7 +91,10 @@ def explain(
         submitted=row.state != "NOT_SUBMITTED",
         log_tail=tuple(log_tail),
     )
-    verdict = classify(evidence) or (queue.verdict if row.state in WAITING else None)
+    own, blocked = classify(evidence), queue.verdict if row.state in WAITING else None
+    # "UNDETERMINED" is Batch's word for not knowing
+    knows_better = blocked is not None and "UNDETERMINED" in (evidence.status_reason or "")
+    verdict = blocked if knows_better else own or blocked
     stories = tuple(_story(attempt) for attempt in attempts)
     sentences = [f"{_who(row)} {_how(row, verdict, latest, now or dt.datetime.now(dt.UTC))}"]
     if len(stories) > 1 or (verdict is not None and stories):

@@ -11,6 +11,7 @@ from glacierflow.runs.why import Explanation, QueueWords, TriedAttempt, explain
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.logs import LogStream
 from glacierflow.services.queues import QueueReport, look_at_queue
+from glacierflow.services.quotas import LIFECYCLES, ask_for_more, vcpu_quota
 from glacierflow.services.slot import AttemptFacts, SlotFacts, gather_slot, recall_slot
 
 __all__ = ["example_log", "explain_slot", "queue_words"]
@@ -64,9 +65,36 @@ def _queue(facts: SlotFacts, cloud: Cloud) -> QueueWords:
     if facts.row.state not in WAITING or facts.job is None:
         return QueueWords()
     try:
-        return queue_words(look_at_queue(facts.job.job_queue, cloud), facts.row.job_id)
+        queue = look_at_queue(facts.job.job_queue, cloud)
     except GlacierflowError as error:
         return QueueWords((f"The queue could not be asked: {error.message}",))
+    words = queue_words(queue, facts.row.job_id)
+    if facts.row.state != "RUNNABLE" or cloud.embedded:
+        return words
+    quota = _quota_words(queue, cloud)
+    # Batch itself does not know of quotas: where it names a cause without certainty, this is it
+    certain = words.verdict if words.verdict is not None and words.verdict.failure == "config" else None
+    return QueueWords(words.sentences + quota.sentences, certain or quota.verdict or words.verdict)
+
+
+def _quota_words(queue: QueueReport, cloud: Cloud) -> QueueWords:
+    """Whether Batch wants more machines than the account may have."""
+    sentences, verdict = [], None
+    for one in queue.environments:
+        lifecycle = LIFECYCLES.get(one.kind)
+        if lifecycle is None or not one.vcpus:
+            continue
+        try:
+            quota = vcpu_quota(cloud, lifecycle)
+        except GlacierflowError as error:
+            sentences.append(f"The {lifecycle} vCPU quota could not be asked: {error.message}")
+            continue
+        if one.vcpus > quota:
+            text = (
+                f"AWS Batch wants machines for {one.vcpus} vCPUs, and the {lifecycle} vCPU quota is {quota:g}"
+            )
+            verdict = verdict or Verdict("config", text, ask_for_more(cloud, lifecycle))
+    return QueueWords(tuple(sentences), verdict)
 
 
 def queue_words(queue: QueueReport, job_id: str | None) -> QueueWords:

@@ -11,6 +11,7 @@ from glacierflow.errors import CredentialsError, GlacierflowError
 from glacierflow.services.doctor.patient import Patient
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.findings import Finding
+from glacierflow.services.quotas import LIFECYCLES, QUOTA_CODES, ask_for_more, vcpu_quota
 
 __all__ = ["check_identity", "check_linked_roles", "check_quotas"]
 
@@ -23,9 +24,6 @@ _LINKED_ROLES = {
     "AWSServiceRoleForAutoScaling": "autoscaling.amazonaws.com",
 }
 """Made by AWS at first use by somebody who may; a restricted user's first job hangs without them."""
-
-_QUOTAS = {"spot": "L-34B43A08", "on-demand": "L-1216C47A"}
-"""Service Quotas codes: vCPUs of standard spot and of standard on-demand instances."""
 
 
 def check_identity(patient: Patient) -> Iterator[Finding]:
@@ -88,14 +86,11 @@ def check_linked_roles(patient: Patient) -> Iterator[Finding]:
 
 def check_quotas(patient: Patient) -> Iterator[Finding]:
     """VCPU quotas of the region against a job of each class and against what the environments may take."""
-    quotas = patient.cloud.client("service-quotas")
     most = _most_vcpus(patient)
     needed = {memory: _vcpus(one) for memory, one in patient.definitions().items()}
-    for lifecycle, code in _QUOTAS.items():
-        name = f"{lifecycle} vCPU quota"
-        value = float(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
-        region = patient.cloud.region
-        ask = f"ask for more: Service Quotas, EC2, {code}, in {region}"
+    for lifecycle in QUOTA_CODES:
+        name, region = f"{lifecycle} vCPU quota", patient.cloud.region
+        value, ask = vcpu_quota(patient.cloud, lifecycle), ask_for_more(patient.cloud, lifecycle)
         never = {memory: vcpus for memory, vcpus in needed.items() if vcpus > value}
         if value < min(needed.values(), default=1.0):
             yield Finding(name, "problem", f"{value:g} in {region}: no job fits", ask)
@@ -114,7 +109,7 @@ def _most_vcpus(patient: Patient) -> dict[str, float]:
     most: dict[str, float] = {}
     for environment in patient.environments():
         resources = environment.get("computeResources") or {}
-        lifecycle = {"SPOT": "spot", "EC2": "on-demand"}.get(resources.get("type", ""), "other")
+        lifecycle = LIFECYCLES.get(resources.get("type", ""), "other")
         most[lifecycle] = most.get(lifecycle, 0) + float(resources.get("maxvCpus", 0))
     return most
 

@@ -15,9 +15,11 @@ from runs_samples import DATE1, DATE2, NOW, make_receipt, put_attempt, some_mani
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.cli.batch import canary as canary_cli
+from glacierflow.cli.batch import submit as submit_cli
 from glacierflow.receipt import Counts
 from glacierflow.runs.arrange import plan_units
 from glacierflow.runs.canary import choose_canary, measure
+from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import read_run_manifest
 from glacierflow.runs.workload import expected_seconds
 from glacierflow.store import S3Store
@@ -63,6 +65,7 @@ class Ended:
 
     def __init__(self, exit_code: int) -> None:
         self.exit_code = exit_code
+        self.running = frozenset[tuple[str, int]]()
 
 
 @pytest.fixture
@@ -71,11 +74,14 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeAws:
     return FakeAws(monkeypatch)
 
 
-def come_back(monkeypatch: pytest.MonkeyPatch, exit_code: int) -> None:
+def come_back(monkeypatch: pytest.MonkeyPatch, exit_code: int, hours: int = 0) -> None:
     def watch(look: Any, ready: Any, terms: Any) -> Ended:
         store = S3Store("made-up", Cloud(embedded=True))
         for slot in range(len(look.manifest.slots)):
-            put_attempt(store, look.manifest, slot, "done", peak_memory_mb=9_000.0)
+            ended_at = NOW + dt.timedelta(hours=hours)
+            put_attempt(store, look.manifest, slot, "done", peak_memory_mb=9_000.0, ended_at=ended_at)
+            receipt = make_receipt(look.manifest, slot, ended_at=ended_at)
+            look.root.ledger.add_attempt(AttemptEntry.of(receipt))
         return Ended(exit_code)
 
     monkeypatch.setattr(canary_cli, "_watch", watch)
@@ -85,14 +91,44 @@ def test_the_rest_is_sent_with_what_was_measured(
     aws: FakeAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     come_back(monkeypatch, 0)
-    assert run([*WORDS, "--yes"]) == 0
-    assert "times as long as the model says" in capsys.readouterr().err
+    dates = ["--date1", "2023-05-01", "--date2", "2024-07-31", "--by", "year"]
+    assert run([*WORDS, "--yes", *dates]) == 0
+    said = capsys.readouterr().err
+    assert "times as long as the model says" in said
+    assert said.index("the model says") < said.index(" child hours, the longest child")
     store = S3Store("made-up", Cloud(embedded=True))
     runs = [read_run_manifest(store, one) for one in {key.split("/")[1] for key in aws.objects}]
     first, rest = sorted(runs, key=lambda one: one.created_at)
-    assert (len(first.slots), len(rest.slots)) == (3, 3)
-    sent = [slot[0].region for manifest in (first, rest) for slot in manifest.slots]
-    assert len(set(sent)) == 6
+    assert (len(first.slots), len(rest.slots)) == (3, 9)
+    assert len({unit for manifest in (first, rest) for slot in manifest.slots for unit in slot}) == 12
+    assert [(one.size, one.memory_mib) for one in rest.arrays] == [(3, 15_500), (6, 7_500)]
+
+
+@pytest.mark.parametrize(("most", "code"), [("0.20", 64), ("20", 0)])
+def test_the_limit_is_for_the_canary_and_the_rest_together(
+    aws: FakeAws,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    most: str,
+    code: int,
+) -> None:
+    """Three children of two hours, each half an r6i.large of 12.6 cents, spot at 40 %: 15.12 cents."""
+    come_back(monkeypatch, 0, hours=2)
+    watched: list[float | None] = []
+
+    def watch(*_: Any, limits: Any, **__: Any) -> int:
+        watched.append(limits.max_usd)
+        return 0
+
+    monkeypatch.setattr(submit_cli, "watch_run", watch)
+    assert run([*WORDS, "--yes", "--wait", "--max-usd", most]) == code
+    said = capsys.readouterr().err
+    assert "the canary has cost about $0.1512" in said
+    assert len(aws.jobs) == (1 if code else 2)
+    if code:
+        assert "above --max-usd 0.0488" in said
+    else:
+        assert watched == [pytest.approx(20 - 0.1512)]
 
 
 def test_a_canary_that_fails_is_all_that_was_sent(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.guarding import guarded_look, limits_of
+from glacierflow.cli.batch.guarding import guarded_look, limits_of, spent_by
 from glacierflow.cli.batch.looking import interval_s
 from glacierflow.cli.batch.sending import Ready, Terms, send
 from glacierflow.cli.context import say
@@ -57,11 +57,16 @@ def _watch(look: FamilyLook, ready: Ready, terms: Terms) -> RunStatus:
     )
 
 
-def send_after_canary(ready: Ready, units: tuple[Unit, ...], terms: Terms, *, yes: bool) -> FamilyLook:
+def send_after_canary(
+    ready: Ready, units: tuple[Unit, ...], terms: Terms, *, yes: bool
+) -> tuple[FamilyLook, float | None]:
     """Run the canary to its end, correct the estimate, ask, and send the rest.
 
+    Returns:
+        The run that was sent last, and what of ``--max-usd`` the canary left for it.
+
     Raises:
-        UsageError: the corrected estimate is above the limit.
+        UsageError: the corrected estimate is above what is left of the limit.
         GlacierflowError: the canary went wrong.
         typer.Abort: the rest is not wanted.
     """
@@ -72,25 +77,37 @@ def send_after_canary(ready: Ready, units: tuple[Unit, ...], terms: Terms, *, ye
     names = ", ".join(f"{unit.region} {unit.date1:%Y-%m-%d}" for unit in chosen)
     say(f"glacierflow: canary: {names}", quiet=ready.line.quiet)
     look = send(ready, chosen, replace(terms, price=False))
-    if _watch(look, ready, terms).exit_code != 0:
+    status = _watch(look, ready, terms)
+    if status.exit_code != 0:
         raise _CanaryError(
             "the canary went wrong, so the rest was not submitted",
             next_step=f"`glacierflow batch status {look.manifest.run_id}{ready.line.again()}` says why",
         )
     rest = tuple(unit for unit in units if unit not in set(chosen))
     if not rest:
-        return look
+        return look, terms.max_usd
     measured = measure(look.root.receipts(), regions)
     say(f"glacierflow: the canary took {measured.time_factor:.2f} times as long as the model says")
-    if not yes:
-        from glacierflow.cli.batch.planning import arrange_units, manifest_of
-        from glacierflow.cli.batch.pricing import price_run
-        from glacierflow.cli.render_estimate import estimate_lines
+    left = _left(look, status, terms.max_usd)
 
-        arrangement = arrange_units(ready.draft, rest, measured=measured)
-        manifest = manifest_of(ready.draft, arrangement, bucket=ready.places.bucket)
-        for text in estimate_lines(price_run(ready.draft, manifest, measured=measured)):
-            say(text)
-        if not typer.confirm(f"Submit the other {len(rest)} units?", err=True):
+    def ask() -> None:
+        if not yes and not typer.confirm(f"Submit the other {len(rest)} units?", err=True):
             raise typer.Abort
-    return send(ready, rest, terms, measured=measured)
+
+    terms = replace(terms, price=True, max_usd=left)
+    return send(ready, rest, terms, measured=measured, ask=ask), left
+
+
+def _left(look: FamilyLook, status: RunStatus, max_usd: float | None) -> float | None:
+    """What the canary has left of the limit, which holds for it and the rest together."""
+    if max_usd is None:
+        return None
+    spent, why = spent_by(look, status)
+    if spent is None:
+        raise UsageError(
+            f"nobody knows what the canary has cost, so the rest cannot be held below --max-usd: {why}",
+            next_step="submit the rest with --missing, and another limit or none",
+        )
+    left = max(0.0, max_usd - spent.usd)
+    say(f"glacierflow: the canary has cost about ${spent.usd:,.4g}; of --max-usd ${left:,.4g} are left")
+    return left

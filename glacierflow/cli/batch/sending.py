@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,9 +89,21 @@ def measured_by(ready: Ready, run_id: str | None) -> Measured | None:
 
 
 def send(
-    ready: Ready, units: tuple[Unit, ...], terms: Terms, *, measured: Measured | None = None
+    ready: Ready,
+    units: tuple[Unit, ...],
+    terms: Terms,
+    *,
+    measured: Measured | None = None,
+    ask: Callable[[], None] | None = None,
 ) -> FamilyLook:
     """Submit units as one run, or complete the submission of the same run that was broken off.
+
+    Args:
+        ready: where to.
+        units: which.
+        terms: on what terms.
+        measured: what a canary or an earlier run tells.
+        ask: called when all is found and allowed, before anything is written; raises where it is not wanted.
 
     Raises:
         UsageError: a queue or definition is missing, the terms forbid it, or the same run is on its way.
@@ -108,7 +121,9 @@ def send(
     launcher = find_launcher(draft.service, cloud, draft.loaded, places, arrangement.arrays, **options)
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
     launcher.check(manifest)
-    _check(draft, manifest, terms, measured, quiet=ready.line.quiet)
+    _check(draft, manifest, terms, measured, quiet=ready.line.quiet and ask is None)
+    if ask is not None:
+        ask()
     same = None if terms.force else find_same_run(manifest, store, cloud, places=places)
     if same is None:
         write_manifest(manifest, store)

@@ -108,7 +108,7 @@ def submit_command(
         like = measured_by(ready, measured_by_run) if ready else None
         return show_draft(draft, units, terms, measured=like, canary=canary, as_json=as_json)
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
-    look = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
+    look, left = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:
         if as_json:
             typer.echo(_NOTHING_JSON)
@@ -117,7 +117,7 @@ def submit_command(
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
     if wait or fetch is not None or auto_retry or notify:
-        limits = limits_of(line, max_usd)
+        limits = limits_of(line, left)
         ending = Ending(notify, auto_retry)
         return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits, ending=ending)
     if as_json:
@@ -127,8 +127,8 @@ def submit_command(
 
 def _submit(
     draft: Draft, line: CommandLine, terms: Terms, *, missing: bool, canary: bool, like: str | None
-) -> FamilyLook | None:
-    """Submit, after the canary where one is asked for; None where nothing is missing."""
+) -> tuple[FamilyLook | None, float | None]:
+    """Submit, after the canary where one is asked for; None where nothing is missing; what it may cost."""
     if canary:
         check_answerable(yes=line.accept_all)
     ready = make_ready(draft, line)
@@ -137,10 +137,10 @@ def _submit(
         units = missing_units(ready, units)
         if not units:
             say("glacierflow: nothing is missing; nothing was submitted")
-            return None
+            return None, None
     if canary:
         return send_after_canary(ready, units, terms, yes=line.accept_all)
-    return send(ready, units, terms, measured=measured_by(ready, like))
+    return send(ready, units, terms, measured=measured_by(ready, like)), terms.max_usd
 
 
 def show_draft(

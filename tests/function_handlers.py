@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ def fail(event: Any, context: Any) -> Any:
 
 
 def sleep(event: Any, context: Any) -> Any:
+    if "pid" in event:
+        Path(event["pid"]).write_text(str(os.getpid()))
     time.sleep(event["seconds"])
     return "slept"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +15,7 @@ from embedded import wait_for
 
 from glacierflow.aws import Cloud
 from glacierflow.local import control
+from glacierflow.local.processes import start_ticks
 
 pytestmark = pytest.mark.embedded
 
@@ -42,7 +43,7 @@ def make(cloud: Cloud) -> Iterator[Make]:
     names: list[str] = []
 
     def create(handler: str, **more: Any) -> str:
-        name = f"{handler}-{len(names)}"
+        name = f"{handler}-{uuid.uuid4().hex[:8]}"
         cloud.client("lambda").create_function(
             **{
                 "FunctionName": name,
@@ -135,15 +136,49 @@ def test_an_asynchronous_failure_is_tried_again_then_buried(cloud: Cloud, make: 
     assert record["responsePayload"]["errorMessage"] == "made to fail"
 
 
-def test_reserved_concurrency_throttles_and_queues(cloud: Cloud, make: Make) -> None:
-    name = make("sleep")
+def times(cloud: Cloud, name: str, word: str) -> list[int]:
+    """When the lines that begin so were written, over all streams of a function's log."""
+    found = cloud.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+    return sorted(event["timestamp"] for event in found if event["message"].startswith(word))
+
+
+def test_reserved_concurrency_throttles_and_queues(cloud: Cloud, make: Make, tmp_path: Path) -> None:
+    name, pid = make("sleep"), tmp_path / "pid"
     functions = cloud.client("lambda")
     functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     impatient = Cloud(endpoint_url=cloud.endpoint_url, embedded=True, retries=0).client("lambda")
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(invoke, cloud, name, {"seconds": 2})
-        time.sleep(1)
+        first = pool.submit(invoke, cloud, name, {"seconds": 2, "pid": str(pid)})
+        wait_for(pid.exists)
         with pytest.raises(ClientError) as refused:
             impatient.invoke(FunctionName=name, Payload='{"seconds": 0}')
         assert refused.value.response["Error"]["Code"] == "TooManyRequestsException"
+        # what need not be answered waits for its turn
+        impatient.invoke(FunctionName=name, InvocationType="Event", Payload='{"seconds": 0}')
         assert first.result() == (None, "slept")
+    wait_for(lambda: len(times(cloud, name, "REPORT")) == 2, 30)
+    (_, second), (ended, _) = times(cloud, name, "START"), times(cloud, name, "REPORT")
+    assert second >= ended
+
+
+def test_when_the_cloud_is_stopped_its_invocations_end(tmp_path: Path) -> None:
+    home, pid = tmp_path / "home", tmp_path / "pid"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        endpoint = control.up(home, clock=60, vcpus=2)
+    functions = Cloud(endpoint_url=endpoint.url, embedded=True).client("lambda")
+    iam = Cloud(endpoint_url=endpoint.url, embedded=True).client("iam")
+    iam.create_role(RoleName="function", AssumeRolePolicyDocument="{}")
+    functions.create_function(
+        FunctionName="sleep",
+        Role=ROLE,
+        Runtime="python3.12",
+        Handler="function_handlers.sleep",
+        Code={"ZipFile": b"x"},
+        Timeout=900,
+    )
+    event = json.dumps({"seconds": 100, "pid": str(pid)})
+    functions.invoke(FunctionName="sleep", InvocationType="Event", Payload=event)
+    wait_for(pid.exists)
+    control.down(home)
+    assert start_ticks(int(pid.read_text())) is None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -13,10 +15,33 @@ from embedded import wait_for
 
 from glacierflow.aws import Cloud
 from glacierflow.local import control
+from glacierflow.local.attempt import Ended
+from glacierflow.local.options import CloudOptions
+from glacierflow.local.processes import start_ticks
+from glacierflow.local.tasks import TaskRunner
+
+if TYPE_CHECKING:
+    from glacierflow.local.attempt import Runner
 
 pytestmark = pytest.mark.embedded
 
 GROUP = "/test/tasks"
+
+TASK: dict[str, Any] = {
+    "id": "one",
+    "region_name": "us-west-2",
+    "capacity_provider_name": "FARGATE",
+    "desired_status": "RUNNING",
+    "stopped_reason": None,
+    "stop_code": None,
+    "overrides": {},
+    "containers": [SimpleNamespace()],
+}
+DEFINITION = {
+    "container_definitions": [{"name": "child", "image": "none", "command": ["true"]}],
+    "cpu": "1024",
+    "memory": "512",
+}
 
 
 class Cluster:
@@ -141,6 +166,47 @@ def test_fargate_spot_takes_tasks_back_and_fargate_does_not(cluster: Cluster) ->
 def test_capacity_that_the_cluster_does_not_have_runs_nothing(cluster: Cluster, tmp_path: Path) -> None:
     """As in AWS, where a task definition for Fargate cannot run on instances."""
     trace = tmp_path / "trace"
-    with pytest.raises(ClientError):
+    with pytest.raises(ClientError, match="capacity provider was not found"):
         cluster.run(f"echo x >> {trace}", provider="my-instances")
     assert not trace.exists()
+
+
+def test_a_stop_while_a_task_starts_is_not_lost(tmp_path: Path) -> None:
+    """Between the check before the start and the moment the attempt is known there is nothing to end."""
+    options = CloudOptions(home=tmp_path, endpoint="http://127.0.0.1:1", vcpus=1, clock=60)
+    asked, released = threading.Event(), threading.Event()
+    attempt = SimpleNamespace(
+        ask_to_end=released.set,
+        kill=lambda: None,
+        lines=lambda: (),
+        wait=lambda: Ended(143 if released.wait(5) else 0),
+    )
+
+    class Slow:
+        def start(self, order: Any) -> Any:  # noqa: ARG002 - as the interface has it
+            asked.set()
+            assert stopped.wait(5)
+            return attempt
+
+    stopped = threading.Event()
+    task, definition = SimpleNamespace(**TASK), SimpleNamespace(**DEFINITION)
+    runner = TaskRunner(options, cast("Runner", Slow()), lambda *_: None)
+    runner.launch(task, definition)
+    assert asked.wait(5)
+    runner.stop(task, "enough")
+    stopped.set()
+    wait_for(lambda: task.last_status == "STOPPED", 10)
+    assert (task.stopped_reason, task.stop_code) == ("enough", "UserInitiated")
+    assert task.containers[0].exitCode == 143
+
+
+def test_when_the_cloud_is_stopped_its_tasks_are_told_and_end(tmp_path: Path) -> None:
+    home, pid, told = tmp_path / "home", tmp_path / "pid", tmp_path / "told"
+    endpoint = control.up(home, clock=60, vcpus=2)
+    own = Cluster(Cloud(endpoint_url=endpoint.url, embedded=True))
+    own.run(f"trap 'touch {told}; exit 0' TERM; echo $$ > {pid}; while :; do sleep 0.1; done")
+    wait_for(pid.exists)
+    own.run("sleep 100")
+    control.down(home)
+    assert told.exists()
+    assert start_ticks(int(pid.read_text())) is None

@@ -60,6 +60,9 @@ class FunctionRunner:
         self._options, self._log, self._outer = options, log, outer
         self._lock = threading.Lock()
         self._places: dict[str, threading.Semaphore] = {}
+        self._running: set[int] = set()
+        """Ids of the processes."""
+        self._closing = False
 
     def invoke(self, function: Any, body: bytes | str, headers: Any, response_headers: Any) -> bytes:  # noqa: ANN401
         """Answer ``Invoke`` in moto's place.
@@ -85,6 +88,14 @@ class FunctionRunner:
             response_headers["x-amz-function-error"] = "Unhandled"
         return outcome.payload
 
+    def stop_all(self) -> None:
+        """End every invocation, as there is nobody to answer any more, and start none."""
+        with self._lock:
+            self._closing = True
+            running = list(self._running)
+        for pid in running:
+            processes.kill_session(pid)
+
     def _places_of(self, function: Any) -> threading.Semaphore:  # noqa: ANN401 - moto is untyped
         """As many as the reserved concurrency, or as this machine has vCPUs to give."""
         reserved = function.reserved_concurrency
@@ -98,7 +109,7 @@ class FunctionRunner:
         for attempt in range(retries + 1):
             with self._places_of(function):
                 outcome = self._run(function, event)
-            if not outcome.failed:
+            if not outcome.failed or self._closing:
                 return
             if attempt < retries:
                 time.sleep(self._options.real_seconds(_ASYNC_PAUSE_S * (attempt + 1)))
@@ -131,11 +142,17 @@ class FunctionRunner:
         seconds = self._options.real_seconds(float(function.timeout))
         with tempfile.TemporaryDirectory(prefix="glacierflow-function-") as scratch:
             answer = Path(scratch) / "answer.json"
-            process = self._start(function, request, stream, answer, time.time() + seconds)
+            with self._lock:
+                if self._closing:
+                    return _Outcome(b"", failed=True)
+                process = self._start(function, request, stream, answer, time.time() + seconds)
+                self._running.add(process.pid)
             threading.Thread(target=_feed, args=(process, event), daemon=True).start()
             pump = threading.Thread(target=_pump, args=(process, say), daemon=True)
             pump.start()
             fault = self._watch(process, seconds, int(function.memory_size), int(function.timeout))
+            with self._lock:
+                self._running.discard(process.pid)
             pump.join(5)
             payload = answer.read_bytes() if answer.exists() else b""
         spent = (dt.datetime.now(dt.UTC) - now).total_seconds() * 1000

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 STOPPED = "The embedded cloud was stopped while the job was RUNNING"
+TASK_STOPPED = "The embedded cloud was stopped while the task was RUNNING"
 CHILDREN_GRACE_S = 5.0
 """Real seconds running children get at shutdown to leave by themselves."""
 
@@ -85,6 +86,8 @@ class EmbeddedServer:
     def __init__(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
         home = options.home
         s3_storage.install(home / "state" / "objects")
+        self._ends: list[Callable[[], None]] = []
+        """What ends the children of services other than AWS Batch."""
         self.infrastructure = Infrastructure(
             home / "state", lambda: self._install_services(options, port, outer)
         )
@@ -112,9 +115,12 @@ class EmbeddedServer:
         """What else really runs; it imports the other half of moto, so nobody waits for it in vain."""
         from glacierflow.local import functions, machines, tasks
 
-        functions.install(functions.FunctionRunner(options, self.batch.log_line, outer))
-        tasks.install(tasks.TaskRunner(options, self.batch.runner, self.batch.log_line))
+        invocations = functions.FunctionRunner(options, self.batch.log_line, outer)
+        functions.install(invocations)
+        runner = tasks.TaskRunner(options, self.batch.runner, self.batch.log_line)
+        tasks.install(runner)
         machines.install(port)
+        self._ends += [invocations.stop_all, lambda: runner.stop_all(TASK_STOPPED, CHILDREN_GRACE_S)]
 
     def serve(self) -> None:
         """Answer requests until :meth:`shut_down`, then save."""
@@ -132,6 +138,8 @@ class EmbeddedServer:
 
     def _shut_down(self) -> None:
         self.batch.scheduler.close()
+        for end in self._ends:
+            end()
         self.batch.executor.stop_all(STOPPED, CHILDREN_GRACE_S)
         self._server.shutdown()
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
 
@@ -26,6 +28,7 @@ _SPOT_NOTICE_S, _STOP_GRACE_S = 120.0, 30.0
 """Seconds of ECS between SIGTERM and SIGKILL."""
 _RECLAIM_WITHIN_S = (0.2, 3.0)
 """Real seconds after its start at which a task gets its notice."""
+_POLL_S = 0.05
 _OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 _CPU_UNITS = 1024
 """ECS CPU units in a vCPU."""
@@ -61,7 +64,10 @@ class TaskRunner:
     def __init__(self, options: CloudOptions, runner: Runner, log: LogLine) -> None:
         self._options, self._runner, self._log = options, runner, log
         self._places = _Places(options.vcpus)
-        self._running: dict[str, Attempt] = {}
+        self._running: dict[str, tuple[Any, Attempt]] = {}
+        """Task and attempt by the task's id."""
+        self._closing: str | None = None
+        """Why nothing is started any more."""
 
     def launch(self, task: Any, definition: Any) -> None:  # noqa: ANN401 - moto is untyped
         """Start a task that moto has just made."""
@@ -75,6 +81,17 @@ class TaskRunner:
         task.desired_status = "STOPPED"
         self._end(task, reason, "UserInitiated", _STOP_GRACE_S)
 
+    def stop_all(self, reason: str, wait_s: float) -> None:
+        """End everything that runs, within ``wait_s`` real seconds, and start nothing more."""
+        self._closing = reason
+        for task, _ in list(self._running.values()):
+            self.stop(task, reason)
+        until = time.monotonic() + wait_s
+        while self._running and time.monotonic() < until:
+            time.sleep(_POLL_S)
+        for _, attempt in list(self._running.values()):
+            attempt.kill()
+
     def _run(self, task: Any, definition: Any) -> None:  # noqa: ANN401
         order, container = _order(task, definition), definition.container_definitions[0]
         options = (container.get("logConfiguration") or {}).get("options", {})
@@ -86,6 +103,8 @@ class TaskRunner:
 
         taken = self._places.take(order.vcpus)
         try:
+            if self._closing:
+                self.stop(task, self._closing)
             if task.desired_status == "STOPPED":
                 _stopped(task, None)
                 return
@@ -95,8 +114,12 @@ class TaskRunner:
                 task.stopped_reason, task.stop_code = str(error), "TaskFailedToStart"
                 _stopped(task, None)
                 return
-            self._running[task.id] = attempt
+            self._running[task.id] = task, attempt
             task.started_at, task.last_status = dt.datetime.now(dt.UTC), "RUNNING"
+            if task.desired_status == "STOPPED" or self._closing:
+                # asked for while it started, when there was nothing to end yet
+                task.stopped_reason = task.stopped_reason or self._closing
+                self._let_go(task, _STOP_GRACE_S)
             say(None)
             self._maybe_reclaim(task)
             for line in attempt.lines():
@@ -123,7 +146,10 @@ class TaskRunner:
         if task.last_status == "STOPPED" or task.stopped_reason:
             return
         task.stopped_reason, task.stop_code = reason, code
-        attempt = self._running.get(task.id)
+        self._let_go(task, grace_s)
+
+    def _let_go(self, task: Any, grace_s: float) -> None:  # noqa: ANN401
+        _, attempt = self._running.get(task.id, (None, None))
         if attempt is not None:
             attempt.ask_to_end()
             _later(self._options.real_seconds(grace_s), attempt.kill)
@@ -180,6 +206,9 @@ def install(runner: TaskRunner) -> None:
         *others, strategy = more
         strategy = strategy or self._get_cluster(cluster).default_capacity_provider_strategy
         provider = strategy[0]["capacityProvider"] if strategy else None
+        if provider not in {None, *(self._get_cluster(cluster).capacity_providers or ())}:
+            # moto would look for instances behind it
+            raise InvalidParameterException("The specified capacity provider was not found.")
         tasks = make(self, cluster, definition, *others, strategy)
         for task in tasks:
             task.capacity_provider_name = provider or task.capacity_provider_name

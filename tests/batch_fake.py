@@ -34,6 +34,14 @@ def refused(operation: str, message: str) -> ClientError:
     )
 
 
+class NoStack:
+    """A boto3 client for CloudFormation in an account without stacks."""
+
+    def describe_stacks(self, *, StackName: str) -> None:  # noqa: N803 - boto3's word
+        message = f"Stack with id {StackName} does not exist"
+        raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
+
+
 class BatchFake:
     """A boto3 client for Batch."""
 

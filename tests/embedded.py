@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from glacierflow.aws import Cloud
@@ -79,6 +83,46 @@ class BatchBench:
             startFromHead=True,
         )["events"]
         return [event["message"] for event in events]
+
+
+class User:
+    """A person at a terminal, with a home of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("AWS_", "GLACIERFLOW_"))
+            },
+            "GLACIERFLOW_HOME": str(folder / "home"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
+            "AWS_CONFIG_FILE": str(folder / "no-config"),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Type a command; it runs."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from glacierflow.cli import main; main()", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def typed(self, *arguments: str, expect: int = 0) -> tuple[str, str]:
+        """Type a command; standard output and error when it has ended."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == expect, f"{arguments} exits {process.returncode}:\n{out}\n{err}"
+        return out, err
+
+    def types(self, *arguments: str, expect: int = 0) -> str:
+        """Type a command; its standard output."""
+        return self.typed(*arguments, expect=expect)[0]
 
 
 def wait_for(

@@ -13,6 +13,7 @@ from glacierflow.model import LeftOut, Region, StepSettings
 from glacierflow.receipt import Counts, Receipt, Started
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.runs.records import JobRecord
+from glacierflow.runs.status import RunStatus, SlotRow
 from glacierflow.store import Store
 
 DATE1, DATE2 = dt.date(2024, 7, 1), dt.date(2024, 7, 31)
@@ -70,6 +71,39 @@ def make_receipt(
         left_out=(LeftOut(item_id="x", code="low_coverage", reason="12 % of the region"),),
         **fields,
     )
+
+
+def some_row(slot: int, state: str, **fields: Any) -> SlotRow:
+    """One line of a status; well done, where it has succeeded."""
+    facts: dict[str, Any] = {
+        "slot": slot,
+        "satellite": "sentinel2",
+        "regions": (f"{slot:03d}_made_up",),
+        "date1": DATE1,
+        "date2": DATE2,
+        "state": state,
+        "outcome": "done" if state == "SUCCEEDED" else None,
+        "attempts": 1,
+        "reclaims": 0,
+        "products": 0,
+        "failed_scenes": 0,
+        "left_out": 0,
+        "reason": None,
+        "failure": None,
+        "next_step": None,
+        "wrong": False,
+        "read": True,
+        "seconds": None,
+        "memory_mib": 7_500,
+        "job_id": None,
+        "run_id": "x",
+        "run_slot": slot,
+    }
+    return SlotRow(**facts | fields)
+
+
+def status_of(*rows: SlotRow) -> RunStatus:
+    return RunStatus(run_id="x", created_at=NOW, store="s3://x", rows=rows)
 
 
 def put_attempt(

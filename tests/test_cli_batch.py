@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_fake import NoStack
 from runs_samples import put_attempt, some_job, some_manifest
 
 from glacierflow.aws import Cloud
@@ -115,10 +116,6 @@ def test_a_missing_bucket_is_refused(
     class NoBucket:
         def head_bucket(self, **_: str) -> None:
             raise ClientError({"Error": {"Code": "404", "Message": "Not Found"}}, "HeadBucket")
-
-    class NoStack:
-        def describe_stacks(self, **_: str) -> None:
-            raise ClientError({"Error": {"Code": "ValidationError", "Message": ""}}, "DescribeStacks")
 
     clients = {"s3": NoBucket(), "cloudformation": NoStack()}
     monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])

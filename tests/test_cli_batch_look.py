@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_fake import NoStack
 from big_run import BigRun
 from logs_fake import LogsFake
 from runs_samples import some_manifest
@@ -31,23 +32,13 @@ class Desk:
             "batch": self.run.batch,
             "s3": self.run.s3,
             "logs": self.logs,
-            "cloudformation": _NoStack(),
+            "cloudformation": NoStack(),
         }
         monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])
 
     @property
     def run_id(self) -> str:
         return self.run.manifest.run_id
-
-
-class _NoStack:
-    def describe_stacks(self, **_: Any) -> Any:
-        from botocore.exceptions import ClientError
-
-        raise ClientError(
-            {"Error": {"Code": "ValidationError", "Message": "Stack with id glacierflow does not exist"}},
-            "DescribeStacks",
-        )
 
 
 @pytest.fixture

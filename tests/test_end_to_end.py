@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import embedded
 import numpy as np
 import pytest
 import rasterio
@@ -30,38 +30,8 @@ pytestmark = pytest.mark.embedded
 AWSCLI = next((path for path in ("/usr/bin/aws", "/usr/local/bin/aws") if Path(path).is_file()), None)
 
 
-class User:
-    """A person at a terminal, with a home of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("AWS_", "GLACIERFLOW_"))
-            },
-            "GLACIERFLOW_HOME": str(folder / "home"),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
-            "AWS_CONFIG_FILE": str(folder / "no-config"),
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", "from glacierflow.cli import main; main()", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def types(self, *arguments: str, expect: int = 0) -> str:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == expect, f"{arguments} exits {process.returncode}:\n{out}\n{err}"
-        return out
+class User(embedded.User):
+    """A person who also has Amazon's own command line."""
 
     def json(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.types(*arguments, "--json", expect=expect))

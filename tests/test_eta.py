@@ -5,44 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from runs_samples import NOW
+from runs_samples import some_row as row
+from runs_samples import status_of as status
 
 from glacierflow.runs.eta import estimate_end
 from glacierflow.runs.groups import group_failures
-from glacierflow.runs.status import RunStatus, SlotRow
-
-
-def row(slot: int, state: str, **fields: Any) -> SlotRow:
-    facts: dict[str, Any] = {
-        "slot": slot,
-        "satellite": "sentinel2",
-        "regions": (f"{slot:03d}_made_up",),
-        "date1": NOW.date(),
-        "date2": NOW.date(),
-        "state": state,
-        "outcome": "done" if state == "SUCCEEDED" else None,
-        "attempts": 1,
-        "reclaims": 0,
-        "products": 0,
-        "failed_scenes": 0,
-        "left_out": 0,
-        "reason": None,
-        "failure": None,
-        "next_step": None,
-        "wrong": False,
-        "read": True,
-        "seconds": None,
-        "memory_mib": 7500,
-        "job_id": None,
-        "run_id": "run",
-        "run_slot": slot,
-    }
-    return SlotRow(**facts | fields)
-
-
-def status(*rows: SlotRow) -> RunStatus:
-    return RunStatus(run_id="run", created_at=NOW, store="s3://x", rows=rows)
-
+from glacierflow.runs.status import SlotRow
 
 DONE = [row(slot, "SUCCEEDED", seconds=seconds) for slot, seconds in enumerate((100.0, 200.0, 300.0))]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from batch_fake import BatchFake
-from runs_samples import DATE1, DATE2, NOW, make_receipt, make_started, some_job, some_manifest
+from runs_samples import NOW, make_receipt, make_started, some_job, some_manifest, status_of
+from runs_samples import some_row as row
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.batch.guarding import guarded_look, limits_of
@@ -18,44 +19,12 @@ from glacierflow.receipt import Machine
 from glacierflow.runs.guard import Limits, reason_to_stop
 from glacierflow.runs.ledger import AttemptEntry, SlotEntry
 from glacierflow.runs.states import AttemptState, SlotState
-from glacierflow.runs.status import RunStatus, SlotRow
+from glacierflow.runs.status import SlotRow
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.look import RunLook
 from glacierflow.store import LocalStore
 
 OFF = Limits(None, 20, 0.5)
-
-
-def row(slot: int, state: str, **fields: Any) -> SlotRow:
-    known: dict[str, Any] = {
-        "slot": slot,
-        "satellite": "sentinel2",
-        "regions": (f"{slot:03d}_made_up",),
-        "date1": DATE1,
-        "date2": DATE2,
-        "state": state,
-        "outcome": None,
-        "attempts": 1,
-        "reclaims": 0,
-        "products": 0,
-        "failed_scenes": 0,
-        "left_out": 0,
-        "reason": None,
-        "failure": None,
-        "next_step": None,
-        "wrong": False,
-        "read": True,
-        "seconds": None,
-        "memory_mib": 7_500,
-        "job_id": None,
-        "run_id": "x",
-        "run_slot": slot,
-    }
-    return SlotRow(**(known | fields))
-
-
-def status_of(*rows: SlotRow) -> RunStatus:
-    return RunStatus(run_id="x", created_at=NOW, store="s3://x", rows=rows)
 
 
 def failed(slot: int, reason: str = "no route to ECR in 12 s") -> SlotRow:

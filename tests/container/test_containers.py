@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import embedded
 import numpy as np
 import pytest
 import rasterio
@@ -27,30 +27,12 @@ BASE = ("--base", os.environ["GLACIERFLOW_BASE_IMAGE"]) if "GLACIERFLOW_BASE_IMA
 """The base image this machine has, where it is not the public one."""
 
 
-class User:
+class User(embedded.User):
     """A person at a terminal whose embedded cloud runs children as containers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            "GLACIERFLOW_HOME": str(folder / "home"),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
-            "AWS_CONFIG_FILE": str(folder / "no-config"),
-        }
-
     def types(self, *arguments: str, expect: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", "from glacierflow.cli import main; main()", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == expect, f"{arguments} exits {done.returncode}:\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
+        """Both outputs."""
+        return "".join(self.typed(*arguments, expect=expect))
 
     def made(self, name: str) -> Path:
         """A directory for products, as the user who is not root makes it."""

@@ -17,6 +17,7 @@ from glacierflow.cli.batch import verify as verify_cli
 from glacierflow.cli.context import CommandLine
 from glacierflow.errors import CredentialsError, GlacierflowError, StoreError, UnavailableError, UsageError
 from glacierflow.manifest import Manifest
+from glacierflow.model import Note
 from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
@@ -43,7 +44,8 @@ def manifest(store: LocalStore) -> Manifest:
     put_manifest(store, manifest)
     for slot in (0, 1):
         put_attempt(store, manifest, slot, "done", products=(put_product(store, manifest, slot),))
-    put_attempt(store, manifest, 2, "no_data", counts={"found": 0})
+    dark = Note(code="polar_night", text="the sun does not rise")
+    put_attempt(store, manifest, 2, "no_data", counts={"found": 0}, notes=(dark,))
     return manifest
 
 
@@ -75,7 +77,7 @@ def test_json_has_everything(manifest: Manifest, capsys: pytest.CaptureFixture[s
     assert run(["batch", "verify", manifest.run_id, "--json", "--quick"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["states"], facts["products"], facts["depth"]) == ({"complete": 2, "no_data": 1}, 2, "quick")
-    assert facts["units"][2]["reason"] == "the search found no scene"
+    assert facts["units"][2]["reason"] == "the sun does not rise"
 
 
 def test_the_embedded_cloud_is_read_and_aws_is_not(

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from embedded import REGION
-from runs_samples import NOW, put_attempt, some_manifest
+from runs_samples import NOW, make_receipt, put_attempt, some_manifest
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
+from glacierflow.gaps import why_all_left_out
 from glacierflow.layout import Layout, RunLayout
 from glacierflow.local.control import Endpoint
 from glacierflow.manifest import Manifest
@@ -155,18 +156,19 @@ def test_damage_is_worse_than_absence(store: LocalStore) -> None:
 
 def test_nothing_to_process_is_an_answer_with_its_reason(store: LocalStore) -> None:
     manifest = a_run(store, 3)
-    put_attempt(store, manifest, 0, "no_data", counts=Counts(found=0))
-    put_attempt(store, manifest, 1, "no_data", counts=Counts(found=7))
-    note = Note(code="polar_night", text="the sun does not rise")
-    put_attempt(store, manifest, 2, "no_data", counts=Counts(found=0), notes=(note,))
+    night = Note(code="polar_night", text="the sun does not rise")
+    useless = why_all_left_out(1, make_receipt(manifest, 1).left_out)
+    put_attempt(store, manifest, 0, "no_data", counts=Counts(found=0), notes=(night,))
+    put_attempt(store, manifest, 1, "no_data", counts=Counts(found=1), notes=(night, useless))
+    put_attempt(store, manifest, 2, "no_data", counts=Counts(found=0))
     report = check(store, manifest)
     assert report.states == {"no_data": 3}
     assert report.exit_code == 0
     reasons = [unit.reason for unit in report.units]
     assert reasons == [
-        "the search found no scene",
-        "7 scenes found, none of use: 1 low_coverage",
         "the sun does not rise",
+        "the sun does not rise; 1 STAC items found, none became an image: 1 low_coverage",
+        "nothing was found",
     ]
 
 

@@ -232,10 +232,4 @@ def _why_nothing(family: Family, slot: int, receipts: Sequence[Receipt]) -> str:
 def _why_no_data(receipt: Receipt, number: int) -> str:
     if len(receipt.units) > 1:
         return f"unit {number} of its slot has no products"
-    if receipt.notes:
-        return "; ".join(note.text for note in receipt.notes)
-    if receipt.counts.found == 0:
-        return "the search found no scene"
-    codes = Counter(entry.code for entry in receipt.left_out)
-    listed = ", ".join(f"{count} {code}" for code, count in sorted(codes.items()))
-    return f"{receipt.counts.found} scenes found, none of use: {listed or 'no reason recorded'}"
+    return "; ".join(note.text for note in receipt.notes) or "nothing was found"

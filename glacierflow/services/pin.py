@@ -10,7 +10,7 @@ from glacierflow.manifest import ArrayRange
 from glacierflow.services import stack
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.places import find_places
-from glacierflow.services.targets import find_targets
+from glacierflow.services.targets import find_targets, revisions
 from glacierflow.services.templates import MAIN, load_template, stack_name
 from glacierflow.settings import LoadedSettings
 
@@ -84,16 +84,16 @@ def _with(template: str) -> str:
 
 
 def _new_revision(client: Any, name: str, image: str) -> None:  # noqa: ANN401 - a boto3 client
+    found = list(revisions(client, name))
+    if not found:
+        raise UsageError(
+            f"there is no job definition {name}", next_step="run `glacierflow stack deploy` first"
+        )
+    newest = max(found, key=lambda one: int(one["revision"]))
+    if newest["containerProperties"]["image"] == image:
+        return
+    accepted = client.meta.service_model.operation_model("RegisterJobDefinition").input_shape.members
+    request = {key: value for key, value in newest.items() if key in accepted}
+    request["containerProperties"] = newest["containerProperties"] | {"image": image}
     with plain_errors(f"register the job definition {name}"):
-        found = client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")["jobDefinitions"]
-        if not found:
-            raise UsageError(
-                f"there is no job definition {name}", next_step="run `glacierflow stack deploy` first"
-            )
-        newest = max(found, key=lambda one: int(one["revision"]))
-        if newest["containerProperties"]["image"] == image:
-            return
-        accepted = client.meta.service_model.operation_model("RegisterJobDefinition").input_shape.members
-        request = {key: value for key, value in newest.items() if key in accepted}
-        request["containerProperties"] = newest["containerProperties"] | {"image": image}
         client.register_job_definition(**request)

@@ -9,6 +9,7 @@ from glacierflow.aws import Cloud
 from glacierflow.manifest import Manifest
 from glacierflow.runs.records import JobRecord, read_jobs
 from glacierflow.services.failures import plain_errors
+from glacierflow.services.targets import revisions
 from glacierflow.store import Store
 
 __all__ = ["StartedWith", "started_with"]
@@ -60,13 +61,7 @@ def _container(record: JobRecord, slot: int, cloud: Cloud) -> dict[str, Any]:
         if jobs:
             found: dict[str, Any] = jobs[0].get("container", {})
             return found
-        # by name and revision, as the embedded cloud takes no `name:revision`
-        name, _, revision = record.job_definition.rpartition("/")[2].partition(":")
-        pages = client.get_paginator("describe_job_definitions").paginate(jobDefinitionName=name)
-        properties: list[dict[str, Any]] = [
-            definition.get("containerProperties", {})
-            for page in pages
-            for definition in page["jobDefinitions"]
-            if str(definition["revision"]) == revision
-        ]
-    return properties[0] if properties else {}
+    for definition in revisions(client, record.job_definition, retired=True):
+        properties: dict[str, Any] = definition.get("containerProperties", {})
+        return properties
+    return {}

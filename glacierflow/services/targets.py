@@ -13,7 +13,7 @@ from glacierflow.runs.plan import Destination
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.places import Places
 
-__all__ = ["Targets", "find_targets", "named_destination"]
+__all__ = ["Targets", "find_targets", "named_destination", "revisions"]
 
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
 
@@ -83,7 +83,7 @@ def _check_queues(client: Any, wanted: list[str]) -> None:  # noqa: ANN401
 
 
 def _newest(client: Any, wanted: str) -> _Definition:  # noqa: ANN401
-    definitions = list(_revisions(client, wanted))
+    definitions = list(revisions(client, wanted))
     if not definitions:
         raise UsageError(
             f"there is no active job definition {wanted} in {client.meta.region_name}",
@@ -99,13 +99,22 @@ def _newest(client: Any, wanted: str) -> _Definition:  # noqa: ANN401
     )
 
 
-def _revisions(client: Any, wanted: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    """Active revisions that a name, ``name:revision`` or ARN can mean."""
+def revisions(client: Any, wanted: str, *, retired: bool = False) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """Job definitions that a name, ``name:revision`` or ARN can mean.
+
+    Args:
+        client: of AWS Batch.
+        wanted: the name; asked for without its revision, as the embedded cloud takes no ``name:revision``.
+        retired: also those that are no longer active.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
     name, _, revision = wanted.rpartition("/")[2].partition(":")
+    only = {} if retired else {"status": "ACTIVE"}
     with plain_errors(f"look up the job definition {wanted}"):
-        pages = client.get_paginator("describe_job_definitions").paginate(
-            jobDefinitionName=name, status="ACTIVE"
-        )
+        pages = client.get_paginator("describe_job_definitions").paginate(jobDefinitionName=name, **only)
         for page in pages:
             for definition in page["jobDefinitions"]:
                 if not revision or str(definition["revision"]) == revision:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glacierflow.receipt import Machine
+from glacierflow.resources import LAMBDA_MIB_A_VCPU
 
 __all__ = ["find_machine"]
 
@@ -22,8 +23,6 @@ _log = logging.getLogger("glacierflow")
 
 _IMDS = "http://169.254.169.254"
 _TIMEOUT_S = 1.0
-_LAMBDA_MB_A_VCPU = 1769
-"""Lambda gives vCPUs with memory (Lambda developer guide, "Configure Lambda function memory")."""
 # both services are on this machine: a proxy must not be asked for them
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -64,7 +63,7 @@ def _of_lambda(environ: Mapping[str, str]) -> Machine:
     return Machine(
         lifecycle="on-demand",
         launch_type="LAMBDA",
-        vcpus=round(memory_mib / _LAMBDA_MB_A_VCPU, 2) if memory_mib else None,
+        vcpus=round(memory_mib / LAMBDA_MIB_A_VCPU, 2) if memory_mib else None,
         memory_mib=memory_mib,
         log_group=environ.get("AWS_LAMBDA_LOG_GROUP_NAME"),
         log_stream=environ.get("AWS_LAMBDA_LOG_STREAM_NAME"),

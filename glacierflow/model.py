@@ -111,7 +111,6 @@ class Scene(Record):
     """(rows, columns) of the asset, or None where the item does not say."""
     transform: tuple[float, float, float, float, float, float] | None
     """Affine coefficients a, b, c, d, e, f of the asset's own grid; None: read them from the file."""
-    nodata: int
     scale: float | None
     offset: float | None
     offset_applied: bool | None

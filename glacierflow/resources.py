@@ -10,7 +10,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-__all__ = ["compiled_cache", "cpu_count", "give_memory_back", "memory_budget_mb", "resource_path"]
+__all__ = [
+    "LAMBDA_MIB_A_VCPU",
+    "compiled_cache",
+    "cpu_count",
+    "give_memory_back",
+    "memory_budget_mb",
+    "resource_path",
+]
 
 
 def resource_path(name: str) -> Path:
@@ -30,7 +37,8 @@ def resource_path(name: str) -> Path:
 
 _LAMBDA_MEMORY = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 """Set by Lambda, in MiB; it alone decides how much processor a function gets."""
-_LAMBDA_MIB_A_CPU = 1769
+LAMBDA_MIB_A_VCPU = 1769
+"""Lambda gives vCPUs with memory (Lambda developer guide, "Configure Lambda function memory")."""
 _CGROUP_QUOTAS = (
     ("/sys/fs/cgroup/cpu.max",),
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
@@ -51,7 +59,7 @@ def cpu_count() -> int:
                 limits.append(quota / period)
     lambda_mib = os.environ.get(_LAMBDA_MEMORY, "")
     if lambda_mib.isdecimal():
-        limits.append(int(lambda_mib) / _LAMBDA_MIB_A_CPU)
+        limits.append(int(lambda_mib) / LAMBDA_MIB_A_VCPU)
     return max(1, math.ceil(min(limits)))
 
 

@@ -119,8 +119,14 @@ def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) 
         current = [scene for scene in same if scene.baseline == newest.baseline]
         kept = [max(of_strip, key=_age) for _, of_strip in _by(current, _strip)]
         sorting.kept += kept
+        strips = {_strip(scene) for scene in kept}
+        is_told = all(_strip(scene) for scene in same)
         for scene in same:
-            if scene not in kept:
+            if is_told and _strip(scene) not in strips:
+                # its pixels are in none that is kept, but baselines differ in what a pixel's value means
+                reason = f"only another strip of the tile was processed with baseline {newest.baseline}"
+                sorting.leave(scene, "strip_not_reprocessed", f"{reason}: {newest.item_id}")
+            elif scene not in kept:
                 sorting.leave(
                     scene,
                     "superseded",

@@ -34,8 +34,9 @@ class _Unusable(Exception):  # noqa: N818 - carries a LeftOut, never leaves this
 
 
 def parse_time(text: str) -> dt.datetime:
-    """An RFC 3339 time as aware UTC datetime."""
-    return dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+    """An RFC 3339 time as aware UTC datetime; one that names no zone is UTC."""
+    moment = dt.datetime.fromisoformat(text)
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def parse_item(item: dict[str, Any], satellite: Satellite) -> Scene | LeftOut:
@@ -80,7 +81,6 @@ def _sentinel2(item: dict[str, Any]) -> Scene:
         href=asset["href"],
         asset_key="nir",
         classification_href=(item["assets"].get("scl") or {}).get("href"),
-        nodata=int(band.get("nodata", 0) or 0),
         **_shared(item, asset),
     )
 
@@ -120,7 +120,6 @@ def _landsat(item: dict[str, Any]) -> Scene:
         # USGS's https hrefs need an authorisation of their own
         href=s3.get("href", asset["href"]),
         asset_key=key,
-        nodata=0,
         **_shared(item, {**item_grid, **asset}),
     )
 

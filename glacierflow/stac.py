@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from glacierflow.errors import DataError, UnavailableError
+from glacierflow.sensors import parse_time
 
 if TYPE_CHECKING:
     from pystac_client.item_search import ItemSearch
@@ -177,16 +178,9 @@ def collection_interval(catalogue: Catalogue) -> tuple[dt.datetime | None, dt.da
     try:
         extent = json.loads(line.ask(_make_io(line), "GET", href, None))["extent"]
         first, last = extent["temporal"]["interval"][0]
-        return _moment(first), _moment(last)
+        return parse_time(first) if first else None, parse_time(last) if last else None
     except (UnavailableError, _Refused, KeyError, IndexError, TypeError, ValueError):
         return None
-
-
-def _moment(text: str | None) -> dt.datetime | None:
-    if not text:
-        return None
-    moment = dt.datetime.fromisoformat(text)
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def _all_pages(line: _Line, query: Query) -> tuple[dict[str, dict[str, Any]], int, int]:

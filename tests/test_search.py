@@ -115,6 +115,30 @@ def test_a_tile_at_the_seam_of_two_data_strips_is_two_products_and_both_count(ap
     assert codes(found) == {api.items[0]["id"]: "superseded", api.items[3]["id"]: "superseded"}
 
 
+@pytest.mark.parametrize(
+    ("strips", "code"),
+    [
+        (("20160529T101034", "20160529T101258"), "strip_not_reprocessed"),
+        (("20160529T101034", "20160529T101034"), "superseded"),
+        (("20160529T101034", None), "superseded"),
+    ],
+)
+def test_a_strip_that_nothing_replaces_is_told_apart(
+    api: Api, strips: tuple[str | None, ...], code: str
+) -> None:
+    """Its pixels are in no scene that is used; without the strips' names nobody knows."""
+    for number, (strip, baseline) in enumerate(zip(strips, ("0202", "0510"), strict=True)):
+        item = retile(berlin(), "33UUU", baseline, number)
+        item["properties"].pop("s2:datastrip_id", None)
+        if strip is not None:
+            item["properties"]["s2:datastrip_id"] = f"S2A_OPER_MSI_L2A_DS_2APS_x_S{strip}_N05.10"
+        api.items = [*api.items, item] if number else [item]
+    found = search(api, make_unit())
+    (acquisition,) = found.acquisitions
+    assert [scene.baseline for scene in acquisition.scenes] == ["05.10"]
+    assert codes(found) == {api.items[0]["id"]: code}
+
+
 def test_a_tile_that_is_not_listed_is_left_out_by_name(api: Api) -> None:
     api.items = [berlin(), retile(berlin(), "32UQD")]
     found = search(api, make_unit())

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import time
 from typing import Any
 
 import pytest
 from samples import read_item, real_archive, recorded_items
 
 from glacierflow.model import LeftOut, Scene
-from glacierflow.sensors import parse_item
+from glacierflow.sensors import parse_item, parse_time
 
 
 def landsat() -> dict[str, Any]:
@@ -96,6 +98,17 @@ def test_other_collections_are_refused_with_their_name() -> None:
             entry = refused(item, satellite)
             assert entry.code == "wrong_collection"
             assert item["collection"] in entry.reason
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        found = [parse_time(f"2024-07-01T15:00:00{zone}") for zone in ("", "Z", "+00:00")]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert set(found) == {dt.datetime(2024, 7, 1, 15, tzinfo=dt.UTC)}
 
 
 def test_thematic_mapper_uses_its_near_infrared_band_on_the_items_grid() -> None:

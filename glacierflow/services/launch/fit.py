@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from glacierflow.errors import UsageError
 from glacierflow.manifest import Manifest
+from glacierflow.resources import LAMBDA_MIB_A_VCPU
 from glacierflow.runs.workload import expected_peak_mb, expected_seconds
 
 __all__ = ["check_lambda_fit"]
 
 _SAFE = 0.9
 """Share of the time that may be planned with: the rest is for stopping in time."""
-_MB_PER_VCPU = 1769
-"""Memory at which Lambda gives a function one vCPU (Lambda developer guide)."""
 
 
 def check_lambda_fit(manifest: Manifest, *, memory_mb: int, timeout_s: int) -> None:
@@ -20,7 +19,7 @@ def check_lambda_fit(manifest: Manifest, *, memory_mb: int, timeout_s: int) -> N
     Raises:
         UsageError: some do not fit; AWS Batch takes them.
     """
-    vcpus = max(1, round(memory_mb / _MB_PER_VCPU))
+    vcpus = max(1, round(memory_mb / LAMBDA_MIB_A_VCPU))
     wrong = []
     for slot in manifest.slots:
         regions = {unit.region: manifest.regions[unit.region] for unit in slot}

@@ -22,7 +22,7 @@ from glacierflow.local import control
 from glacierflow.local.sample import sample_bundle
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.family import read_family
-from glacierflow.runs.records import read_jobs, read_run_manifest
+from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids
 from glacierflow.services.scheduler.handler import handler
 from glacierflow.services.scheduler.office import Office, open_office
 from glacierflow.services.scheduler.rounds import pascal_case
@@ -208,17 +208,45 @@ def test_an_array_with_a_failing_child_is_tried_again_verified_and_told(
 
 
 @pytest.mark.embedded
-def test_a_run_goes_over_lambda_by_a_distributed_map(cloud: Cloud, store: Store) -> None:
+def test_a_run_goes_over_lambda_by_a_distributed_map_and_what_failed_there_to_batch(
+    cloud: Cloud, store: Store, broken: dict[Path, bytes], told: Told
+) -> None:
+    for entry in list(store.list("1_download_merge_and_clip/")):
+        # of another test; what is there is not read again
+        cloud.client("s3").delete_object(Bucket=BUCKET, Key=entry.key)
+    before = run_ids(store)
     machine = cloud.client("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
-    selection = {"satellite": "landsat", "regions": NEAR, "date1": "2024-07-01", "date2": "2024-07-08"}
+    selection = {"regions": f"{FAR},{NEAR}", "date1": "2024-07-01", "date2": "2024-07-08"}
+    selection["satellite"] = "landsat"
     started = cloud.client("stepfunctions").start_execution(
         stateMachineArn=machine, input=json.dumps({"selection": selection, "via": "lambda"})
     )
+    wait_for(lambda: len(run_ids(store) - before) > 1, 90)
+    mend(broken)
     answer = ended(cloud, started["executionArn"])
     assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
-    run_id = json.loads(answer["output"])["report"]["run_id"]
-    (member,) = read_family(store, run_id).members
-    assert member.attempts[0].outcomes == {1: "done"}
+    report = json.loads(answer["output"])["report"]
+    first, again = read_family(store, report["run_id"]).members[:2]
+    far, near = (
+        next(index for index, slot in enumerate(first.manifest.slots) if slot[0].region == region)
+        for region in (FAR, NEAR)
+    )
+    assert set(first.attempts[near].outcomes.values()) == {"done"}
+    assert "done" not in first.attempts[far].outcomes.values()
+    assert {unit.region for slot in again.manifest.slots for unit in slot} == {FAR}
+    assert report["complete"]
+    assert [one["Message"].split()[1] for one in told()] == [report["run_id"]]
+
+
+@pytest.mark.embedded
+def test_a_run_that_is_cancelled_whole_stops_its_execution(
+    cloud: Cloud, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted = submit(capsys, "--regions", NEAR, "--reprocess", "--force")
+    execution = submitted["jobs"][0]["job_id"]
+    assert run(["batch", "cancel", submitted["run_id"], "--local", "--quiet"]) == 0
+    assert ended(cloud, execution)["status"] == "ABORTED"
+    assert len(read_family(store, submitted["run_id"]).members) == 1, "nothing is tried again"
 
 
 @pytest.fixture

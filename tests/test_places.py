@@ -12,6 +12,7 @@ from botocore.session import get_session
 from botocore.stub import Stubber
 
 from glacierflow.aws import Cloud
+from glacierflow.cli.batch.planning import job_options
 from glacierflow.errors import CredentialsError, UsageError
 from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
@@ -102,3 +103,22 @@ def test_refused_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch) -> No
         stub.add_client_error("describe_stacks", "ExpiredToken", "expired", 403)
         with pytest.raises(CredentialsError, match="refuses your credentials"):
             find_places(load_settings(environ={}), Cloud())
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "of_the_stack", "held"),
+    [
+        ({}, {}, None),
+        ({}, {"ConsumableResource": "glacierflow-children"}, "glacierflow-children"),
+        ({"BATCH.consumable_resource": "stac"}, {"ConsumableResource": "glacierflow-children"}, "stac"),
+    ],
+)
+def test_each_job_holds_one_of_what_the_stack_or_a_setting_names(
+    monkeypatch: pytest.MonkeyPatch, by_hand: dict[str, str], of_the_stack: dict[str, str], held: str | None
+) -> None:
+    loaded = load_settings(environ={}, overrides=by_hand)
+    with cloud_that_answers(monkeypatch) as stub:
+        stub.add_response("describe_stacks", described(OUTPUTS | of_the_stack))
+        places = find_places(loaded, Cloud())
+    assert places.consumable_resource == held
+    assert job_options(loaded.settings, places)["consumable_resource"] == held

@@ -230,6 +230,25 @@ def test_a_permissions_boundary_is_on_every_role() -> None:
     assert all("PermissionsBoundary" not in one for one in resolver().resources("AWS::IAM::Role").values())
 
 
+def test_a_limit_of_children_is_a_consumable_resource_that_the_submitter_may_use() -> None:
+    def submit(told: Resolver) -> list[str]:
+        policy = told.resources("AWS::IAM::ManagedPolicy")["SubmitterPolicy"]["PolicyDocument"]
+        (statement,) = [one for one in policy["Statement"] if one["Sid"] == "Submit"]
+        return [arn for arn in statement["Resource"] if "consumable" in arn]
+
+    without, told = resolver(), resolver(MaxConcurrentChildren="200")
+    assert not without.resources("AWS::Batch::ConsumableResource")
+    assert "ConsumableResource" not in without.outputs()
+    assert submit(without) == []
+    (made,) = told.resources("AWS::Batch::ConsumableResource").values()
+    assert made["ConsumableResourceName"] == told.outputs()["ConsumableResource"] == "glacierflow-children"
+    assert submit(told) == ["arn:aws:batch:us-west-2:111122223333:consumable-resource/glacierflow-children"]
+    request = api({key: value for key, value in made.items() if key != "Tags"})
+    assert request["resourceType"] == "REPLENISHABLE"
+    assert request["totalQuantity"] == 200
+    assert refused("CreateConsumableResource", request) == ""
+
+
 def test_graviton_has_families_of_its_own() -> None:
     intel = resolver().resources("AWS::Batch::ComputeEnvironment")["SpotEnvironment"]["ComputeResources"]
     arm = resolver(Architecture="arm64").resources("AWS::Batch::ComputeEnvironment")["SpotEnvironment"]

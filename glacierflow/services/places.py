@@ -33,6 +33,8 @@ class Places:
     """By memory class in MiB: a name, ``name:revision`` or ARN."""
     repository: str | None = None
     """URI of the image repository, without a tag."""
+    consumable_resource: str | None = None
+    """AWS Batch consumable resource of which each child holds one; None where nothing limits how many run."""
     topic: str | None = None
     """ARN of the topic that tells of ended runs."""
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -94,6 +96,10 @@ def find_places(loaded: LoadedSettings, cloud: Cloud | None) -> Places:
         job_definitions=_definitions(definition, {} if by_hand else outputs),
         repository=outputs.get("Repository"),
         topic=pick("NOTIFICATIONS.sns_topic_arn", settings.notifications.sns_topic_arn or "", "Topic")
+        or None,
+        consumable_resource=pick(
+            "BATCH.consumable_resource", settings.batch.consumable_resource or "", "ConsumableResource"
+        )
         or None,
         outputs=outputs,
         notice=notice,

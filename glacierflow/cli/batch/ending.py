@@ -82,7 +82,7 @@ def _retry(look: FamilyLook, status: RunStatus, line: CommandLine) -> FamilyLook
     plan = find_retry(family, found.store, found.cloud, found.places, _AUTO)
     if not plan.units:
         return None
-    options = job_options(found.loaded.settings)
+    options = job_options(found.loaded.settings, found.places)
     manifest, _ = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
     classes = ", ".join(f"{count} {name}" for name, count in plan.classes.items())
     say(f"glacierflow: trying again by itself: {classes} as {manifest.run_id}", quiet=line.quiet)

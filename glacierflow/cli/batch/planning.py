@@ -141,12 +141,12 @@ def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: s
     )
 
 
-def job_options(settings: Settings) -> dict[str, Any]:
+def job_options(settings: Settings, places: Places) -> dict[str, Any]:
     """Tags and consumable resource of the jobs, as ``submit_requests`` and ``submit_run`` take them."""
     owner = settings.batch.owner or _login()
     return {
         "tags": {"owner": owner} if owner else {},
-        "consumable_resource": settings.batch.consumable_resource,
+        "consumable_resource": places.consumable_resource,
     }
 
 
@@ -181,7 +181,7 @@ def show_plan(
     from glacierflow.services.targets import named_destination
 
     requests = submit_requests(
-        manifest, lambda array: named_destination(places, array), **job_options(loaded.settings)
+        manifest, lambda array: named_destination(places, array), **job_options(loaded.settings, places)
     )
     calls = _calls(manifest, requests, loaded)
     if as_json:

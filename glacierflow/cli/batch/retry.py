@@ -108,7 +108,7 @@ def _retry(
     plan = find_retry(family, found.store, found.cloud, found.places, only)
     if found.loaded.settings.settings.dry_run or not plan.units:
         return family.root, plan, None
-    options = job_options(found.loaded.settings)
+    options = job_options(found.loaded.settings, found.places)
     manifest, jobs = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
     return family.root, plan, FamilyLook([RunLook(manifest, jobs, found.store, found.cloud)])
 

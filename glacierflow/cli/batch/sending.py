@@ -117,7 +117,7 @@ def send(
 
     draft, cloud, store, places = ready.draft, ready.cloud, ready.store, ready.places
     arrangement = arrange_units(draft, units, measured=measured)
-    options = job_options(draft.loaded.settings)
+    options = job_options(draft.loaded.settings, places)
     launcher = find_launcher(draft.service, cloud, draft.loaded, places, arrangement.arrays, **options)
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
     launcher.check(manifest)

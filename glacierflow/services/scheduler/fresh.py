@@ -113,7 +113,7 @@ def _submit(selection: Mapping[str, Any]) -> Json:
         office.places,
         manifest.arrays,
         tags={"owner": batch.owner or "schedule"},
-        consumable_resource=batch.consumable_resource,
+        consumable_resource=office.places.consumable_resource,
     )
     same = find_same_run(manifest, office.store, office.cloud, places=office.places)
     if same is not None and same.is_whole:

@@ -60,6 +60,8 @@ class BatchFake:
         """Whether Batch has forgotten all jobs, as it does after about a week."""
         self.errors: dict[str, Exception] = {}
         """By operation: raised instead of an answer."""
+        self.page_size = 1_000
+        """Of ListJobs; Batch has at most so many, and 100 with a filter."""
         self._numbers = itertools.count()
 
     # --- what a test sets up
@@ -151,7 +153,7 @@ class BatchFake:
             jobs = [job for job in jobs if _passes(job, filters[0])]
         else:
             jobs = [job for job in jobs if job["status"] == request.get("jobStatus", "RUNNING")]
-        return _page(jobs, request, most=100 if filters else 1000)
+        return _page(jobs, request, most=min(self.page_size, 100 if filters else 1000))
 
     def describe_job_queues(self, **request: Any) -> Json:
         self._check("DescribeJobQueues", request)

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from batch_fake import BatchFake
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from moto import mock_aws
 from runs_samples import NOW, some_job, some_manifest
@@ -149,71 +150,19 @@ def test_a_run_that_never_left_receipts_is_looked_at_whole(aws: Any) -> None:
     assert look.receipts() == []
 
 
-class FakeBatch:
-    """AWS Batch as documented where it bites: 100 ids a call, one state a list, RUNNING by default."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, dict[str, Any]] = {}
-        self.calls: list[str] = []
-        self.error: Exception | None = None
-        self.page = 1000
-
-    def add_array(self, job_id: str, states: list[str], **fields: Any) -> None:
-        self.jobs[job_id] = {
-            "jobId": job_id,
-            "jobName": fields.get("name", job_id),
-            "status": "PENDING",
-            "createdAt": 1722513605000,
-            "arrayProperties": {"size": len(states), "statusSummary": dict(Counter(states))},
-        }
-        for index, state in enumerate(states):
-            self.jobs[f"{job_id}:{index}"] = {
-                "jobId": f"{job_id}:{index}",
-                "jobName": job_id,
-                "status": state,
-            }
-
-    def describe_jobs(self, jobs: list[str]) -> dict[str, Any]:
-        self.calls.append(f"describe {len(jobs)}")
-        if self.error:
-            raise self.error
-        assert len(jobs) <= 100
-        return {"jobs": [self.jobs[job_id] for job_id in jobs if job_id in self.jobs]}
-
-    def get_paginator(self, name: str) -> FakeBatch:
-        assert name == "list_jobs"
-        return self
-
-    def paginate(
-        self,
-        arrayJobId: str | None = None,  # noqa: N803 - boto3's names
-        jobStatus: str = "RUNNING",  # noqa: N803
-        jobQueue: str | None = None,  # noqa: N803
-        filters: list[dict[str, Any]] | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        assert (arrayJobId is None) != (jobQueue is None)
-        if arrayJobId is not None:
-            self.calls.append(f"list {jobStatus}")
-            found = [
-                {"jobId": job_id, "jobName": job["jobName"]}
-                for job_id, job in self.jobs.items()
-                if job_id.startswith(f"{arrayJobId}:") and job["status"] == jobStatus
-            ]
-        else:
-            assert filters
-            assert filters[0]["name"] == "JOB_NAME"
-            found = [
-                job
-                for job in self.jobs.values()
-                if job["jobName"] in filters[0]["values"] and ":" not in job["jobId"]
-            ]
-        for first in range(0, max(1, len(found)), self.page):
-            yield {"jobSummaryList": found[first : first + self.page]}
+def asked(batch: BatchFake) -> list[str]:
+    """What was asked, a word each, pages one by one; and from then on anew."""
+    told = [
+        f"describe {len(request['jobs'])}" if "jobs" in request else f"list {request.get('jobStatus')}"
+        for _, request in batch.log
+    ]
+    batch.log.clear()
+    return told
 
 
 @pytest.fixture
-def batch(monkeypatch: pytest.MonkeyPatch) -> FakeBatch:
-    fake = FakeBatch()
+def batch(monkeypatch: pytest.MonkeyPatch) -> BatchFake:
+    fake = BatchFake()
     monkeypatch.setattr(Cloud, "client", lambda _self, service: {"batch": fake}[service])
     return fake
 
@@ -222,55 +171,56 @@ def states_of(view: BatchView) -> list[str]:
     return [view.slots[slot].state for slot in sorted(view.slots)]
 
 
-def test_ten_thousand_alike_children_take_one_call(batch: FakeBatch) -> None:
+def test_ten_thousand_alike_children_take_one_call(batch: BatchFake) -> None:
     batch.add_array("job-0", ["SUCCEEDED"] * 10_000)
     view = describe_run([some_job(0, 10_000)], CLOUD)
-    assert batch.calls == ["describe 1"]
+    assert asked(batch) == ["describe 1"]
     assert Counter(states_of(view)) == {"SUCCEEDED": 10_000}
 
 
-def test_only_the_rarer_states_are_listed(batch: FakeBatch) -> None:
+def test_only_the_rarer_states_are_listed(batch: BatchFake) -> None:
     states = ["RUNNABLE"] * 6 + ["RUNNING", "SUCCEEDED", "SUCCEEDED"]
     batch.add_array("job-0", states)
-    batch.page = 1
+    batch.page_size = 1
     assert states_of(describe_run([some_job(0, 9)], CLOUD)) == states
-    assert batch.calls == ["describe 1", "list RUNNING", "list SUCCEEDED"]
+    assert asked(batch) == ["describe 1", "list RUNNING", "list SUCCEEDED", "list SUCCEEDED"]
 
 
 def test_a_child_on_its_way_back_for_a_retry_has_not_ended(
-    batch: FakeBatch, monkeypatch: pytest.MonkeyPatch
+    batch: BatchFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch.add_array("job-0", ["SUCCEEDED"] * 3 + ["RUNNING"])
     describe = batch.describe_jobs
 
-    def then_reclaimed(jobs: list[str]) -> Any:
-        answer = describe(jobs)
-        batch.jobs["job-0:3"]["status"] = "RUNNABLE"
+    def then_reclaimed(**request: Any) -> Any:
+        answer = describe(**request)
+        batch.set_child("job-0", 3, status="RUNNABLE")
         return answer
 
     monkeypatch.setattr(batch, "describe_jobs", then_reclaimed)
     assert states_of(describe_run([some_job(0, 4)], CLOUD)) == ["SUCCEEDED"] * 3 + ["RUNNING"]
 
 
-def test_failed_children_are_described_in_hundreds_and_only_once(batch: FakeBatch) -> None:
+def test_failed_children_are_described_in_hundreds_and_only_once(batch: BatchFake) -> None:
     batch.add_array("job-0", ["FAILED"] * 250 + ["SUCCEEDED"] * 260)
     for index in range(250):
-        batch.jobs[f"job-0:{index}"] |= {
-            "statusReason": "Host EC2 (instance i-1) terminated.",
-            "attempts": [{"container": {}}, {"container": {"exitCode": 137, "reason": "OutOfMemoryError"}}],
-        }
+        batch.set_child(
+            "job-0",
+            index,
+            statusReason="Host EC2 (instance i-1) terminated.",
+            attempts=[{"container": {}}, {"container": {"exitCode": 137, "reason": "OutOfMemoryError"}}],
+        )
     records = [some_job(0, 510)]
     view = describe_run(records, CLOUD)
-    assert batch.calls == ["describe 1", "list FAILED", "describe 100", "describe 100", "describe 50"]
+    assert asked(batch) == ["describe 1", "list FAILED", "describe 100", "describe 100", "describe 50"]
     failed = view.slots[249]
     assert (failed.state, failed.exit_code, len(failed.attempts)) == ("FAILED", 137, 2)
     assert failed.reason == "Host EC2 (instance i-1) terminated; OutOfMemoryError"
-    batch.calls.clear()
     assert describe_run(records, CLOUD, known=view) == view
-    assert batch.calls == ["describe 1", "list FAILED"]
+    assert asked(batch) == ["describe 1", "list FAILED"]
 
 
-def test_slots_of_later_jobs_start_at_their_offset(batch: FakeBatch) -> None:
+def test_slots_of_later_jobs_start_at_their_offset(batch: BatchFake) -> None:
     batch.add_array("job-0", ["SUCCEEDED", "RUNNING"])
     batch.jobs["job-1"] = {"jobId": "job-1", "jobName": "x", "status": "STARTING"}
     view = describe_run([some_job(0, 2), some_job(2, 1, number=1)], CLOUD)
@@ -278,21 +228,21 @@ def test_slots_of_later_jobs_start_at_their_offset(batch: FakeBatch) -> None:
     assert view.slots[1].job_id == "job-0:1"
 
 
-def test_a_parent_whose_children_are_not_there_yet_lends_them_its_state(batch: FakeBatch) -> None:
+def test_a_parent_whose_children_are_not_there_yet_lends_them_its_state(batch: BatchFake) -> None:
     batch.add_array("job-0", [])
     batch.jobs["job-0"]["status"] = "SUBMITTED"
     assert states_of(describe_run([some_job(0, 2)], CLOUD)) == ["SUBMITTED", "SUBMITTED"]
 
 
-def test_an_old_job_batch_does_not_know_is_left_out_a_new_one_is_submitted(batch: FakeBatch) -> None:
+def test_an_old_job_batch_does_not_know_is_left_out_a_new_one_is_submitted(batch: BatchFake) -> None:
     assert describe_run([some_job(0, 2, submitted_at=NOW)], CLOUD).slots == {}
     fresh = some_job(0, 2, submitted_at=dt.datetime.now(dt.UTC))
     assert states_of(describe_run([fresh], CLOUD)) == ["SUBMITTED", "SUBMITTED"]
 
 
-def test_a_job_sent_without_a_record_is_found_by_its_name(batch: FakeBatch) -> None:
+def test_a_job_sent_without_a_record_is_found_by_its_name(batch: BatchFake) -> None:
     manifest = some_manifest(10_001)
-    batch.add_array("lost", ["RUNNING"], name=f"gf-{manifest.run_id}-1")
+    batch.add_array("lost", ["RUNNING"], jobName=f"gf-{manifest.run_id}-1", jobQueue="queue")
     (found,) = find_lost_jobs(manifest, [some_job(0, 10_000)], CLOUD, job_queue="queue")
     assert (found.number, found.job_id, found.first_slot, found.size) == (1, "lost", 10_000, 1)
 
@@ -316,9 +266,9 @@ def client_error(code: str, status: int, message: str = "no") -> ClientError:
     ],
 )
 def test_what_boto3_raises_becomes_a_sentence(
-    batch: FakeBatch, error: Exception, kind: type[GlacierflowError], sentence: str
+    batch: BatchFake, error: Exception, kind: type[GlacierflowError], sentence: str
 ) -> None:
-    batch.error = error
+    batch.errors["DescribeJobs"] = error
     with pytest.raises(kind, match=sentence):
         describe_run([some_job(0, 2)], CLOUD)
 

@@ -47,6 +47,14 @@ def cloud_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
     control.down(home)
 
 
+@pytest.fixture
+def at_cloud(cloud_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Endpoint:
+    """Commands with ``--local`` go to the shared cloud, typed in a folder of their own."""
+    monkeypatch.setattr("glacierflow.local.control.default_home", lambda: Path(cloud_endpoint.home))
+    monkeypatch.chdir(tmp_path)
+    return cloud_endpoint
+
+
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image of a child, built by the documented command."""

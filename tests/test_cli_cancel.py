@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from embedded import wait_for
@@ -26,16 +25,8 @@ def bench(cloud_endpoint: Endpoint) -> FamilyBench:
 
 
 @pytest.fixture
-def typed(
-    bench: FamilyBench,
-    cloud_endpoint: Endpoint,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Typed:
+def typed(bench: FamilyBench, at_cloud: Endpoint, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Type a verb of ``batch`` about the bench's bucket; what it prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glacierflow.local.control.default_home", lambda: Path(cloud_endpoint.home))
 
     def type_it(*words: str, expect: int = 0) -> str:
         capsys.readouterr()

@@ -9,7 +9,6 @@ import pytest
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
-from glacierflow.local import control
 from glacierflow.local.control import Endpoint
 from glacierflow.services.templates import load_template
 
@@ -28,9 +27,7 @@ FULL = [
 
 
 @pytest.fixture(autouse=True)
-def _own_cloud(cloud_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(control, "default_home", lambda: Path(cloud_endpoint.home))
-    monkeypatch.chdir(tmp_path)
+def _own_cloud(at_cloud: Endpoint) -> None:
     for name in ("config.ini", "aws_config.ini"):
         Path(name).touch()
 

@@ -10,7 +10,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -579,13 +578,8 @@ def test_docker_is_asked_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.embedded
 def test_the_command_examines_the_embedded_cloud(
-    cloud_endpoint: Endpoint,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    at_cloud: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glacierflow.local.control.default_home", lambda: Path(cloud_endpoint.home))
     code = run(["doctor", "--local", "--json", "--quiet"])
     found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert code in {0, 2}, "2: there is no Docker engine here"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UsageError
-from glacierflow.local import control
 from glacierflow.local.control import Endpoint
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 from glacierflow.services import pin
@@ -28,13 +26,11 @@ OWN = ("--stack", "pinned", "--local", "--yes", "--quiet")
 
 
 @pytest.fixture
-def cloud(cloud_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cloud]:
+def cloud(at_cloud: Endpoint) -> Iterator[Cloud]:
     """A stack of its own, without the ones beside it."""
-    monkeypatch.setattr(control, "default_home", lambda: Path(cloud_endpoint.home))
-    monkeypatch.chdir(tmp_path)
     names = ("--set", "BucketName=pinned-bucket", "--set", "LogGroupName=/pinned/batch")
     assert run(["stack", "deploy", *OWN, *names]) == 0
-    yield Cloud(endpoint_url=cloud_endpoint.url, embedded=True)
+    yield Cloud(endpoint_url=at_cloud.url, embedded=True)
     assert run(["stack", "delete", *OWN]) == 0
 
 

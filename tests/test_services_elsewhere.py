@@ -325,13 +325,8 @@ def test_a_run_on_each_service_ends_with_products_and_says_so(
 
 @pytest.mark.embedded
 def test_a_service_whose_stack_is_missing_says_how_it_is_deployed(
-    cloud_endpoint: control.Endpoint,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    at_cloud: control.Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glacierflow.local.control.default_home", lambda: Path(cloud_endpoint.home))
     arguments = ["submit", "--regions", "134_Arsuk", "--satellite", "landsat", "--local", "--quiet"]
     for service, way in (("lambda", "lambda deploy"), ("ecs", "stack deploy --with ecs")):
         assert run([*arguments, "--service", service]) == 64

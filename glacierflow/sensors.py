@@ -134,14 +134,13 @@ def _asset(item: dict[str, Any], key: str, what: str) -> dict[str, Any]:
 def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
     """Fields that both satellites' items give alike; ``asset`` also names the grid, where it is known."""
     properties = item["properties"]
-    shape, transform = asset.get("proj:shape"), asset.get("proj:transform")
     return {
         "item_id": item["id"],
         "collection": item["collection"],
         "datetime": parse_time(properties["datetime"]),
         "epsg": _epsg(properties, asset),
-        "shape": tuple(shape) if shape else None,
-        "transform": tuple(float(value) for value in transform[:6]) if transform else None,
+        "shape": _numbers(asset.get("proj:shape"), 2),
+        "transform": _numbers(asset.get("proj:transform"), 6),
         "footprint": item["geometry"],
         "cloud_cover": properties.get("eo:cloud_cover"),
         "sun_azimuth": properties.get("view:sun_azimuth"),
@@ -149,6 +148,14 @@ def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
         "checksum": asset.get("file:checksum"),
         "properties": {**properties, "bbox": item.get("bbox"), "landsatlook_href": asset["href"]},
     }
+
+
+def _numbers(given: object, count: int) -> tuple[float, ...] | None:
+    """The first numbers of a list; None where it is none: no image is lost for what its file says itself."""
+    if not isinstance(given, list) or len(given) < count:
+        return None
+    numbers = given[:count]
+    return tuple(numbers) if all(isinstance(number, int | float) for number in numbers) else None
 
 
 def _epsg(properties: dict[str, Any], asset: dict[str, Any]) -> int:

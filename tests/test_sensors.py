@@ -138,6 +138,22 @@ def test_pystacs_migrated_projection_code_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
+    "grid",
+    [
+        {"proj:shape": None, "proj:transform": [15.0, 0.0]},
+        {"proj:shape": ["many", 2], "proj:transform": "15 0 1 0 -15 2"},
+        {"proj:shape": 7, "proj:transform": [15, 0, None, 0, -15, 2]},
+    ],
+)
+def test_no_image_is_lost_for_an_odd_grid_in_its_item(grid: dict[str, Any]) -> None:
+    """Only the file's own grid is used."""
+    item = landsat()
+    item["assets"]["pan"] |= grid
+    scene = usable(item, "landsat")
+    assert (scene.shape, scene.transform) == (None, None)
+
+
+@pytest.mark.parametrize(
     ("change", "code"),
     [
         (lambda item: item["assets"].pop("pan"), "no_asset"),

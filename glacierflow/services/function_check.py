@@ -40,11 +40,15 @@ def examine_function(
 
 def _sizes(facts: FunctionFacts, loaded: LoadedSettings) -> Finding:
     wanted = loaded.settings.lambda_
-    told = f"{facts.memory_mb} MB of memory, {facts.ephemeral_mb} MB of /tmp, {facts.timeout_s} s"
-    if (facts.memory_mb, facts.timeout_s) != (wanted.memory_size, wanted.timeout):
-        text = f"{told}; [LAMBDA] says {wanted.memory_size} MB and {wanted.timeout} s"
-        return Finding("configuration", "problem", text, _DEPLOY)
+    told = _in_words(facts.memory_mb, facts.ephemeral_mb, facts.timeout_s)
+    said = _in_words(wanted.memory_size, wanted.ephemeral_storage, wanted.timeout)
+    if told != said:
+        return Finding("configuration", "problem", f"{told}; [LAMBDA] says {said}", _DEPLOY)
     return Finding("configuration", "ok", told)
+
+
+def _in_words(memory_mb: int, ephemeral_mb: int, timeout_s: float) -> str:
+    return f"{memory_mb} MB of memory, {ephemeral_mb} MB of /tmp, {timeout_s:g} s"
 
 
 def _image(facts: FunctionFacts) -> Finding:

@@ -7,11 +7,16 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.local import control
 
 REGION = "us-west-2"
 Json = dict[str, Any]
@@ -123,6 +128,34 @@ class User:
     def types(self, *arguments: str, expect: int = 0) -> str:
         """Type a command; its standard output."""
         return self.typed(*arguments, expect=expect)[0]
+
+
+@contextmanager
+def at_home(folder: Path) -> Iterator[None]:
+    """Type in a folder whose embedded cloud is its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        yield
+
+
+@contextmanager
+def own_cloud(folder: Path, *commands: Sequence[str]) -> Iterator[Path]:
+    """A folder with an embedded cloud of its own, where some commands were typed."""
+    with at_home(folder):
+        for words in (["local", "up", "--clock", "60"], *commands):
+            assert run(list(words)) == 0, words
+    try:
+        yield folder
+    finally:
+        control.down(folder / "home" / "local")
+
+
+def cloud_of(folder: Path) -> Cloud:
+    """The embedded cloud of such a folder."""
+    endpoint = control.status(folder / "home" / "local")
+    assert endpoint is not None
+    return Cloud(endpoint_url=endpoint.url, embedded=True)
 
 
 def wait_for(

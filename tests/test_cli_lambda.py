@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded import at_home, cloud_of, own_cloud
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UnavailableError
-from glacierflow.local import control
 from glacierflow.regions import load_catalogue
 from glacierflow.services import functions, lambda_package
 from glacierflow.services.functions import Answer
@@ -31,28 +31,16 @@ ASKED = ["--satellite", "landsat", "--date1", "2024-08-01", "--date2", "2024-08-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A person's folder, with the function deployed to an embedded cloud of its own."""
-    folder = tmp_path_factory.mktemp("lambda")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
-        patch.chdir(folder)
-        assert run(["local", "up", "--clock", "60"]) == 0
-        assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", IMAGE + "a" * 64]) == 0
-    yield folder
-    control.down(folder / "home" / "local")
+    deploy = ["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", IMAGE + "a" * 64]
+    with own_cloud(tmp_path_factory.mktemp("lambda"), deploy) as folder:
+        yield folder
 
 
 @pytest.fixture
-def home(shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
-    monkeypatch.setenv("GLACIERFLOW_HOME", str(shared / "home"))
-    monkeypatch.chdir(shared)
+def home(shared: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Path]:
     capsys.readouterr()
-    return shared
-
-
-def cloud(home: Path) -> Cloud:
-    endpoint = control.status(home / "home" / "local")
-    assert endpoint is not None
-    return Cloud(endpoint_url=endpoint.url, embedded=True)
+    with at_home(shared):
+        yield shared
 
 
 @pytest.mark.embedded
@@ -62,12 +50,12 @@ def test_deploying_again_points_the_function_at_the_other_image(
     other = IMAGE + "b" * 64
     assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", other]) == 0
     assert f"image    {other}" in capsys.readouterr().out
-    told = cloud(home).client("lambda").get_function(FunctionName=NAME)
+    told = cloud_of(home).client("lambda").get_function(FunctionName=NAME)
     assert told["Code"]["ImageUri"] == other
     # somebody pointed it elsewhere, which the stack does not know
-    functions.point_at(cloud(home), NAME, IMAGE + "c" * 64)
+    functions.point_at(cloud_of(home), NAME, IMAGE + "c" * 64)
     assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", other]) == 0
-    assert functions.function_facts(cloud(home), NAME).image == other
+    assert functions.function_facts(cloud_of(home), NAME).image == other
 
 
 @pytest.mark.embedded
@@ -80,13 +68,13 @@ def test_test_finds_a_good_function_good_and_names_what_differs(
         *("configuration", "image", "version", "bucket", "the predecessor's event")
     ]
     assert run(["lambda", "test", "--local", "--quiet", "--s3-bucket", "greenland-glacier-data"]) == 0
-    cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=5120)
+    cloud_of(home).client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=5120)
     try:
         capsys.readouterr()
         assert run(["lambda", "test", "--local", "--quiet"]) == 1
         assert "PROBLEM  configuration: 5120 MB" in capsys.readouterr().out
     finally:
-        cloud(home).client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=10240)
+        cloud_of(home).client("lambda").update_function_configuration(FunctionName=NAME, MemorySize=10240)
 
 
 @pytest.mark.embedded
@@ -138,7 +126,7 @@ class Door:
 
 @pytest.fixture
 def door(home: Path) -> Iterator[Door]:
-    door = Door(f"{cloud(home).endpoint_url}/stac")
+    door = Door(f"{cloud_of(home).endpoint_url}/stac")
     yield door
     door.server.shutdown()
     door.server.server_close()
@@ -149,7 +137,7 @@ def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
     home: Path, door: Door, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Eight seconds on this clock, of which the last third is kept; the second region waits all that time."""
-    client = cloud(home).client("lambda")
+    client = cloud_of(home).client("lambda")
     names = [region.name for region in load_catalogue().select(None, "132:135").regions]
     held = {"Variables": {"GLACIERFLOW_LANDSAT_STAC_URL": door.url}}
     client.update_function_configuration(FunctionName=NAME, Timeout=480, Environment=held)
@@ -181,7 +169,7 @@ def test_package_writes_both_zips_and_puts_them_where_the_schedule_looks(
     assert keys[0] == "scripts/glacierflow/scheduler.zip"
     assert keys[2] == "scripts/glacierflow/scheduler-layer.zip"
     assert f"--set CodeKey={keys[1]} --set LayerKey={keys[3]} --local" in told.err
-    client = cloud(home).client("s3")
+    client = cloud_of(home).client("s3")
     for key in keys[:2]:
         stored = client.get_object(Bucket="greenland-glacier-data", Key=key)["Body"].read()
         assert stored == (home / "dist" / "scheduler.zip").read_bytes()

@@ -14,6 +14,7 @@ import pytest
 from batch_fake import BatchFake
 from big_run import FakeCloud
 from botocore.stub import Stubber
+from embedded import own_cloud
 from runs_samples import NOW, make_started, some_job, some_manifest
 
 from glacierflow.aws import Cloud
@@ -282,14 +283,9 @@ def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_an
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An embedded cloud with all stacks, in a folder of its own."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
-        patch.chdir(folder)
-        assert run(["local", "up", "--clock", "60"]) == 0
-        assert run(["stack", "deploy", "--local", "--with", "lambda,ecs", "--yes", "--quiet"]) == 0
-    yield folder
-    control.down(folder / "home" / "local")
+    deploy = ["stack", "deploy", "--local", "--with", "lambda,ecs", "--yes", "--quiet"]
+    with own_cloud(tmp_path_factory.mktemp("elsewhere"), deploy) as folder:
+        yield folder
 
 
 @pytest.mark.embedded

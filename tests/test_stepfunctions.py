@@ -13,12 +13,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from embedded import wait_for
+from embedded import at_home, cloud_of, own_cloud, wait_for
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UsageError
-from glacierflow.local import control
 from glacierflow.local.sample import sample_bundle
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.family import read_family
@@ -78,31 +77,20 @@ def test_requests_are_spelled_as_step_functions_wants_them_and_users_words_stay(
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An embedded cloud with the scheduler and the state machine."""
-    folder = tmp_path_factory.mktemp("machine")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLACIERFLOW_HOME", str(folder / "home"))
-        patch.chdir(folder)
-        assert run(["local", "up", "--clock", "60"]) == 0
+    with own_cloud(tmp_path_factory.mktemp("machine")) as folder:
         s3 = cloud_of(folder).client("s3")
         for key in ("scheduler.zip", "scheduler-layer.zip"):
             s3.put_object(Bucket=BUCKET, Key=f"scripts/glacierflow/{key}", Body=b"code runs from here")
         scheduled = ["--set", "ScheduleService=stepfunctions", "--set", f"NewScenesTopic={TOPIC}"]
-        assert run(["stack", "deploy", "--local", "--with", STACKS, *scheduled, "--yes", "--quiet"]) == 0
-    yield folder
-    control.down(folder / "home" / "local")
-
-
-def cloud_of(home: Path) -> Cloud:
-    endpoint = control.status(home / "home" / "local")
-    assert endpoint is not None
-    return Cloud(endpoint_url=endpoint.url, embedded=True)
+        with at_home(folder):
+            assert run(["stack", "deploy", "--local", "--with", STACKS, *scheduled, "--yes", "--quiet"]) == 0
+        yield folder
 
 
 @pytest.fixture
-def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    monkeypatch.setenv("GLACIERFLOW_HOME", str(home / "home"))
-    monkeypatch.chdir(home)
-    return cloud_of(home)
+def cloud(home: Path) -> Iterator[Cloud]:
+    with at_home(home):
+        yield cloud_of(home)
 
 
 @pytest.fixture

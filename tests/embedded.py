@@ -142,10 +142,10 @@ def at_home(folder: Path) -> Iterator[None]:
 @contextmanager
 def own_cloud(folder: Path, *commands: Sequence[str]) -> Iterator[Path]:
     """A folder with an embedded cloud of its own, where some commands were typed."""
-    with at_home(folder):
-        for words in (["local", "up", "--clock", "60"], *commands):
-            assert run(list(words)) == 0, words
     try:
+        with at_home(folder):
+            for words in (["local", "up", "--clock", "60"], *commands):
+                assert run(list(words)) == 0, words
         yield folder
     finally:
         control.down(folder / "home" / "local")

@@ -14,7 +14,8 @@ import pytest
 from batch_fake import BatchFake
 from big_run import FakeCloud
 from botocore.stub import Stubber
-from embedded import own_cloud
+from damaged import FAR, NEAR, damaged_archive, mend
+from embedded import at_home, cloud_of, own_cloud
 from runs_samples import NOW, make_started, some_job, some_manifest
 
 from glacierflow.aws import Cloud
@@ -24,6 +25,7 @@ from glacierflow.layout import RunLayout
 from glacierflow.local import control
 from glacierflow.manifest import ArrayRange
 from glacierflow.runs.elsewhere import states_by_attempts
+from glacierflow.runs.family import read_family
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import Attempts, read_jobs, write_job
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
@@ -35,7 +37,7 @@ from glacierflow.services.places import Places
 from glacierflow.services.same_run import SameRun, find_same_run
 from glacierflow.services.stopping import stop_slots
 from glacierflow.services.views import view_of
-from glacierflow.store import LocalStore
+from glacierflow.store import LocalStore, open_store
 
 
 def launcher(cloud: Any = None, service: Any = "fargate") -> TaskLauncher:
@@ -281,20 +283,24 @@ def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_an
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An embedded cloud with all stacks, in a folder of its own."""
     deploy = ["stack", "deploy", "--local", "--with", "lambda,ecs", "--yes", "--quiet"]
     with own_cloud(tmp_path_factory.mktemp("elsewhere"), deploy) as folder:
         yield folder
 
 
+@pytest.fixture
+def home(shared: Path) -> Iterator[Path]:
+    with at_home(shared):
+        yield shared
+
+
 @pytest.mark.embedded
 @pytest.mark.parametrize("service", ["lambda", "fargate", "ecs"])
 def test_a_run_on_each_service_ends_with_products_and_says_so(
-    service: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("GLACIERFLOW_HOME", str(home / "home"))
-    monkeypatch.chdir(home)
     where = ["--local", "--quiet"]
     selection = ["--satellite", "landsat", "--regions", "134_Arsuk,135_SermilikSW"]
     dates = ["--date1", "2024-07-01", "--date2", "2024-07-08"]
@@ -317,6 +323,36 @@ def test_a_run_on_each_service_ends_with_products_and_says_so(
         if status["run_id"] in line
     ]
     assert f"to {service} of the embedded cloud, 2 slots; records in s3://" in told
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("service", ["lambda", "fargate", "ecs"])
+def test_what_failed_on_each_service_is_told_and_tried_again(
+    service: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--local", "--quiet"]
+    cloud = cloud_of(home)
+    store = open_store("s3://greenland-glacier-data", cloud)
+    for entry in list(store.list("1_download_merge_and_clip/")):
+        # of another service; what is there is not read again
+        cloud.client("s3").delete_object(Bucket="greenland-glacier-data", Key=entry.key)
+    selection = ["--satellite", "landsat", "--regions", f"{FAR},{NEAR}"]
+    dates = ["--date1", "2024-07-01", "--date2", "2024-07-08"]
+    arguments = ["submit", "--service", service, *selection, *dates, "--reprocess", "--force", *where]
+    with damaged_archive(home) as damaged:
+        assert run([*arguments, "--wait", "--json"]) == 1
+        status = json.loads(capsys.readouterr().out)
+        states = {row["regions"][0]: row["state"] for row in status["slots"]}
+        assert states == {FAR: "FAILED", NEAR: "SUCCEEDED"}
+        # nothing is left to end, and what had ended is told apart
+        assert run(["batch", "cancel", status["run_id"], *where]) == 0
+        assert "cancelled 0; had ended before: 1 done, 1 failed" in capsys.readouterr().out
+        assert run(["batch", "verify", status["run_id"], *where]) == 1
+        mend(damaged)
+    assert run(["batch", "retry", status["run_id"], "--wait", *where]) == 0
+    assert run(["batch", "verify", status["run_id"], *where]) == 0
+    (retried,) = read_family(store, status["run_id"]).members[1:]
+    assert {unit.region for slot in retried.manifest.slots for unit in slot} == {FAR}
 
 
 @pytest.mark.embedded

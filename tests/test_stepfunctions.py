@@ -13,13 +13,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from damaged import FAR, NEAR, damaged_archive, mend
 from embedded import at_home, cloud_of, own_cloud, wait_for
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UsageError
-from glacierflow.local.sample import sample_bundle
-from glacierflow.regions import load_catalogue
 from glacierflow.runs.family import read_family
 from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids
 from glacierflow.services.scheduler.handler import handler
@@ -144,31 +143,10 @@ def ended(cloud: Cloud, execution: str) -> dict[str, Any]:
     return answer
 
 
-FAR, NEAR = "001_alison", "134_Arsuk"
-
-
 @pytest.fixture
 def broken(home: Path) -> Iterator[dict[Path, bytes]]:
-    """The sample archive, with every image of one region damaged; mended at the end at the latest."""
-    regions = load_catalogue().select([FAR, NEAR], None).regions
-    days = dt.date(2024, 7, 1), dt.date(2024, 7, 8)
-    archive = sample_bundle(home / "home" / "local", regions, *days, ["landsat"])
-    damaged = {}
-    for path in archive.rglob("*.json"):
-        item = json.loads(path.read_text())
-        if item.get("collection") == "landsat-c2l1" and item["bbox"][1] > 70:
-            for image in path.parent.glob("*.[tT][iI][fF]"):
-                damaged[image] = image.read_bytes()
-                # of the same size, which the mounted object keeps
-                image.write_bytes(b"<html>not found</html>".ljust(len(damaged[image])))
-    assert damaged, "no image of the northern region was found"
-    yield damaged
-    mend(damaged)
-
-
-def mend(broken: dict[Path, bytes]) -> None:
-    for path, content in broken.items():
-        path.write_bytes(content)
+    with damaged_archive(home) as damaged:
+        yield damaged
 
 
 @pytest.mark.embedded

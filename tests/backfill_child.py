@@ -23,9 +23,10 @@ from glacierflow.receipt import BatchPlace, Counts, ProductRecord, ProductThere,
 from glacierflow.store import Store, open_store, split_s3_uri
 
 HOG_MIB = 1300
-PRODUCTS = {"slow": 15}
+PRODUCTS = {"slow": 9}
 """Products of a unit; one each by default."""
-SECONDS_A_PRODUCT = 2.0
+SECONDS_A_PRODUCT = 3.5
+"""Longer than the 3 s within which a reclaim comes: an attempt that is taken back never was about to end."""
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 TEST_CLOCK = 60.0
 """Batch seconds in a real second: its 60 s minimum passes in one."""
+_SERVER_ERRORS = re.compile("Error on request|Exception on /|cannot be saved")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -35,6 +37,15 @@ def _no_real_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("GLACIERFLOW_HOME", str(tmp_path / "glacierflow-home"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_without_errors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What goes wrong inside a server is found even where the client's test got over it."""
+    yield
+    logs = {path: path.read_text() for path in tmp_path_factory.getbasetemp().rglob("server.log")}
+    found = {path: error for path, text in logs.items() if (error := _SERVER_ERRORS.search(text))}
+    assert not found, "\n".join(f"{path}:\n{logs[path][one.start() :][:5000]}" for path, one in found.items())
 
 
 @pytest.fixture(scope="session")

@@ -200,13 +200,20 @@ def test_a_stop_while_a_task_starts_is_not_lost(tmp_path: Path) -> None:
     assert task.containers[0].exitCode == 143
 
 
-def test_when_the_cloud_is_stopped_its_tasks_are_told_and_end(tmp_path: Path) -> None:
+def test_when_the_cloud_is_stopped_its_tasks_are_told_end_and_are_remembered(tmp_path: Path) -> None:
     home, pid, told = tmp_path / "home", tmp_path / "pid", tmp_path / "told"
     endpoint = control.up(home, clock=60, vcpus=2)
     own = Cluster(Cloud(endpoint_url=endpoint.url, embedded=True))
     own.run(f"trap 'touch {told}; exit 0' TERM; echo $$ > {pid}; while :; do sleep 0.1; done")
     wait_for(pid.exists)
-    own.run("sleep 100")
+    arn = own.run("sleep 100")
     control.down(home)
     assert told.exists()
     assert start_ticks(int(pid.read_text())) is None
+    ecs = Cloud(endpoint_url=control.up(home).url, embedded=True).client("ecs")
+    (task,) = ecs.describe_tasks(cluster="test", tasks=[arn])["tasks"]
+    assert (task["lastStatus"], task["stoppedReason"]) == (
+        "STOPPED",
+        "The embedded cloud was stopped while the task was RUNNING",
+    )
+    control.down(home)

@@ -43,6 +43,8 @@ def install() -> None:
     change_set._parse_template = _parse_change_set
     resources: Any = parsing.ResourceMap
     resources.load_parameters = _loading(resources.load_parameters)
+    module: Any = parsing
+    module.clean_json = _without_no_values(parsing.clean_json)
 
 
 def _parse(body: Any) -> Json:  # noqa: ANN401 - text, or nothing yet
@@ -65,6 +67,16 @@ def _loading(original: Any) -> Any:  # noqa: ANN401 - a function of moto
                 self.resolved_parameters[name] = self._parsed_resources[name] = value.split(",")
 
     return load_parameters
+
+
+def _without_no_values(original: Any) -> Any:  # noqa: ANN401 - a function of moto
+    """``AWS::NoValue`` leaves a list, as on AWS; moto would keep a null there."""
+
+    def clean_json(resource_json: Any, resources_map: Any) -> Any:  # noqa: ANN401
+        cleaned = original(resource_json, resources_map)
+        return [one for one in cleaned if one is not None] if isinstance(resource_json, list) else cleaned
+
+    return clean_json
 
 
 def _text(value: Any) -> str:  # noqa: ANN401

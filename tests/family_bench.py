@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from embedded import REGION, wait_for
-from runs_samples import NOW, put_attempt, some_manifest
+from runs_samples import NOW, put_attempt, some_manifest, submit_run
 
 from glacierflow.aws import Cloud
 from glacierflow.local.control import Endpoint
@@ -14,8 +15,9 @@ from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.receipt import Counts
 from glacierflow.runs.family import Family, read_family
 from glacierflow.runs.retry import Standing
-from glacierflow.services.batch import submit_run
 from glacierflow.services.family import find_standings
+from glacierflow.services.launch import Launcher
+from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.places import Places
 from glacierflow.services.targets import find_targets
 from glacierflow.store import S3Store
@@ -70,6 +72,11 @@ class FamilyBench:
         targets = find_targets(self.cloud, self.places, manifest.arrays)
         submit_run(manifest, self.cloud, self.store, targets=targets)
         return manifest
+
+    def launcher(self, arrays: Sequence[ArrayRange]) -> Launcher:
+        """AWS Batch, as ``find_launcher`` gives it."""
+        targets = find_targets(self.cloud, self.places, arrays)
+        return JobLauncher(self.cloud, targets, targets.image(arrays[0]), {})
 
     def ended(self, manifest: Manifest) -> None:
         """Wait until none of a run's slots is on its way."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from samples import make_region
 
+from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.model import LeftOut, Region, StepSettings
@@ -14,6 +15,9 @@ from glacierflow.receipt import Counts, Receipt, Started
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.status import RunStatus, SlotRow
+from glacierflow.services.batch import write_manifest
+from glacierflow.services.launch.jobs import JobLauncher
+from glacierflow.services.targets import Targets
 from glacierflow.store import Store
 
 DATE1, DATE2 = dt.date(2024, 7, 1), dt.date(2024, 7, 31)
@@ -116,3 +120,9 @@ def put_attempt(
     if outcome is not None:
         receipt = make_receipt(manifest, slot, outcome, attempt, **fields)
         store.put(run.receipt(slot, attempt, outcome), receipt.model_dump_json().encode())
+
+
+def submit_run(manifest: Manifest, cloud: Cloud, store: Store, *, targets: Targets) -> list[JobRecord]:
+    """Write a manifest and submit its jobs."""
+    write_manifest(manifest, store)
+    return JobLauncher(cloud, targets, None, {}).launch(manifest, store)

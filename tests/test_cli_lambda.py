@@ -6,9 +6,11 @@ import contextlib
 import io
 import itertools
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ import pytest
 from embedded import at_home, cloud_of, own_cloud
 
 from glacierflow.aws import Cloud
+from glacierflow.cli import context
 from glacierflow.cli.app import run
 from glacierflow.errors import UnavailableError
 from glacierflow.regions import load_catalogue
+from glacierflow.runs.records import read_jobs
 from glacierflow.services import functions, lambda_package
 from glacierflow.services.functions import Answer
+from glacierflow.store import S3Store
 
 IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:"
 NAME = "glacier-processing"
@@ -100,10 +105,11 @@ def test_invoke_answers_as_the_predecessor_did_and_logs_tell_the_rest(
 
 
 class Door:
-    """The way to a STAC API: it lets one slot through, and the others once it is open."""
+    """The way to a STAC API: it holds some of those who ask, counted from 0, until it is opened."""
 
     def __init__(self, url: str) -> None:
         self.open = threading.Event()
+        self.holds = range(1, sys.maxsize)
         asked = itertools.count()
         outer = self
 
@@ -112,7 +118,7 @@ class Door:
                 pass
 
             def do_GET(self) -> None:
-                if next(asked):
+                if next(asked) in outer.holds:
                     outer.open.wait(60)
                 with contextlib.suppress(ConnectionError):  # who asked was stopped at its deadline
                     self.send_response(302)
@@ -132,20 +138,26 @@ def door(home: Path) -> Iterator[Door]:
     door.server.server_close()
 
 
+@contextlib.contextmanager
+def short_of_time(home: Path, door: Door) -> Iterator[None]:
+    """Eight seconds on this clock, of which the last third is kept; who is held waits all that time."""
+    client = cloud_of(home).client("lambda")
+    held = {"Variables": {"GLACIERFLOW_LANDSAT_STAC_URL": door.url}}
+    client.update_function_configuration(FunctionName=NAME, Timeout=480, Environment=held)
+    try:
+        yield
+    finally:
+        door.open.set()
+        client.update_function_configuration(FunctionName=NAME, Timeout=900, Environment={"Variables": {}})
+
+
 @pytest.mark.embedded
 def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
     home: Path, door: Door, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Eight seconds on this clock, of which the last third is kept; the second region waits all that time."""
-    client = cloud_of(home).client("lambda")
     names = [region.name for region in load_catalogue().select(None, "132:135").regions]
-    held = {"Variables": {"GLACIERFLOW_LANDSAT_STAC_URL": door.url}}
-    client.update_function_configuration(FunctionName=NAME, Timeout=480, Environment=held)
-    try:
+    with short_of_time(home, door):
         assert run(["lambda", "invoke", "--regions", ",".join(names), *ASKED]) == 1
-    finally:
-        door.open.set()
-        client.update_function_configuration(FunctionName=NAME, Timeout=900, Environment={"Variables": {}})
     told = capsys.readouterr()
     answer = json.loads(told.out)
     body = json.loads(answer["body"])
@@ -156,6 +168,34 @@ def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
     assert run(["batch", "retry", body["run_id"], "--local", "--wait", "--quiet", "--json"]) == 0
     capsys.readouterr()
     assert run(["batch", "verify", body["run_id"], "--local", "--quiet"]) == 0
+
+
+@pytest.mark.embedded
+def test_what_the_deadline_cut_goes_on_over_lambda_by_whoever_submitted(
+    home: Path, door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Held twice: in the run, and in its retry; what is tried again by itself then gets through."""
+    door.holds = range(2)
+    real = context._embedded
+    monkeypatch.setattr(context, "_embedded", lambda *words: replace(real(*words), stac_url=door.url))
+    over, selection = ["--service", "lambda"], ["--regions", "137_SermeqSondreSermilik", "--force"]
+    with short_of_time(home, door):
+        assert run(["submit", *over, *selection, *ASKED, "--wait", "--json"]) == 1
+        (cut,) = json.loads(capsys.readouterr().out)["slots"]
+        assert cut["failure"] == "timeout"
+        last = ["latest", "--local"]
+        assert run(["batch", "retry", *last, *over, "--dry-run"]) == 0
+        assert "as before" in capsys.readouterr().out
+        assert run(["batch", "retry", *last, *over, "--auto-retry", "--json"]) == 0
+    told = capsys.readouterr()
+    status = json.loads(told.out)
+    assert len(status["retries"]) == 2
+    assert f"trying again by itself: 1 timeout as {status['retries'][1]}" in told.err
+    endpoint = cloud_of(home)
+    for retry in status["retries"]:
+        (job,) = read_jobs(S3Store("greenland-glacier-data", endpoint), retry)
+        assert (job.service, job.job_definition) == ("lambda", NAME)
+    assert run(["batch", "verify", *last, "--quiet"]) == 0
 
 
 @pytest.mark.embedded

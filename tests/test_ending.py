@@ -65,6 +65,13 @@ def test_what_lacked_memory_is_tried_again_by_itself(
     assert f"trying again by itself: 2 oom as {retry}" in capsys.readouterr().err
 
 
+def test_it_is_tried_twice_at_most(bench: FamilyBench) -> None:
+    bench.define("exit 75")
+    _, status = watch(bench, bench.submit(1), Ending(auto_retry=True))
+    assert len(status.retries) == 2
+    assert status.exit_code == 1
+
+
 @pytest.mark.parametrize("script", ["exit 65", "exit 70", "exit 0"])
 def test_what_somebody_has_to_mend_is_not(bench: FamilyBench, script: str) -> None:
     bench.define(script)

@@ -18,7 +18,7 @@ from glacierflow.runs.retry import (
     parse_only,
     plan_retry,
 )
-from glacierflow.runs.verdict import FAILURE_CLASSES
+from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
 
 SMALL = Conditions(7500, on_demand=False, timeout_s=None)
 
@@ -62,6 +62,15 @@ def test_above_the_largest_class_there_is_nothing_and_it_says_so() -> None:
     assert [(left.slot, left.reason) for left in plan.left] == [
         (0, "there is no memory class above 63200 MiB")
     ]
+
+
+def test_a_function_is_as_it_is_so_units_go_on_as_before_and_what_lacked_memory_is_left() -> None:
+    failures: list[FailureClass] = ["timeout", "spot", "oom", "missing"]
+    standings = [standing(slot, failure) for slot, failure in enumerate(failures)]
+    plan = plan_retry(standings, RETRIED_UNASKED, "lambda")
+    assert [(unit.slot, unit.gets) for unit in plan.units] == [(0, SMALL), (1, SMALL), (3, SMALL)]
+    assert [left.slot for left in plan.left] == [2]
+    assert "--service batch" in plan.left[0].reason
 
 
 def test_good_and_living_units_are_not_touched() -> None:

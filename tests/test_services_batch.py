@@ -12,14 +12,13 @@ import pytest
 from batch_fake import BatchFake
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from moto import mock_aws
-from runs_samples import NOW, some_job, some_manifest
+from runs_samples import NOW, some_job, some_manifest, submit_run
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, GlacierflowError, UnavailableError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.runs.status import BatchView
-from glacierflow.services.batch import submit_run
 from glacierflow.services.jobs import describe_run, find_lost_jobs
 from glacierflow.services.look import RunLook
 from glacierflow.services.places import Places

@@ -78,7 +78,7 @@ def test_retries_are_ended_with_their_run(bench: FamilyBench) -> None:
     bench.ended(root)
     bench.define("exec sleep 60")
     plan = find_retry(bench.family(root), bench.store, bench.cloud, bench.places, RETRIED_UNASKED)
-    retry, _ = submit_retry(bench.family(root), plan, bench.store, bench.cloud, bench.places)
+    retry, _ = submit_retry(bench.family(root), plan, bench.store, bench.launcher)
     cancelled = cancel(bench, root)
     assert [(one.run_id, one.ended) for one in cancelled] == [(retry.run_id, (0, 1)), (root.run_id, ())]
     bench.ended(root)

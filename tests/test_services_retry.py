@@ -14,8 +14,7 @@ from glacierflow.local.control import Endpoint
 from glacierflow.manifest import ArrayRange
 from glacierflow.runs.records import read_jobs
 from glacierflow.runs.retry import RETRIED_UNASKED, RetryPlan, parse_only
-from glacierflow.services import retry as retry_module
-from glacierflow.services.batch import submit_run
+from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.retry import check_catalogue, find_retry, submit_retry
 
 pytestmark = pytest.mark.embedded
@@ -49,7 +48,7 @@ def test_children_that_ended_badly_are_tried_again_with_what_they_lacked(bench: 
     plan = plan_of(bench, root)
     assert plan.classes == {"oom": 1, "timeout": 1, "data": 1, "bug": 1, "missing": 1}
     bench.define("exit 0", timeout_s=240)
-    retry, jobs = submit_retry(bench.family(root), plan, bench.store, bench.cloud, bench.places)
+    retry, jobs = submit_retry(bench.family(root), plan, bench.store, bench.launcher)
     assert retry.origin_slots == (3, 1, 4, 5, 2)
     # each keeps its job definition: the larger class, the same one, and the same with twice its 240 s
     definitions = [job.job_definition.rpartition(":")[0] for job in jobs]
@@ -72,13 +71,11 @@ def test_the_second_retry_builds_on_the_first(bench: FamilyBench) -> None:
     bench.ended(root)
     assert bench.failures(root) == ["oom", "oom"]
     bench.define("exit 65")
-    submit_retry(bench.family(root), plan_of(bench, root), bench.store, bench.cloud, bench.places)
+    submit_retry(bench.family(root), plan_of(bench, root), bench.store, bench.launcher)
     bench.ended(root)
     first = bench.standings(root)[0]
     assert (first.failure, first.had.memory_mib) == ("data", 15_500)
-    retry, jobs = submit_retry(
-        bench.family(root), plan_of(bench, root), bench.store, bench.cloud, bench.places
-    )
+    retry, jobs = submit_retry(bench.family(root), plan_of(bench, root), bench.store, bench.launcher)
     assert retry.root_run_id == root.run_id
     assert [job.memory_mib for job in jobs] == [15_500]
     assert len(bench.family(root).members) == 3
@@ -105,26 +102,22 @@ def test_a_retry_killed_while_submitting_is_no_try_and_can_be_repeated(
     bench.ended(root)
     before = plan_of(bench, root)
     assert len(before.units) == 2
-    real = submit_run
+    real = JobLauncher.launch
 
-    def die(manifest: Any, *arguments: Any, **more: Any) -> Any:
-        first = manifest.model_copy(update={"arrays": manifest.arrays[:sent]})
-        real(first, *arguments, **more)
-        # what lies in the store is the whole manifest, as a killed submitter leaves it
-        content = manifest.model_dump_json().encode()
-        bench.store.put(RunLayout(manifest.run_id).manifest, content)
+    def die(launcher: JobLauncher, manifest: Any, store: Any) -> Any:
+        real(launcher, manifest.model_copy(update={"arrays": manifest.arrays[:sent]}), store)
         raise UnavailableError("killed")
 
-    monkeypatch.setattr(retry_module, "submit_run", die)
+    monkeypatch.setattr(JobLauncher, "launch", die)
     with pytest.raises(UnavailableError):
-        submit_retry(bench.family(root), before, bench.store, bench.cloud, bench.places)
+        submit_retry(bench.family(root), before, bench.store, bench.launcher)
     monkeypatch.undo()
     bench.ended(root)
     after = plan_of(bench, root)
     # what was sent has been tried: alone it is index 0, which ends with 65; what was not is as it was
     stand = {unit.slot: (unit.failure, unit.had.memory_mib) for unit in after.units}
     assert stand == {0: ("data", 7_500), 1: ("data", 15_500) if sent else ("oom", 7_500)}
-    retry, jobs = submit_retry(bench.family(root), after, bench.store, bench.cloud, bench.places)
+    retry, jobs = submit_retry(bench.family(root), after, bench.store, bench.launcher)
     assert sorted(retry.origin_slots) == sorted(unit.slot for unit in after.units)
     assert len(jobs) == len(retry.arrays)
 
@@ -133,9 +126,7 @@ def test_a_job_that_was_sent_and_not_recorded_is_a_try(bench: FamilyBench) -> No
     bench.define("exit 65")
     root = bench.submit(2)
     bench.ended(root)
-    retry, (job,) = submit_retry(
-        bench.family(root), plan_of(bench, root), bench.store, bench.cloud, bench.places
-    )
+    retry, (job,) = submit_retry(bench.family(root), plan_of(bench, root), bench.store, bench.launcher)
     bench.store._client.delete_object(Bucket=bench.name, Key=RunLayout(retry.run_id).job(0))
     assert read_jobs(bench.store, retry.run_id) == []
     bench.standings(root)
@@ -160,7 +151,7 @@ def test_damaged_products_are_made_again_and_gone_ones_too(bench: FamilyBench) -
         (0, "missing", (products[0].key,)),
         (1, "missing", ()),
     ]
-    retry, _ = submit_retry(bench.family(root), plan, bench.store, bench.cloud, bench.places)
+    retry, _ = submit_retry(bench.family(root), plan, bench.store, bench.launcher)
     assert retry.remake == (products[0].key,)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fake_aws import FakeAws, Killed
-from runs_samples import NOW, some_manifest
+from runs_samples import NOW, some_manifest, submit_run
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
@@ -24,7 +24,6 @@ from glacierflow.runs.family import read_family
 from glacierflow.runs.history import list_runs
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.services import batch as submission_module
-from glacierflow.services.batch import submit_run
 from glacierflow.services.cancel import cancel_family
 from glacierflow.services.launch.jobs import JobLauncher
 from glacierflow.services.places import Places

@@ -2,7 +2,8 @@
 
 A unit is judged by its latest try, in the run or in one of its retries. What it is given for the next one
 depends on why that one failed: out of memory goes up a class, what lost its machine or never got one goes to
-the on-demand queue, what ran out of time gets twice the time. All of it is kept in later retries.
+the on-demand queue, what ran out of time gets twice the time. All of it is kept in later retries. A function
+has the memory and time it has: on Lambda a unit goes on as before, and what lacked memory is left for Batch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from glacierflow import __version__
 from glacierflow.errors import UsageError
-from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
+from glacierflow.manifest import ArrayRange, Manifest, Service, fingerprint, make_run_id
 from glacierflow.runs.arrange import MAX_ARRAY_SIZE
 from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
 from glacierflow.runs.workload import next_class
@@ -35,6 +36,7 @@ _ONLY_ASKED: dict[FailureClass, str] = {
     "config": "it would end the same way; put the cause right, then retry with --only config",
     "cancelled": "somebody ended it; retry with --only cancelled if it is still wanted",
 }
+_NO_LARGER_FUNCTION = "a function has no larger memory class; retry with --service batch"
 RETRIED_UNASKED: tuple[FailureClass, ...] = tuple(one for one in FAILURE_CLASSES if one not in _ONLY_ASKED)
 """Classes that ``retry`` takes without ``--only``: what may end otherwise and is wanted."""
 
@@ -119,16 +121,20 @@ def parse_only(text: str | None) -> tuple[FailureClass, ...]:
     return tuple(one for one in FAILURE_CLASSES if one in named)
 
 
-def plan_retry(standings: Sequence[Standing], only: Collection[FailureClass]) -> RetryPlan:
+def plan_retry(
+    standings: Sequence[Standing], only: Collection[FailureClass], service: Service = "batch"
+) -> RetryPlan:
     """Choose the units and what they get; grouped so that each group becomes one array."""
     units, left = [], []
     for standing in standings:
         failure = standing.failure
         if failure is None or standing.live:
             continue
-        gets = _promoted(standing, failure)
+        gets = _promoted(standing, failure) if service == "batch" else standing.had
         if failure not in only:
             left.append(NotRetried(standing.slot, failure, _why_left(failure, only)))
+        elif failure == "oom" and service == "lambda":
+            left.append(NotRetried(standing.slot, failure, _NO_LARGER_FUNCTION))
         elif gets is None:
             reason = f"there is no memory class above {standing.had.memory_mib} MiB"
             left.append(NotRetried(standing.slot, failure, reason))
@@ -162,9 +168,16 @@ def _group(conditions: Conditions) -> tuple[int, bool, int]:
 
 
 def build_retry(
-    root: Manifest, plan: RetryPlan, *, image: str | None = None, now: dt.datetime | None = None
+    root: Manifest,
+    plan: RetryPlan,
+    *,
+    image: str | None = None,
+    service: Service = "batch",
+    now: dt.datetime | None = None,
 ) -> Manifest:
     """The manifest of a run over a dense remap of the plan's units, with the first run's settings.
+
+    Whatever ran them first, AWS Batch takes them all unless told otherwise: it has no deadline of its own.
 
     Raises:
         UsageError: the plan has no units.
@@ -186,8 +199,7 @@ def build_retry(
             "image_digest": (image.partition("@")[2] or None) if image else root.image_digest,
             "regions": regions,
             "slots": slots,
-            # whatever ran it first, AWS Batch has no deadline of its own
-            "service": "batch",
+            "service": service,
             "arrays": _arrays(plan.units),
             "root_run_id": root.run_id,
             "origin_slots": tuple(unit.slot for unit in plan.units),

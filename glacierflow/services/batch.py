@@ -16,14 +16,13 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
-from glacierflow.runs.plan import submit_requests
 from glacierflow.runs.records import JobRecord, write_job
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.jobs import find_job
 from glacierflow.services.targets import Targets
 from glacierflow.store import Store
 
-__all__ = ["submit_jobs", "submit_run", "write_manifest"]
+__all__ = ["submit_jobs", "write_manifest"]
 
 _PER_SECOND = 40
 """SubmitJob calls; AWS allows 50 to all of an account's submitters together."""
@@ -31,36 +30,6 @@ _PER_SECOND = 40
 _TRIES = 6
 _PATIENCE_S = 2.0
 """Wait before the second try; doubled with each."""
-
-
-def submit_run(
-    manifest: Manifest,
-    cloud: Cloud,
-    store: Store,
-    *,
-    targets: Targets,
-    tags: Mapping[str, str] | None = None,
-    consumable_resource: str | None = None,
-) -> list[JobRecord]:
-    """Write the manifest and submit the run's jobs; each job's id is kept right after its submission.
-
-    Args:
-        manifest: the run.
-        cloud: whose AWS Batch.
-        store: where the manifest and the job records go.
-        targets: queues and job definitions, found to exist.
-        tags: further tags of the jobs.
-        consumable_resource: AWS Batch consumable resource of which each child holds one.
-
-    Raises:
-        UsageError: the bucket is missing, or AWS refuses a request.
-        UnavailableError: AWS cannot be reached.
-    """
-    requests = submit_requests(
-        manifest, targets.destination, tags=tags, consumable_resource=consumable_resource
-    )
-    write_manifest(manifest, store)
-    return submit_jobs(manifest, cloud, store, targets, dict(enumerate(requests)))
 
 
 def write_manifest(manifest: Manifest, store: Store) -> None:

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
-from glacierflow.manifest import Manifest
+from glacierflow.manifest import ArrayRange, Manifest, Service
 from glacierflow.runs.family import Family, RetryMark
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.retry import RetryPlan, Standing, build_retry, plan_retry
 from glacierflow.runs.verdict import FailureClass
 from glacierflow.runs.verify import VerifyReport, verify_run
-from glacierflow.services.batch import submit_run
+from glacierflow.services.batch import write_manifest
 from glacierflow.services.family import find_standings
+from glacierflow.services.launch import Launcher
 from glacierflow.services.places import Places
-from glacierflow.services.targets import find_targets
 from glacierflow.store import Store
 
-__all__ = ["check_catalogue", "find_retry", "submit_retry"]
+__all__ = ["check_catalogue", "check_retry", "find_retry", "prepare_retry", "submit_retry"]
+
+FindLauncher = Callable[[Sequence[ArrayRange]], Launcher]
+"""The service for some arrays, its places found to exist."""
 
 
 def check_catalogue(root: Manifest, catalogue_sha256: str) -> None:
@@ -44,9 +48,14 @@ def check_catalogue(root: Manifest, catalogue_sha256: str) -> None:
 
 
 def find_retry(
-    family: Family, store: Store, cloud: Cloud, places: Places, only: Collection[FailureClass]
+    family: Family,
+    store: Store,
+    cloud: Cloud,
+    places: Places,
+    only: Collection[FailureClass],
+    service: Service = "batch",
 ) -> RetryPlan:
-    """What would be tried again: what Batch and receipts call failed, and what is not in the store.
+    """What would be tried again on a service: what has failed, and what is not in the store.
 
     Raises:
         UsageError: AWS refuses to answer.
@@ -57,7 +66,7 @@ def find_retry(
     if "missing" in only:
         report = verify_run(family, store, depth="read" if cloud.embedded else "recorded")
         standings = _with_products(standings, report)
-    return plan_retry(standings, only)
+    return plan_retry(standings, only, service)
 
 
 def _with_products(standings: list[Standing], report: VerifyReport) -> list[Standing]:
@@ -81,35 +90,57 @@ def _with_products(standings: list[Standing], report: VerifyReport) -> list[Stan
 
 
 def submit_retry(
-    family: Family,
-    plan: RetryPlan,
-    store: Store,
-    cloud: Cloud,
-    places: Places,
-    *,
-    tags: Mapping[str, str] | None = None,
-    consumable_resource: str | None = None,
+    family: Family, plan: RetryPlan, store: Store, find: FindLauncher
 ) -> tuple[Manifest, list[JobRecord]]:
     """Submit the plan as a new run; returns its manifest and jobs.
 
     Raises:
-        UsageError: the plan has no units, or a queue or job definition is missing.
+        UsageError: the plan has no units, a place is missing, or a unit does not fit the service.
         UnavailableError: AWS cannot be reached.
     """
-    draft = build_retry(family.root, plan)
-    targets = find_targets(cloud, places, draft.arrays)
-    image = targets.image(draft.arrays[0])
-    now = draft.created_at
-    manifest = build_retry(family.root, plan, image=image, now=now)
+    manifest, launcher = prepare_retry(family, plan, store, find)
+    return manifest, launcher.launch(manifest, store)
+
+
+def prepare_retry(
+    family: Family, plan: RetryPlan, store: Store, find: FindLauncher
+) -> tuple[Manifest, Launcher]:
+    """Write down the plan as a new run, when all is found and fits; nothing is started.
+
+    Args:
+        family: the run and its retries.
+        plan: what is tried again.
+        store: where all of it lies.
+        find: gives the service that is to run it.
+
+    Raises:
+        UsageError: the plan has no units, a place is missing, or a unit does not fit the service.
+        UnavailableError: AWS cannot be reached.
+    """
+    manifest, launcher = check_retry(family, plan, find)
+    made = partial(build_retry, family.root, plan, image=manifest.image, service=manifest.service)
     # ids tell seconds: the same retry twice in one takes the next
     while store.exists(RunLayout(manifest.run_id).manifest):
-        now += dt.timedelta(seconds=1)
-        manifest = build_retry(family.root, plan, image=image, now=now)
+        manifest = made(now=manifest.created_at + dt.timedelta(seconds=1))
     mark = RetryMark(
         run_id=manifest.run_id, created_at=manifest.created_at, origin_slots=manifest.origin_slots
     )
     store.put(RunLayout(family.root.run_id).retry(manifest.run_id), mark.model_dump_json().encode())
-    jobs = submit_run(
-        manifest, cloud, store, targets=targets, tags=tags, consumable_resource=consumable_resource
+    write_manifest(manifest, store)
+    return manifest, launcher
+
+
+def check_retry(family: Family, plan: RetryPlan, find: FindLauncher) -> tuple[Manifest, Launcher]:
+    """The plan as a run, and its service, when all is found and fits; nothing is written.
+
+    Raises:
+        UsageError: the plan has no units, a place is missing, or a unit does not fit the service.
+        UnavailableError: AWS cannot be reached.
+    """
+    draft = build_retry(family.root, plan)
+    launcher = find(draft.arrays)
+    manifest = build_retry(
+        family.root, plan, image=launcher.image, service=launcher.service, now=draft.created_at
     )
-    return manifest, jobs
+    launcher.check(manifest)
+    return manifest, launcher

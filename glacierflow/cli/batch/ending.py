@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from glacierflow.cli.context import CommandLine, load_line, say
 from glacierflow.errors import GlacierflowError
 
 if TYPE_CHECKING:
+    from glacierflow.manifest import Service
     from glacierflow.runs.status import RunStatus
     from glacierflow.runs.verdict import FailureClass
     from glacierflow.services.family_look import FamilyLook
@@ -46,6 +48,8 @@ class Ending:
 
     notify: bool = False
     auto_retry: bool = False
+    service: Service = "batch"
+    """What takes those that are tried again by themselves."""
 
 
 def follow_to_the_end(
@@ -55,7 +59,7 @@ def follow_to_the_end(
     status = follow(look)
     for _ in range(_ROUNDS if ending.auto_retry else 0):
         try:
-            retried = _retry(look, status, line)
+            retried = _retry(look, status, line, ending.service)
         except GlacierflowError as error:
             say(f"glacierflow: it was not tried again: {error.message}")
             break
@@ -66,10 +70,11 @@ def follow_to_the_end(
     return look, status
 
 
-def _retry(look: FamilyLook, status: RunStatus, line: CommandLine) -> FamilyLook | None:
+def _retry(look: FamilyLook, status: RunStatus, line: CommandLine, service: Service) -> FamilyLook | None:
     """The run with a retry more; None where there is nothing that may end otherwise by itself."""
     from glacierflow.cli.batch.looking import locate_run, open_run
     from glacierflow.runs.family import read_family
+    from glacierflow.services.launch import find_launcher
     from glacierflow.services.retry import find_retry, submit_retry
 
     failures = {row.failure for row in status.rows}
@@ -79,11 +84,12 @@ def _retry(look: FamilyLook, status: RunStatus, line: CommandLine) -> FamilyLook
     quiet = replace(line, quiet=True)
     found = locate_run(look.manifest.run_id, quiet)
     family = read_family(found.store, found.run_id)
-    plan = find_retry(family, found.store, found.cloud, found.places, _AUTO)
+    plan = find_retry(family, found.store, found.cloud, found.places, _AUTO, service)
     if not plan.units:
         return None
     options = job_options(found.loaded.settings, found.places)
-    manifest, _ = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
+    find = partial(find_launcher, service, found.cloud, found.loaded, found.places, **options)
+    manifest, _ = submit_retry(family, plan, found.store, find)
     classes = ", ".join(f"{count} {name}" for name, count in plan.classes.items())
     say(f"glacierflow: trying again by itself: {classes} as {manifest.run_id}", quiet=line.quiet)
     return open_run(found.run_id, quiet)

@@ -142,7 +142,7 @@ def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: s
 
 
 def job_options(settings: Settings, places: Places) -> dict[str, Any]:
-    """Tags and consumable resource of the jobs, as ``submit_requests`` and ``submit_run`` take them."""
+    """Tags and consumable resource of the jobs, as ``find_launcher`` takes them."""
     owner = settings.batch.owner or _login()
     return {
         "tags": {"owner": owner} if owner else {},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glacierflow.cli.batch.ending import AutoRetryOption, Ending
 from glacierflow.cli.batch.guarding import StopAtUsdOption, limits_of
 from glacierflow.cli.batch.looking import (
     FetchOption,
@@ -17,14 +19,15 @@ from glacierflow.cli.batch.looking import (
     locate_run,
     watch_run,
 )
-from glacierflow.cli.batch.planning import job_options
+from glacierflow.cli.batch.planning import job_options, parse_service
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine
 from glacierflow.cli.options import JsonOption
 from glacierflow.cli.places import submission_json, where_to_look
+from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.manifest import Manifest
+    from glacierflow.manifest import Manifest, Service
     from glacierflow.runs.retry import Conditions, RetryPlan
     from glacierflow.runs.verdict import FailureClass
     from glacierflow.services.family_look import FamilyLook
@@ -41,6 +44,10 @@ OnlyOption = Annotated[
         help="Only units of these classes: spot, oom, timeout, start, capacity, service, killed, data, bug, "
         "missing, cancelled, config. Without it all but the last two.",
     ),
+]
+
+RetryServiceOption = Annotated[
+    str, typer.Option("--service", metavar="NAME", help="Where to try again: batch, or lambda.")
 ]
 
 DryRunOption = Annotated[
@@ -62,20 +69,25 @@ def retry_command(
     wait: WaitOption = False,
     fetch: FetchOption = None,
     max_usd: StopAtUsdOption = None,
+    auto_retry: AutoRetryOption = False,
+    service: RetryServiceOption = "batch",
     as_json: JsonOption = False,
 ) -> int:
     """Submit only the units that went wrong, as a new, dense array recorded with the first run.
 
     Out of memory goes up a memory class; units that lost their machine or never got one go to the on-demand
-    queue; timeouts get twice the time. Products that are gone or damaged are made again.
+    queue; timeouts get twice the time. Products that are gone or damaged are made again. All go to AWS Batch,
+    whatever ran them first; with ``--service lambda`` to the function as it is, which goes on with what its
+    deadline cut: ``glacierflow batch retry RUN --service lambda --auto-retry`` invokes it at most three times
+    for a unit.
     """
     from glacierflow.runs.retry import parse_only
 
     line = replace(line, dry_run=dry_run)
     check_fetch(fetch)
-    classes = parse_only(only)
+    classes, where = parse_only(only), _parse_service(service)
     found = locate_run(run, line)
-    root, plan, look = _retry(found, line, classes)
+    root, plan, look = _retry(found, line, classes, where)
     if look is None:
         _show(root, plan, as_json=as_json)
         if not as_json:
@@ -86,30 +98,43 @@ def retry_command(
         _show(root, plan, as_json=False)
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
-    if wait or fetch is not None:
+    if wait or fetch is not None or auto_retry:
         limits = limits_of(line, max_usd)
-        return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits)
+        ending = Ending(auto_retry=auto_retry, service=where)
+        return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits, ending=ending)
     if as_json:
         typer.echo(submission_json(look.manifest, look.jobs))
     return 0
 
 
+def _parse_service(text: str) -> Service:
+    service = parse_service(text)
+    if service not in {"batch", "lambda"}:
+        raise UsageError(f"--service = {text} cannot retry", next_step="accepted: batch, lambda")
+    return service
+
+
 def _retry(
-    found: Located, line: CommandLine, only: tuple[FailureClass, ...]
+    found: Located, line: CommandLine, only: tuple[FailureClass, ...], service: Service
 ) -> tuple[Manifest, RetryPlan, FamilyLook | None]:
     from glacierflow.regions import load_catalogue
     from glacierflow.runs.family import read_family
     from glacierflow.services.family_look import FamilyLook
+    from glacierflow.services.launch import find_launcher
     from glacierflow.services.look import RunLook
-    from glacierflow.services.retry import check_catalogue, find_retry, submit_retry
+    from glacierflow.services.retry import check_catalogue, check_retry, find_retry, submit_retry
 
     family = read_family(found.store, found.run_id)
     check_catalogue(family.root, load_catalogue(line.regions_file).sha256)
-    plan = find_retry(family, found.store, found.cloud, found.places, only)
-    if found.loaded.settings.settings.dry_run or not plan.units:
+    plan = find_retry(family, found.store, found.cloud, found.places, only, service)
+    if not plan.units:
         return family.root, plan, None
     options = job_options(found.loaded.settings, found.places)
-    manifest, jobs = submit_retry(family, plan, found.store, found.cloud, found.places, **options)
+    find = partial(find_launcher, service, found.cloud, found.loaded, found.places, **options)
+    if found.loaded.settings.settings.dry_run:
+        check_retry(family, plan, find)
+        return family.root, plan, None
+    manifest, jobs = submit_retry(family, plan, found.store, find)
     return family.root, plan, FamilyLook([RunLook(manifest, jobs, found.store, found.cloud)])
 
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
-from glacierflow.runs.family import RetryMark, read_family
+from glacierflow.runs.family import read_family
 from glacierflow.runs.plan import submit_requests
 from glacierflow.runs.records import read_run_manifest
-from glacierflow.runs.retry import RETRIED_UNASKED, build_retry
+from glacierflow.runs.retry import RETRIED_UNASKED
 from glacierflow.runs.verify import VerifyReport, verify_run
 from glacierflow.services.batch import write_manifest
 from glacierflow.services.functions import function_name
+from glacierflow.services.launch import find_launcher
 from glacierflow.services.launch.functions import find_function
 from glacierflow.services.launch.launcher import manifest_uri
-from glacierflow.services.retry import find_retry
+from glacierflow.services.retry import find_retry, prepare_retry
 from glacierflow.services.scheduler.office import Office
 from glacierflow.services.scheduler.plan import make_manifest
 from glacierflow.services.targets import find_targets
@@ -56,10 +58,11 @@ def prepare(office: Office, event: Mapping[str, Any]) -> Json:
         manifest = read_run_manifest(office.store, run_id)
     else:
         office, manifest = make_manifest(given.get("selection") or {}, "stepfunctions")
+    start = _start(office, manifest, via)
+    if "manifest" not in given:
+        # what does not fit the service leaves no run
         write_manifest(manifest, office.store)
-    return {"run_id": manifest.run_id, "via": via, "round": 0, "rounds": rounds} | _start(
-        office, manifest, via
-    )
+    return {"run_id": manifest.run_id, "via": via, "round": 0, "rounds": rounds} | start
 
 
 def assess(office: Office, event: Mapping[str, Any]) -> Json:
@@ -77,14 +80,8 @@ def assess(office: Office, event: Mapping[str, Any]) -> Json:
     work["round"] = int(work["round"]) + 1
     if not plan.units or work["round"] > int(work["rounds"]):
         return work
-    draft = build_retry(family.root, plan)
-    targets = find_targets(office.cloud, office.places, draft.arrays)
-    manifest = build_retry(family.root, plan, image=targets.image(draft.arrays[0]), now=draft.created_at)
-    mark = RetryMark(
-        run_id=manifest.run_id, created_at=manifest.created_at, origin_slots=manifest.origin_slots
-    )
-    office.store.put(RunLayout(family.root.run_id).retry(manifest.run_id), mark.model_dump_json().encode())
-    write_manifest(manifest, office.store)
+    find = partial(find_launcher, "batch", office.cloud, office.loaded, office.places, tags={})
+    manifest, _ = prepare_retry(family, plan, office.store, find)
     return work | {"via": "batch"} | _start(office, manifest, "batch")
 
 
@@ -124,9 +121,9 @@ def _start(office: Office, manifest: Manifest, via: str) -> Json:
         slots: list[Json] = [
             {"manifest": manifest_uri(manifest), "slot": slot} for slot in range(len(manifest.slots))
         ]
-        office.store.put(key, json.dumps(slots).encode())
         function = find_function(office.cloud, function_name(office.cloud, office.loaded))
         function.check(manifest)
+        office.store.put(key, json.dumps(slots).encode())
         where = {"bucket": office.places.bucket, "key": key, "function": function.name}
         return {"arrays": [], "items": where}
     targets = find_targets(office.cloud, office.places, manifest.arrays)

@@ -1,0 +1,96 @@
+"""Retries that go to Lambda: what its deadline cut goes on there; what would not fit is not written down."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs_samples import put_attempt, some_manifest
+
+from glacierflow.aws import Cloud
+from glacierflow.cli.app import run
+from glacierflow.errors import UsageError
+from glacierflow.layout import RunLayout
+from glacierflow.manifest import Manifest
+from glacierflow.runs.family import read_family
+from glacierflow.runs.retry import Conditions, RetryPlan, RetryUnit, build_retry
+from glacierflow.runs.verdict import FailureClass
+from glacierflow.services.launch.functions import FunctionLauncher
+from glacierflow.services.retry import submit_retry
+from glacierflow.store import LocalStore
+
+SMALL = Conditions(7_500, on_demand=False, timeout_s=None)
+
+
+class Function:
+    """A client for Lambda that is only told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def invoke(self, **request: Any) -> Any:
+        self.told.append(json.loads(request["Payload"]))
+        return {"StatusCode": 202}
+
+
+class Bench:
+    """A run of three slots on Lambda, of which the last two were cut by the deadline."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, timeout_s: int = 900) -> None:
+        self.store, self.function = LocalStore(folder), Function()
+        monkeypatch.setattr(Cloud, "client", lambda _self, _service: self.function)
+        self.root = some_manifest(3).model_copy(update={"service": "lambda"})
+        self.store.put(RunLayout(self.root.run_id).manifest, self.root.model_dump_json().encode())
+        for slot, outcome in enumerate(("done", "interrupted", "interrupted")):
+            put_attempt(self.store, self.root, slot, outcome)
+        self.launcher = FunctionLauncher(
+            Cloud(), "glacierflow", "arn:function", 10_240, timeout_s, image="function@sha256:1"
+        )
+
+    def retry(self, *failures: FailureClass) -> tuple[Manifest, Any]:
+        units = tuple(RetryUnit(slot, failure, SMALL, SMALL) for slot, failure in enumerate(failures, 1))
+        family = read_family(self.store, self.root.run_id)
+        return submit_retry(family, RetryPlan(units, (), 0), self.store, lambda _arrays: self.launcher)
+
+
+def test_what_the_deadline_cut_is_invoked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    retry, (job,) = bench.retry("timeout", "timeout")
+    where = f"{retry.store}/{RunLayout(retry.run_id).manifest}"
+    assert bench.function.told == [{"manifest": where, "slot": 0}, {"manifest": where, "slot": 1}]
+    assert (retry.service, retry.image, retry.origin_slots) == ("lambda", "function@sha256:1", (1, 2))
+    assert (job.service, job.size) == ("lambda", 2)
+    assert len(read_family(bench.store, bench.root.run_id).members) == 2
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, monkeypatch, timeout_s=5)
+    before = {entry.key for entry in bench.store.list("")}
+    with pytest.raises(UsageError, match=r"is expected to take .* s of 5, and 1 more") as caught:
+        bench.retry("timeout", "timeout")
+    assert "--service batch" in (caught.value.next_step or "")
+    assert {entry.key for entry in bench.store.list("")} == before
+    assert bench.function.told == []
+
+
+def test_a_run_id_that_is_taken_is_not_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, monkeypatch)
+    first, _ = bench.retry("timeout")
+    monkeypatch.setattr(
+        "glacierflow.services.retry.build_retry",
+        lambda *words, now=None, **more: build_retry(*words, now=now or first.created_at, **more),
+    )
+    second, _ = bench.retry("timeout")
+    assert second.created_at == first.created_at + dt.timedelta(seconds=1)
+    assert second.run_id != first.run_id
+
+
+@pytest.mark.parametrize("service", ["stepfunctions", "ecs", "fargate"])
+def test_other_services_are_refused(service: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "retry", "latest", "--service", service]) == 64
+    assert f"--service = {service} cannot retry" in capsys.readouterr().err

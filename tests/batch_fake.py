@@ -15,6 +15,7 @@ from typing import Any
 import botocore.session
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
+from refusals import refusal
 
 Json = dict[str, Any]
 STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
@@ -25,13 +26,7 @@ _MODEL = botocore.session.get_session().get_service_model("batch")
 
 def refused(operation: str, message: str) -> ClientError:
     """What boto3 raises when Batch refuses a request."""
-    return ClientError(
-        {
-            "Error": {"Code": "ClientException", "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": 400},  # type: ignore[typeddict-item]
-        },
-        operation,
-    )
+    return refusal(operation, "ClientException", message=message)
 
 
 class NoStack:
@@ -39,7 +34,7 @@ class NoStack:
 
     def describe_stacks(self, *, StackName: str) -> None:  # noqa: N803 - boto3's word
         message = f"Stack with id {StackName} does not exist"
-        raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
+        raise refusal("DescribeStacks", "ValidationError", message=message)
 
 
 class BatchFake:

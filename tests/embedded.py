@@ -158,6 +158,20 @@ def cloud_of(folder: Path) -> Cloud:
     return Cloud(endpoint_url=endpoint.url, embedded=True)
 
 
+def stack_outputs(cloudformation: Any, stack: str) -> dict[str, str]:
+    """What a stack puts out, asked of CloudFormation."""
+    found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
+    return {one["OutputKey"]: one["OutputValue"] for one in found}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and nobody asked after does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def wait_for(
     test: Callable[[], bool], timeout_s: float = 20, facts: Callable[[], object] = lambda: ""
 ) -> None:

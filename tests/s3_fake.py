@@ -10,17 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
+from refusals import refusal
 
 _PAGE = 1000
-
-
-def refused(operation: str, code: str, status: int) -> ClientError:
-    """What boto3 raises when S3 refuses a request."""
-    return ClientError(
-        {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
-        operation,
-    )
 
 
 class S3Fake:
@@ -51,23 +43,23 @@ class S3Fake:
         with self._lock:
             there = self.objects.get(Key)
             if IfNoneMatch == "*" and there is not None:
-                raise refused("PutObject", "PreconditionFailed", 412)
+                raise refusal("PutObject", "PreconditionFailed", 412)
             if IfMatch is not None and (there is None or _etag(there) != IfMatch):
-                raise refused("PutObject", "PreconditionFailed" if there else "NoSuchKey", 412)
+                raise refusal("PutObject", "PreconditionFailed" if there else "NoSuchKey", 412)
             self.objects[Key] = data
         return {"ETag": _etag(data)}
 
     def get_object(self, *, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         self._count("GetObject")
         if Key not in self.objects:
-            raise refused("GetObject", "NoSuchKey", 404)
+            raise refusal("GetObject", "NoSuchKey", 404)
         data = self.objects[Key]
         return {"Body": io.BytesIO(data), "ETag": _etag(data)}
 
     def head_object(self, *, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         self._count("HeadObject")
         if Key not in self.objects:
-            raise refused("HeadObject", "404", 404)
+            raise refusal("HeadObject", "404", 404)
         return {"ContentLength": len(self.objects[Key])}
 
     def get_paginator(self, name: str) -> S3Fake:
@@ -107,7 +99,7 @@ class S3Fake:
         with self._lock:
             self.calls[operation] += 1
         if operation in self.denied:
-            raise refused(operation, "AccessDenied", 403)
+            raise refusal(operation, "AccessDenied", 403)
 
 
 def _etag(data: bytes) -> str:

@@ -51,6 +51,12 @@ def recorded_items(folder: str) -> list[dict[str, Any]]:
     return [read_item(path) for path in paths]
 
 
+def recorded(pattern: str) -> list[dict[str, Any]]:
+    """Every JSON object below the folders of a pattern."""
+    files = sorted(shared("data").glob(f"{pattern}/**/*.json"))
+    return [item for item in map(json.loads, (file.read_text() for file in files)) if isinstance(item, dict)]
+
+
 def make_region(
     name: str = "900_test",
     tiles: tuple[str, ...] = ("33UUU",),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from embedded import stack_outputs
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
@@ -115,8 +116,7 @@ def test_a_stack_is_made_changed_and_deleted_and_keeps_its_bucket(
 
 
 def _outputs(cloud: Cloud, name: str) -> dict[str, str]:
-    found = cloud.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
-    return {one["OutputKey"]: one["OutputValue"] for one in found}
+    return stack_outputs(cloud.client("cloudformation"), name)
 
 
 def _may_read(cloud: Cloud, role: str) -> str:

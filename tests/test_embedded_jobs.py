@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 from container.engine import docker
-from embedded import BatchBench, wait_for
+from embedded import BatchBench, alive, wait_for
 
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
@@ -185,14 +185,6 @@ def test_what_a_child_leaves_running_ends_with_it(processes: BatchBench) -> None
     job = processes.wait(processes.shell("sleep 300 & echo $!"))
     left = int(processes.lines(job)[0])
     wait_for(lambda: not alive(left))
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_missing_executable_never_starts(bench: BatchBench) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from embedded import BatchBench, wait_for
+from embedded import BatchBench, alive, wait_for
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UnavailableError, UsageError
@@ -31,13 +31,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "cloud"
     yield directory
     control.down(directory)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_objects_jobs_and_logs_survive_down_and_up(home: Path) -> None:

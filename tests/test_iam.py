@@ -11,6 +11,7 @@ import pytest
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from embedded import stack_outputs
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
@@ -164,11 +165,6 @@ def test_the_doctor_asks_nothing_of_bucket_and_queues_that_the_submitter_may_not
         assert {found.verdict for found in run_check("it", check, patient)} == {"ok"}
 
 
-def outputs(client: Client, template: str) -> dict[str, str]:
-    stack = client("cloudformation").describe_stacks(StackName=f"glacierflow-{template}")["Stacks"][0]
-    return {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-
-
 def test_the_submitter_uses_the_function_and_reads_its_log(enforced: dict[str, Client]) -> None:
     client = enforced["submitter"]
     functions, logs = client("lambda"), client("logs")
@@ -197,7 +193,7 @@ def task(told: dict[str, str], **changes: Any) -> dict[str, Any]:
 
 def test_the_submitter_runs_watches_and_stops_tasks_of_our_cluster(enforced: dict[str, Client]) -> None:
     client = enforced["submitter"]
-    ecs, told = client("ecs"), outputs(client, "ecs")
+    ecs, told = client("ecs"), stack_outputs(client("cloudformation"), "glacierflow-ecs")
     assert ecs.describe_task_definition(taskDefinition=told["TaskDefinition7500"])["taskDefinition"]
     arn = ecs.run_task(**task(told))["tasks"][0]["taskArn"]
     assert ecs.describe_tasks(cluster=told["Cluster"], tasks=[arn])["tasks"]
@@ -215,7 +211,8 @@ def test_the_submitter_runs_watches_and_stops_tasks_of_our_cluster(enforced: dic
 
 def test_the_submitter_starts_watches_and_stops_the_machine(enforced: dict[str, Client]) -> None:
     client = enforced["submitter"]
-    states, machine = client("stepfunctions"), outputs(client, "stepfunctions")["StateMachine"]
+    states = client("stepfunctions")
+    machine = stack_outputs(client("cloudformation"), "glacierflow-stepfunctions")["StateMachine"]
     started = states.start_execution(stateMachineArn=machine, name="one", input="{}")["executionArn"]
     assert states.describe_execution(executionArn=started)["executionArn"] == started
     states.stop_execution(executionArn=started, cause="seen")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.session import get_session
-from botocore.stub import Stubber
+from stubbed import stubbed
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.batch.planning import job_options
@@ -40,17 +37,6 @@ def described(outputs: dict[str, str]) -> dict[str, Any]:
     return {"Stacks": [stack | {"Outputs": listed}]}
 
 
-@contextmanager
-def cloud_that_answers(monkeypatch: pytest.MonkeyPatch, *, stack: str = "glacierflow") -> Iterator[Stubber]:
-    client = get_session().create_client(
-        "cloudformation", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x"
-    )
-    monkeypatch.setattr(Cloud, "client", lambda self, service: client)
-    with Stubber(client) as stub:
-        yield stub
-        stub.assert_no_pending_responses()
-
-
 def test_without_a_cloud_the_default_names_hold() -> None:
     places = find_places(load_settings(environ={}), None)
     assert places.queue_of(on_demand=False) == "glacierflow-spot"
@@ -66,7 +52,7 @@ def test_the_stack_wins_over_defaults_and_a_setting_over_the_stack(monkeypatch: 
     loaded = load_settings(
         overrides={"BATCH.job_queue": "glacierflow-spot", "BATCH.stack": "other"}, environ={}
     )
-    with cloud_that_answers(monkeypatch) as stub:
+    with stubbed(monkeypatch, "cloudformation") as stub:
         stub.add_response("describe_stacks", described(OUTPUTS), {"StackName": "other"})
         places = find_places(loaded, Cloud())
     assert places.spot_queue == "glacierflow-spot"
@@ -78,7 +64,7 @@ def test_the_stack_wins_over_defaults_and_a_setting_over_the_stack(monkeypatch: 
 
 
 def test_a_definition_set_by_hand_is_meant_for_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    with cloud_that_answers(monkeypatch) as stub:
+    with stubbed(monkeypatch, "cloudformation") as stub:
         for _ in range(2):
             stub.add_response("describe_stacks", described(OUTPUTS))
         mine = load_settings(overrides={"BATCH.job_definition": "mine"}, environ={})
@@ -88,7 +74,7 @@ def test_a_definition_set_by_hand_is_meant_for_every_class(monkeypatch: pytest.M
 
 
 def test_no_stack_means_default_names_and_no_permission_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with cloud_that_answers(monkeypatch) as stub:
+    with stubbed(monkeypatch, "cloudformation") as stub:
         stub.add_client_error("describe_stacks", "ValidationError", "Stack ... does not exist", 400)
         places = find_places(load_settings(environ={}), Cloud())
         assert (places.spot_queue, places.notice) == ("glacierflow-spot", None)
@@ -99,7 +85,7 @@ def test_no_stack_means_default_names_and_no_permission_is_said(monkeypatch: pyt
 
 
 def test_refused_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with cloud_that_answers(monkeypatch) as stub:
+    with stubbed(monkeypatch, "cloudformation") as stub:
         stub.add_client_error("describe_stacks", "ExpiredToken", "expired", 403)
         with pytest.raises(CredentialsError, match="refuses your credentials"):
             find_places(load_settings(environ={}), Cloud())
@@ -117,7 +103,7 @@ def test_each_job_holds_one_of_what_the_stack_or_a_setting_names(
     monkeypatch: pytest.MonkeyPatch, by_hand: dict[str, str], of_the_stack: dict[str, str], held: str | None
 ) -> None:
     loaded = load_settings(environ={}, overrides=by_hand)
-    with cloud_that_answers(monkeypatch) as stub:
+    with stubbed(monkeypatch, "cloudformation") as stub:
         stub.add_response("describe_stacks", described(OUTPUTS | of_the_stack))
         places = find_places(loaded, Cloud())
     assert places.consumable_resource == held

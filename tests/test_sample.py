@@ -13,7 +13,7 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
-from samples import shared
+from samples import recorded
 from shapely.geometry import box, shape
 
 from glacierflow.errors import RegionError, StoreError, UsageError
@@ -44,11 +44,6 @@ ARSUK = region("134_Arsuk", "22VFP", -159850, -3173900, -150850, -3164300)
 NEIGHBOUR = region("beside", "22VFP", -149850, -3170900, -146850, -3167900)
 # a corner of 122_upernavik_central where its tiles of zones 21 and 22 meet
 TWO_ZONES = region("two_zones", "21XWB 21XWA 22XDG", -296000, -1836000, -290000, -1830000)
-
-
-def recorded(pattern: str) -> list[dict[str, Any]]:
-    files = sorted(shared("data").glob(f"{pattern}/**/*.json"))
-    return [item for item in map(json.loads, (file.read_text() for file in files)) if isinstance(item, dict)]
 
 
 def items_of(directory: Path, collection: str) -> list[dict[str, Any]]:

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import json
-from typing import Any
 
 import pytest
 import shapely
-from samples import shared
+from samples import recorded, shared
 from shapely.geometry import box
 
 from glacierflow.local.sample import ice
@@ -25,11 +23,6 @@ ARSUK = Region(
     ymax=-3164300,
     outline=(),
 )
-
-
-def recorded(pattern: str) -> list[dict[str, Any]]:
-    files = sorted(shared("data").glob(f"{pattern}/**/*.json"))
-    return [item for item in map(json.loads, (file.read_text() for file in files)) if isinstance(item, dict)]
 
 
 # --- grids --------------------------------------------------------------------------------

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
-from batch_fake import BatchFake
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from batch_fake import BatchFake, refused
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from moto import mock_aws
+from refusals import refusal
 from runs_samples import NOW, some_job, some_manifest, submit_run
 
 from glacierflow.aws import Cloud
@@ -246,11 +248,7 @@ def test_a_job_sent_without_a_record_is_found_by_its_name(batch: BatchFake) -> N
     assert (found.number, found.job_id, found.first_slot, found.size) == (1, "lost", 10_000, 1)
 
 
-def client_error(code: str, status: int, message: str = "no") -> ClientError:
-    return ClientError(
-        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
-        "DescribeJobs",
-    )
+client_error = partial(refusal, "DescribeJobs")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +278,7 @@ def test_records_written_before_a_refusal_stay(aws: Any, monkeypatch: pytest.Mon
 
     def refuse_the_second(**request: Any) -> Any:
         if sent:
-            raise client_error("ClientException", 400, "queue is full")
+            raise refused("SubmitJob", "queue is full")
         sent.append(request)
         return real(**{**request, "arrayProperties": {"size": 2}})
 

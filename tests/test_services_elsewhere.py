@@ -17,6 +17,7 @@ from botocore.stub import Stubber
 from damaged import FAR, NEAR, damaged_archive, mend
 from embedded import at_home, cloud_of, own_cloud
 from runs_samples import NOW, make_started, some_job, some_manifest
+from stubbed import stubbed
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
@@ -266,12 +267,8 @@ def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_an
 ) -> None:
     manifest, store = some_manifest(2), LocalStore(tmp_path)
     monkeypatch.setattr("glacierflow.services.views.find_job", lambda *_, **__: None)
-    client = boto3.client(
-        "stepfunctions", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x"
-    )
-    monkeypatch.setattr(Cloud, "client", lambda _self, service: client)
     job = some_job(0, 2).model_copy(update=MACHINE)
-    with Stubber(client) as stubber:
+    with stubbed(monkeypatch, "stepfunctions") as stubber:
         for _ in range(3):
             stubber.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
         assert view_of(manifest, [job], store, Cloud()).slots == {}

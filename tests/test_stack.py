@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.session import get_session
 from botocore.stub import ANY, Stubber
+from stubbed import stubbed
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
@@ -23,13 +23,8 @@ CLOUD = Cloud(embedded=True)
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    client = get_session().create_client(
-        "cloudformation", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x"
-    )
-    monkeypatch.setattr(Cloud, "client", lambda self, service: client)
-    with Stubber(client) as stubber:
+    with stubbed(monkeypatch, "cloudformation") as stubber:
         yield stubber
-        stubber.assert_no_pending_responses()
 
 
 def stack_as(status: str, **parameters: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from embedded import stack_outputs
 
 from glacierflow.aws import Cloud
 from glacierflow.local.control import Endpoint
@@ -26,8 +27,7 @@ def cloud(cloud_endpoint: Endpoint) -> Cloud:
 
 
 def outputs(cloud: Cloud) -> dict[str, str]:
-    found = cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
-    return {one["OutputKey"]: one["OutputValue"] for one in found}
+    return stack_outputs(cloud.client("cloudformation"), STACK)
 
 
 def lookups(cloud: Cloud) -> dict[str, Callable[[], Any]]:

@@ -23,7 +23,8 @@ import pytest
 import rasterio
 from big_run import FakeCloud
 from http_servers import Api, RangeServer
-from s3_fake import S3Fake, refused
+from refusals import refusal
+from s3_fake import S3Fake
 from samples import make_unit, read_item, real_archive, real_region
 from test_clouds import classification
 from test_read import real_scenes, truth
@@ -594,7 +595,7 @@ class Refusing(S3Fake):
         # the receipt, not what is left when an attempt starts
         if self.where in Key and not Key.endswith("started.json") and self.left:
             self.left.clear()
-            raise refused("PutObject", self.code, self.status)
+            raise refusal("PutObject", self.code, self.status)
         return super().put_object(Key=Key, **rest)
 
 

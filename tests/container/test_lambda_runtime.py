@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedded import wait_for
+from embedded import cloud_of, wait_for
 
 from container.engine import docker
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.local import control
 from glacierflow.local.sample import sample_bundle
@@ -122,12 +121,6 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def store_of(home: Path) -> Any:
-    endpoint = control.status(home / "home" / "local")
-    assert endpoint is not None
-    return Cloud(endpoint_url=endpoint.url, embedded=True).client("s3")
-
-
 def test_both_events_are_answered_and_an_error_is_an_error(function: Callable[..., Ask], home: Path) -> None:
     ask = function(300)
     first = ask(EVENT | {"regions": REGIONS[:1]})
@@ -135,7 +128,7 @@ def test_both_events_are_answered_and_an_error_is_an_error(function: Callable[..
     body = json.loads(first["body"])
     assert body["uploaded_files"] >= 1
     for key in body["files_uploaded"]:
-        store_of(home).head_object(Bucket="runtime", Key=key)
+        cloud_of(home).client("s3").head_object(Bucket="runtime", Key=key)
     again = ask({"manifest": f"s3://runtime/runs/{body['run_id']}/manifest.json", "slot": 0})
     assert (again["outcome"], again["skipped"]) == ("done", body["uploaded_files"])
     wrong = ask({})

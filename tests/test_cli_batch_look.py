@@ -55,6 +55,17 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str, expect: int = 0) -> s
     return capsys.readouterr().out
 
 
+def test_status_says_where_it_counts_with_prices_of_another_region(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.run.finish(failed=1, reclaimed=1.0)
+    here = typed(capsys, "status", desk.run_id, expect=1)
+    assert "US dollars so far" in here
+    assert "at prices of" not in here
+    there = typed(capsys, "status", desk.run_id, "--aws-region", "eu-central-1", expect=1)
+    assert " at prices of us-west-2, not of where it runs; `glacierflow batch cost`" in there
+
+
 def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.run.finish(failed=1, reclaimed=1.0)
     out = typed(capsys, "status", desk.run_id, expect=1)

@@ -226,6 +226,13 @@ def test_an_unknown_machine_is_assumed_and_said(tmp_path: Path) -> None:
     assert any("assumed: 40% of the on-demand price" in note for note in report.notes)
 
 
+def test_prices_of_another_region_are_said_in_the_report(bench: Bench) -> None:
+    bench.attempt(0, "done", 60, on=machine("eu-central-1a"))
+    notes = bench.report(book=replace(BOOK, region="eu-central-1")).notes
+    assert any(note.startswith("the prices are those of us-west-2, not of eu-central-1") for note in notes)
+    assert f"1 attempts: median spot price over 2 zones, table of {PACKAGED.as_of} for us-west-2" in notes
+
+
 def test_the_queue_decides_where_the_machine_does_not_say(bench: Bench) -> None:
     whole = ArrayRange(first_slot=0, size=3, on_demand=True)
     bench.root = bench.root.model_copy(update={"arrays": (whole,)})

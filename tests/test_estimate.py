@@ -11,14 +11,17 @@ from http_servers import Api
 from runs_samples import some_regions
 
 from glacierflow.cli.app import run
-from glacierflow.errors import UnavailableError
+from glacierflow.errors import DataError, UnavailableError
+from glacierflow.local.control import Endpoint
 from glacierflow.model import Region, StepSettings, Unit
+from glacierflow.runs import scene_counts
 from glacierflow.runs.arrange import arrange, plan_units
 from glacierflow.runs.estimate import Estimate, estimate_run, job_hour
 from glacierflow.runs.plan import build_manifest
 from glacierflow.runs.prices import PriceBook, SpotRange
 from glacierflow.runs.scene_counts import SceneCounts, assumed_counts, count_scenes
 from glacierflow.runs.workload import Measured
+from glacierflow.services import places
 from glacierflow.services.prices import load_prices
 from glacierflow.stac import Catalogue, Query, count_items
 
@@ -41,16 +44,23 @@ def squares(*km: float) -> dict[str, Region]:
 
 
 def simple_book() -> PriceBook:
-    """One family: r6i at 10 cents a vCPU hour; spot known, 2 and 3 cents."""
+    """r6i at 10 cents a vCPU hour, spot known, 2 and 3 cents; r6g at 8."""
     table = load_prices(None).table
     rates = table.rates.model_copy(
         update={"ipv4_hour": 0.01, "disk_gb_month": 0.073, "storage_gb_month": 0.02}
     )
     spot = {"r6i.xlarge": {"us-west-2a": SpotRange(p50=0.08, p90=0.12)}}
-    return PriceBook(table.model_copy(update={"per_vcpu_hour": {"r6i": 0.10}, "spot": spot, "rates": rates}))
+    families = {"r6i": 0.10, "r6g": 0.08}
+    return PriceBook(table.model_copy(update={"per_vcpu_hour": families, "spot": spot, "rates": rates}))
 
 
-def estimate_of(images: float, *, measured: Measured | None = None, egress: bool = False) -> Estimate:
+def estimate_of(
+    images: float,
+    *,
+    measured: Measured | None = None,
+    egress: bool = False,
+    architecture: str | None = None,
+) -> Estimate:
     """Two units of one million pixels each."""
     regions = squares(10, 10)
     units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
@@ -64,7 +74,9 @@ def estimate_of(images: float, *, measured: Measured | None = None, egress: bool
         arrays=arrangement.arrays,
     )
     counts = SceneCounts(dict.fromkeys(units, images), "counted by hand")
-    return estimate_run(manifest, counts, simple_book(), measured=measured, egress=egress)
+    return estimate_run(
+        manifest, counts, simple_book(), measured=measured, egress=egress, architecture=architecture
+    )
 
 
 def test_the_sums_by_hand() -> None:
@@ -132,6 +144,53 @@ def test_an_hour_of_each_class_on_the_packaged_prices() -> None:
     assert job_hour(book, 7_500, on_demand=False) < job_hour(book, 7_500, on_demand=False, high=True) < small
 
 
+def test_graviton_is_priced_as_graviton_and_nothing_else_is() -> None:
+    book = load_prices(None)
+    # r6g at 5.04 cents a vCPU is the cheapest of its kind that gives 8 GiB to each
+    assert job_hour(book, 7_500, on_demand=True, graviton=True) == pytest.approx(0.0504)
+    # r6g, r7g and r8g hold a job a vCPU, m6g, m7g and m8g one for two: the cheaper three, and their middle
+    assert job_hour(book, 7_500, on_demand=False, graviton=True) == pytest.approx(0.05355 * 0.40)
+    x86 = PriceBook(book.table.model_copy(update={"per_vcpu_hour": {"r6i": 0.063}}))
+    with pytest.raises(DataError, match=r"no price for arm64 instances with 7500 MiB in the table"):
+        job_hour(x86, 7_500, on_demand=True, graviton=True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said", "usd_hour"),
+    [
+        ("arm64", "instances are Graviton (arm64), as the stack says", 0.08),
+        ("x86_64", "instances are x86_64, as the stack says", 0.10),
+        (None, "instances are taken to be x86_64: the stack was not asked", 0.10),
+    ],
+)
+def test_the_stack_says_what_instances_cost(architecture: str | None, said: str, usd_hour: float) -> None:
+    found = estimate_of(1_000, architecture=architecture)
+    assert found.lines[2].compute_usd == pytest.approx(2 * 608 / 3600 * 1.10 * usd_hour)
+    assert any(text.startswith(said) for text in found.assumptions)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [({}, "instances are x86_64, as"), ({"Architecture": "arm64"}, "instances are Graviton (arm64), as")],
+)
+def test_a_submission_is_priced_as_the_stack_says(
+    outputs: dict[str, str],
+    said: str,
+    at_cloud: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The deployed stack is of x86_64; for arm64 only its word is changed."""
+    real = places._outputs
+    monkeypatch.setattr(places, "_outputs", lambda *words: (real(*words)[0] | outputs, None))
+    words = ["--satellite", "landsat", "--regions", "134_Arsuk", "--date1", "2024-08-01"]
+    assert run(["batch", "submit", *words, "--date2", "2024-08-04", "--local", "--max-usd", "0"]) == 64
+    told = capsys.readouterr().err
+    assert f"{said} the stack says" in told
+    assert "above --max-usd 0" in told
+
+
 def test_counts_are_shared_out_by_days_and_scaled_from_a_sample() -> None:
     regions = squares(*range(5, 105))
     units = plan_units("landsat", list(regions.values()), dt.date(2023, 1, 1), dt.date(2024, 12, 31), "year")
@@ -178,8 +237,6 @@ def test_a_real_api_is_asked_for_one_item(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_api_that_is_away_is_said_and_averages_are_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from glacierflow.runs import scene_counts
-
     def away(*_: object, **__: object) -> SceneCounts:
         raise UnavailableError("the STAC API is away")
 
@@ -213,6 +270,11 @@ def test_computing_far_from_the_images_is_refused_with_its_price(
     assert "run in eu-central-1 and read their images from us-west-2" in err
     assert "GB across regions, $" in err
     assert run([*words, "--allow-egress"]) == 0
+    monkeypatch.setattr(scene_counts, "count_scenes", lambda units, *_: assumed_counts(units))
+    capsys.readouterr()
+    assert run([*words, "--allow-egress", "--price"]) == 0
+    said = "the prices are those of us-west-2, not of eu-central-1"
+    assert said in capsys.readouterr().out
 
 
 def test_assumed_counts_follow_the_days() -> None:

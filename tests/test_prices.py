@@ -21,14 +21,14 @@ NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 
 
-def product(instance_type: str, usd: str, *, unit: str = "Hrs") -> str:
+def product(instance_type: str, usd: str, *, unit: str = "Hrs", region: str = "us-west-2") -> str:
     """One entry of a PriceList, cut to what matters, in the shape of aws_v1."""
     sku = f"SKU{instance_type}"
     return json.dumps(
         {
             "product": {
                 "productFamily": "Compute Instance",
-                "attributes": {"instanceType": instance_type, "regionCode": "us-west-2"},
+                "attributes": {"instanceType": instance_type, "regionCode": region},
                 "sku": sku,
             },
             "serviceCode": "AmazonEC2",
@@ -155,6 +155,52 @@ def test_a_refresh_reads_every_page_and_is_used_afterwards(api: dict[str, Stubbe
     assert book.price_of("m5.large", "on-demand").usd == pytest.approx(0.096)
 
 
+def test_the_packaged_prices_used_for_another_region_are_said_to_be() -> None:
+    book = load_prices(None, "eu-central-1")
+    (said,) = book.caveats
+    assert "the prices are those of us-west-2, not of eu-central-1" in said
+    assert "`glacierflow prices refresh --aws-region eu-central-1`" in said
+    price = book.price_of("r6i.large", "on-demand")
+    assert price.usd == pytest.approx(0.126)
+    assert price.source == f"on-demand price, table of {book.table.as_of} for us-west-2"
+    assert load_prices(None).caveats == load_prices(None, "us-west-2").caveats == ()
+
+
+def test_each_region_keeps_its_own_prices(api: dict[str, Stubber], tmp_path: Path) -> None:
+    answers(api, [[product("r6i.large", "0.13")]], [])
+    refresh_prices(tmp_path, Cloud(), now=NOW)
+    there = [
+        product("r6i.large", "0.152", region="eu-central-1"),
+        product("r6i.4xlarge", "1.216", region="eu-central-1"),
+        product("r7g.xlarge", "0.2576", region="eu-central-1"),
+        product("r7g.metal", "4.1216", region="eu-central-1"),
+    ]
+    answers(api, [there], [spot("r6i.large", "eu-central-1a", 40, "0.06")])
+    asked: dict[str, Any] = {}
+    for stub in api.values():
+        stub.client.meta.events.register(
+            "provide-client-params", lambda params, model, **_: asked.update({model.name: params})
+        )
+    refresh_prices(tmp_path, Cloud(region="eu-central-1"), now=NOW)
+    filters = {one["Field"]: one["Value"] for one in asked["GetProducts"]["Filters"]}
+    assert filters["regionCode"] == "eu-central-1"
+    # a type that the region does not have is not asked for
+    assert asked["DescribeSpotPriceHistory"]["InstanceTypes"] == ["r6i.4xlarge", "r6i.large", "r7g.xlarge"]
+    far, near = load_prices(tmp_path, "eu-central-1"), load_prices(tmp_path, "us-west-2")
+    assert near.price_of("r6i.large", "on-demand").usd == 0.13
+    assert near.caveats == ()
+    assert far.price_of("r6i.large", "on-demand").usd == 0.152
+    assert far.price_of("r6i.2xlarge", "on-demand").usd == pytest.approx(8 * 0.076)
+    assert far.price_of("r6i.large", "spot", zone="eu-central-1a").usd == 0.06
+    assert far.table.per_vcpu_hour == pytest.approx({"r6i": 0.076, "r7g": 0.0644})
+    (said,) = far.caveats
+    assert said.startswith("only instances are priced as in eu-central-1; Fargate, Lambda")
+    assert said.endswith("as in us-west-2")
+    # no price of us-west-2 stands in for what the region does not have
+    with pytest.raises(DataError, match=r"no price for m5\.large"):
+        far.price_of("m5.large", "on-demand")
+
+
 def test_true_prices_of_the_moment_win(api: dict[str, Stubber]) -> None:
     answers(api, [], [spot("r5.large", "us-west-2a", 3, "0.05"), spot("r5.large", "us-west-2a", 1, "0.06")])
     points = fetch_spot_history(Cloud(), ["r5.large"], NOW - 3 * DAY, NOW)
@@ -180,12 +226,12 @@ def test_no_price_at_all_and_no_credentials_are_said_and_leave_the_old_table(
     api["pricing"].add_client_error("get_products", "ExpiredTokenException", http_status_code=403)
     with pytest.raises(CredentialsError):
         refresh_prices(tmp_path, Cloud(), now=NOW)
-    assert not prices_file(tmp_path).exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_broken_table_is_named(tmp_path: Path) -> None:
-    prices_file(tmp_path).write_text("{")
-    with pytest.raises(DataError, match=r"prices\.json is not a price table"):
+    prices_file(tmp_path, "us-west-2").write_text("{")
+    with pytest.raises(DataError, match=r"prices-us-west-2\.json is not a price table"):
         load_prices(tmp_path)
 
 
@@ -205,6 +251,10 @@ def test_show_and_refresh_as_typed(
     capsys.readouterr()
     assert run(["prices", "show", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["on_demand"] == {"r6i.large": 0.13}
+    assert run(["prices", "show", "--json", "--aws-region", "eu-central-1"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["on_demand"] == {}
+    assert "the prices are those of us-west-2, not of eu-central-1" in told.err
 
 
 def test_a_book_needs_no_history() -> None:

@@ -43,7 +43,9 @@ def test_the_sum_is_that_of_the_cost_report() -> None:
     spent = spent_so_far(look.ledgers(), PRICES, running=())
     assert spent.usd == pytest.approx(report.usd)
     assert spent.usd > 0
-    assert (spent.attempts, spent.unknown) == (2, 0)
+    assert (spent.attempts, spent.unknown, spent.prices_of) == (2, 0, None)
+    elsewhere = spent_so_far(look.ledgers(), load_prices(None, "eu-central-1"), running=())
+    assert (elsewhere.usd, elsewhere.prices_of) == (spent.usd, "us-west-2")
 
 
 def test_a_running_attempt_counts_up_to_now() -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from glacierflow.cli.collect import collects
-from glacierflow.cli.context import CommandLine, cloud_for, load_line
+from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from glacierflow.runs.prices import PriceTable
+    from glacierflow.runs.prices import PriceBook
 
 __all__ = ["app"]
 
@@ -22,32 +22,38 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: glacierflow prices show")
-def show(as_json: JsonOption = False) -> int:
-    """Show the price table in use, its date and its source; offline."""
+@app.command(epilog="Example: glacierflow prices show --aws-region eu-central-1")
+@collects("aws_config", "aws_region", "quiet")
+def show(line: CommandLine, as_json: JsonOption = False) -> int:
+    """Show the price table in use for an AWS region, its date and its source; offline."""
     from glacierflow.local.control import default_home
     from glacierflow.services.prices import load_prices
 
-    _print(load_prices(default_home().parent).table, as_json=as_json)
+    region = load_line(line).settings.aws_account.aws_region
+    _print(load_prices(default_home().parent, region), as_json=as_json)
     return 0
 
 
-@app.command(epilog="Example: glacierflow prices refresh --profile science")
+@app.command(epilog="Example: glacierflow prices refresh --aws-region eu-central-1")
 @collects("local", "aws_config", "profile", "aws_region", "quiet")
 def refresh(
     line: CommandLine,
     as_json: JsonOption = False,
 ) -> int:
-    """Fetch on-demand prices and spot price history from AWS, and use them from now on."""
+    """Fetch an AWS region's on-demand prices and spot price history, and use them for it from now on."""
     from glacierflow.local.control import default_home
+    from glacierflow.runs.prices import PriceBook
     from glacierflow.services.prices import refresh_prices
 
     cloud, _ = cloud_for(load_line(line), line)
-    _print(refresh_prices(default_home().parent, cloud), as_json=as_json)
+    _print(PriceBook(refresh_prices(default_home().parent, cloud)), as_json=as_json)
     return 0
 
 
-def _print(table: PriceTable, *, as_json: bool) -> None:
+def _print(book: PriceBook, *, as_json: bool) -> None:
+    table = book.table
+    for text in book.caveats:
+        say(f"glacierflow: {text}")
     if as_json:
         typer.echo(table.model_dump_json(indent=2))
         return

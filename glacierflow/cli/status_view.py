@@ -98,7 +98,8 @@ def _lines(status: RunStatus, spent: Spent | None) -> list[str]:
 
 def _spent(spent: Spent) -> str:
     missing = f" for {spent.attempts} attempts, {spent.unknown} not known yet" if spent.unknown else ""
-    return f"{spent.usd:.4f} US dollars so far{missing}; `glacierflow batch cost` has the details"
+    prices = f" at prices of {spent.prices_of}, not of where it runs" if spent.prices_of else ""
+    return f"{spent.usd:.4f} US dollars so far{missing}{prices}; `glacierflow batch cost` has the details"
 
 
 def _counts(counts: dict[str, int]) -> str:

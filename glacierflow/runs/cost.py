@@ -298,7 +298,7 @@ def _share(instance_type: str, vcpus: float, memory_mib: float) -> float:
 
 
 def _notes(attempts: Sequence[AttemptCost], prices: PriceBook) -> list[str]:
-    notes = [f"prices: {prices.table.source} ({prices.table.as_of}, {prices.table.region})"]
+    notes = [f"prices: {prices.table.source} ({prices.table.as_of}, {prices.table.region})", *prices.caveats]
     sources = Counter(attempt.price_source for attempt in attempts)
     notes += [f"{count} attempts: {source}" for source, count in sorted(sources.items())]
     assumed = sum(attempt.assumed for attempt in attempts)

@@ -10,13 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from glacierflow.errors import DataError
 from glacierflow.manifest import Manifest, Service
 from glacierflow.model import Record
 from glacierflow.runs.prices import PriceBook, jobs_on
 from glacierflow.runs.scene_counts import SceneCounts
 from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, million_pixels
 
-__all__ = ["CostLine", "Estimate", "estimate_run", "job_hour"]
+__all__ = ["GRAVITON", "CostLine", "Estimate", "estimate_run", "job_hour"]
 
 _READ_MB_PER_MPX, _WRITTEN_MB_PER_MPX = 1.7, 1.4
 """Bytes fetched and bytes of the product by million pixels: 1.4 to 1.7 and 1.4 in three regions measured."""
@@ -31,7 +32,14 @@ _HOURS_A_MONTH = 730
 _LAMBDA_SECONDS, _LAMBDA_MIB = 900, 10_240
 _LAMBDA_DISK_GB = 9.5
 _SIZES = ("xlarge", "2xlarge", "4xlarge")
-_GRAVITON = "g"
+GRAVITON = "arm64"
+"""The architecture of instance families whose names end with g."""
+
+_ARCHITECTURES = {
+    GRAVITON: "instances are Graviton (arm64), as the stack says; Fargate and Lambda are priced as x86_64",
+    "x86_64": "instances are x86_64, as the stack says",
+}
+_NOBODY_SAYS = "instances are taken to be x86_64: the stack was not asked, or does not say"
 
 
 class CostLine(Record):
@@ -100,6 +108,7 @@ def estimate_run(
     *,
     measured: Measured | None = None,
     egress: bool = False,
+    architecture: str | None = None,
 ) -> Estimate:
     """Price a run.
 
@@ -109,7 +118,12 @@ def estimate_run(
         book: prices.
         measured: what earlier runs, or a canary, tell of time.
         egress: whether the imagery lies in another AWS region.
+        architecture: of the instances, ``x86_64`` or ``arm64``; None where nobody asked the stack.
+
+    Raises:
+        DataError: there is no price for instances of this architecture.
     """
+    graviton = architecture == GRAVITON
     work = _work(manifest, counts, measured or Measured())
     units = [unit for slot in manifest.slots for unit in slot]
     images = math.fsum(counts.images[unit] for unit in units)
@@ -128,9 +142,9 @@ def estimate_run(
         child_hours=math.fsum(one.seconds for one in work) / 3600,
         longest_minutes=max(one.seconds for one in work) / 60,
         lines=(
-            _instances("spot, median price", work, book, on_demand=False, high=False),
-            _instances("spot, 90th percentile", work, book, on_demand=False, high=True),
-            _instances("on-demand", work, book, on_demand=True, high=False),
+            _instances("spot, median price", work, book, graviton=graviton),
+            _instances("spot, 90th percentile", work, book, high=True, graviton=graviton),
+            _instances("on-demand", work, book, on_demand=True, graviton=graviton),
             _fargate(work, book),
             _lambda(work, book),
         ),
@@ -140,22 +154,28 @@ def estimate_run(
         egress_usd=read_gb * rates.egress_gb if egress else 0.0,
         fargate_spot_share=rates.fargate_spot_share,
         price_source=f"table of {book.table.as_of} for {book.table.region}: {book.table.source}",
-        assumptions=_assumptions(counts, book, egress=egress),
+        assumptions=_assumptions(counts, book, egress=egress, architecture=architecture),
     )
 
 
-def job_hour(book: PriceBook, memory_mib: int, *, on_demand: bool, high: bool = False) -> float:
+def job_hour(
+    book: PriceBook, memory_mib: int, *, on_demand: bool, high: bool = False, graviton: bool = False
+) -> float:
     """Dollars for an hour of one child of a class, on instances that are full.
 
-    On-demand takes the cheapest x86 type, as Batch does. Spot is bought in the cheaper half of the pools, as
-    the price-capacity strategy does: the median there of the types' median, or of their 90th percentile.
+    On-demand takes the cheapest type of the architecture, as Batch does. Spot is bought in the cheaper half
+    of the pools, as the price-capacity strategy does: the median there of the types' median, or of their 90th
+    percentile.
+
+    Raises:
+        DataError: there is no price for instances of this architecture.
     """
     vcpus, prices = VCPUS[memory_mib], []
     for family in book.table.per_vcpu_hour:
         instance_type = next(
             (one for size in _SIZES if jobs_on(one := f"{family}.{size}", memory_mib, vcpus)), None
         )
-        if instance_type is None or family[0] == "c" or family.endswith(_GRAVITON):
+        if instance_type is None or family[0] == "c" or family.endswith("g") != graviton:
             continue
         jobs = jobs_on(instance_type, memory_mib, vcpus)
         if on_demand:
@@ -163,6 +183,12 @@ def job_hour(book: PriceBook, memory_mib: int, *, on_demand: bool, high: bool = 
         else:
             found = book.spot_range(instance_type)
             prices.append((found.p90 if high else found.p50) / jobs)
+    if not prices:
+        raise DataError(
+            f"there is no price for {GRAVITON if graviton else 'x86_64'} instances with {memory_mib} MiB"
+            f" in the table of {book.table.as_of} for {book.table.region}",
+            next_step="fetch prices with `glacierflow prices refresh`, or compute in another AWS region",
+        )
     prices.sort()
     if on_demand:
         return prices[0]
@@ -190,14 +216,21 @@ def _work(manifest: Manifest, counts: SceneCounts, measured: Measured) -> list[_
 
 
 def _instances(
-    service: str, work: Sequence[_Work], book: PriceBook, *, on_demand: bool, high: bool
+    service: str,
+    work: Sequence[_Work],
+    book: PriceBook,
+    *,
+    on_demand: bool = False,
+    high: bool = False,
+    graviton: bool,
 ) -> CostLine:
     rates, repeated = book.table.rates, 1.0 if on_demand else _REPEATED
     compute = hosts = 0.0
     for memory_mib in {one.memory_mib for one in work}:
         hours = math.fsum(one.seconds for one in work if one.memory_mib == memory_mib) / 3600
         hours *= _IDLE * repeated
-        compute += hours * job_hour(book, memory_mib, on_demand=on_demand, high=high)
+        hour = job_hour(book, memory_mib, on_demand=on_demand, high=high, graviton=graviton)
+        compute += hours * hour
         hosts += hours * VCPUS[memory_mib] / 4
     around = hosts * (rates.ipv4_hour + _DISK_GB * rates.disk_gb_month / _HOURS_A_MONTH)
     return CostLine(service=service, compute_usd=compute, around_usd=around)
@@ -231,7 +264,9 @@ def _lambda(work: Sequence[_Work], book: PriceBook) -> CostLine:
     return CostLine(service="Lambda", compute_usd=compute, around_usd=around, note=note)
 
 
-def _assumptions(counts: SceneCounts, book: PriceBook, *, egress: bool) -> tuple[str, ...]:
+def _assumptions(
+    counts: SceneCounts, book: PriceBook, *, egress: bool, architecture: str | None
+) -> tuple[str, ...]:
     share = book.table.spot_share
     spot = (
         "spot prices are the time-weighted history by zone of the table"
@@ -241,6 +276,8 @@ def _assumptions(counts: SceneCounts, book: PriceBook, *, egress: bool) -> tuple
     )
     return (
         counts.source,
+        *book.caveats,
+        _ARCHITECTURES.get(architecture or "", _NOBODY_SAYS),
         "an image of Sentinel-2 is counted as one for as many items as the region has tiles; every image is"
         " taken to become a product, which overstates what is left out for low coverage",
         f"{_READ_MB_PER_MPX} MB read and {_WRITTEN_MB_PER_MPX} MB written for a million pixels of a product",

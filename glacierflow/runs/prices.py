@@ -1,7 +1,8 @@
 """Prices: a dated table, and the price of an instance hour looked up in it with its source. Pure.
 
 The packaged table (``ancillary/prices.json``) is entered by hand and says of when; ``glacierflow prices
-refresh`` fetches exact ones. A spot price that nobody fetched is a stated share of the on-demand price.
+refresh`` fetches exact ones, of one AWS region at a time. A spot price that nobody fetched is a stated share
+of the on-demand price; prices of another region than the one that is meant are used, and it is said.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import bisect
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from glacierflow.errors import DataError
@@ -76,6 +77,8 @@ class PriceTable(Record):
     """When it was fetched, or entered by hand."""
     source: str
     region: str
+    rates_region: str | None = None
+    """AWS region of ``rates``, where that is another."""
     per_vcpu_hour: dict[str, float]
     """On demand, Linux, by instance family; these families cost the same for each vCPU in every size."""
     on_demand: dict[str, float]
@@ -112,13 +115,35 @@ class PriceBook:
     table: PriceTable
     history: Mapping[tuple[str, str], Sequence[SpotPoint]] = field(default_factory=dict)
     """By type and zone, in order of time."""
+    region: str | None = None
+    """The AWS region whose prices are meant; None: the table's own."""
+
+    @property
+    def stands_in(self) -> str | None:
+        """The AWS region whose prices are used for want of the right ones."""
+        return self.table.region if self.region not in {None, self.table.region} else None
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What of the prices is of another AWS region than the one that is meant, in sentences."""
+        if self.stands_in is not None:
+            return (
+                f"the prices are those of {self.table.region}, not of {self.region}, where they may be"
+                f" higher; fetch those with `glacierflow prices refresh --aws-region {self.region}`",
+            )
+        if self.table.rates_region is not None:
+            return (
+                f"only instances are priced as in {self.table.region}; Fargate, Lambda, disks, addresses,"
+                f" logs, S3 and traffic as in {self.table.rates_region}",
+            )
+        return ()
 
     def with_history(self, points: Iterable[SpotPoint]) -> PriceBook:
         """The same book with true spot prices."""
         history: dict[tuple[str, str], list[SpotPoint]] = {}
         for point in sorted(points, key=lambda one: one.moment):
             history.setdefault((point.instance_type, point.zone), []).append(point)
-        return PriceBook(self.table, history)
+        return replace(self, history=history)
 
     def price_of(
         self,
@@ -189,7 +214,7 @@ class PriceBook:
         return Price(points[place].usd, f"spot price in {zone} at the time")
 
     def _dated(self) -> str:
-        return f"table of {self.table.as_of}"
+        return f"table of {self.table.as_of}" + (f" for {self.stands_in}" if self.stands_in else "")
 
 
 def vcpus_of(instance_type: str) -> int:

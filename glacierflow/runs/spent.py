@@ -23,6 +23,8 @@ class Spent(Record):
     """Attempts whose time is known."""
     unknown: int
     """Ended slots and attempts whose time is not known: their receipts have not been read."""
+    prices_of: str | None = None
+    """AWS region whose prices stand in for those of the run's own; None where they are its own."""
 
 
 def spent_so_far(
@@ -57,7 +59,7 @@ def spent_so_far(
             else:
                 usd += price_spell(_spell(entry, manifest, end), prices).usd
                 known += 1
-    return Spent(usd=usd, attempts=known, unknown=unknown)
+    return Spent(usd=usd, attempts=known, unknown=unknown, prices_of=prices.stands_in)
 
 
 def _end(entry: AttemptEntry, ledger: Ledger, now: dt.datetime | None) -> dt.datetime | None:

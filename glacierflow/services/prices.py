@@ -1,4 +1,4 @@
-"""Where prices come from: the packaged table, the one fetched last, the price API, the spot price history."""
+"""Where prices come from: the packaged table, the ones fetched for a region, the price API, spot prices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from glacierflow.aws import Cloud
 from glacierflow.errors import DataError, StoreError, UnavailableError
 from glacierflow.resources import resource_path
-from glacierflow.runs.prices import PriceBook, PriceTable, SpotPoint, SpotRange
+from glacierflow.runs.prices import PriceBook, PriceTable, SpotPoint, SpotRange, vcpus_of
 from glacierflow.services.failures import plain_errors
 
 __all__ = ["fetch_spot_history", "load_prices", "prices_file", "refresh_prices"]
@@ -27,33 +27,39 @@ _PRICING_REGION = "us-east-1"
 _ANY_TYPES = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
 
 
-def prices_file(home: Path) -> Path:
-    """Where fetched prices are kept, below the user's state folder."""
-    return home / "prices.json"
+def prices_file(home: Path, region: str) -> Path:
+    """Where the fetched prices of an AWS region are kept, below the user's state folder."""
+    return home / f"prices-{region}.json"
 
 
-def load_prices(home: Path | None) -> PriceBook:
-    """The table fetched last, else the packaged one.
+def load_prices(home: Path | None, region: str | None = None) -> PriceBook:
+    """The table that was fetched for an AWS region, else the packaged one, which may be another region's.
+
+    Args:
+        home: the user's state folder; None looks nowhere else than in the package.
+        region: whose prices are meant; None means those of the packaged table.
 
     Raises:
         DataError: the fetched table cannot be read.
     """
     packaged = PriceTable.model_validate_json(resource_path("ancillary/prices.json").read_text())
-    path = prices_file(home) if home is not None else None
+    path = prices_file(home, region or packaged.region) if home is not None else None
     if path is None or not path.is_file():
-        return PriceBook(packaged)
+        return PriceBook(packaged, region=region)
     try:
-        return PriceBook(PriceTable.model_validate_json(path.read_text(encoding="utf-8")))
+        table = PriceTable.model_validate_json(path.read_text(encoding="utf-8"))
+        return PriceBook(table, region=region)
     except (OSError, ValueError, ValidationError) as error:
         raise DataError(
-            f"{path} is not a price table", next_step="delete it, or run `glacierflow prices refresh`"
+            f"{path} is not a price table", next_step="delete it, and run `glacierflow prices refresh`"
         ) from error
 
 
 def refresh_prices(home: Path, cloud: Cloud, *, now: dt.datetime | None = None) -> PriceTable:
-    """Fetch on-demand prices and spot history for the table's families, and keep them.
+    """Fetch on-demand prices and spot history of the cloud's region for the table's families, and keep them.
 
-    Prices other than those of instances stay as packaged.
+    Prices other than those of instances stay as packaged, and the table says of which region they are. So do
+    instances of that region that AWS gave no price for; of another region there is then none.
 
     Raises:
         CredentialsError, UsageError: there are no credentials, or they may not ask.
@@ -63,25 +69,28 @@ def refresh_prices(home: Path, cloud: Cloud, *, now: dt.datetime | None = None) 
     moment = now or dt.datetime.now(dt.UTC)
     packaged = load_prices(None).table
     families = sorted(packaged.per_vcpu_hour)
-    types = [f"{family}.{size}" for family in families for size in _ANY_TYPES]
     on_demand = _fetch_on_demand(cloud, families)
     if not on_demand:
         raise UnavailableError(
             f"the price API gives no price for {cloud.region}", next_step="check aws_region"
         )
+    own = cloud.region == packaged.region
+    types = sorted(one for one in on_demand if one.partition(".")[2] in _ANY_TYPES)
     start = moment - dt.timedelta(days=SPOT_DAYS)
     spot = _ranges(fetch_spot_history(cloud, types, start, moment), start, moment)
     table = packaged.model_copy(
         update={
             "as_of": moment.date(),
             "source": f"AWS Price List and {SPOT_DAYS} days of spot price history; rates other than "
-            f"instances: {packaged.source}, {packaged.as_of}",
+            f"instances: {packaged.source}, {packaged.as_of}, {packaged.region}",
             "region": cloud.region,
+            "rates_region": None if own else packaged.region,
+            "per_vcpu_hour": packaged.per_vcpu_hour if own else _per_vcpu_hour(on_demand),
             "on_demand": on_demand,
             "spot": spot,
         }
     )
-    _write(prices_file(home), table)
+    _write(prices_file(home, cloud.region), table)
     return table
 
 
@@ -142,6 +151,16 @@ def _fetch_on_demand(cloud: Cloud, families: Sequence[str]) -> dict[str, float]:
                 if instance_type.partition(".")[0] in families:
                     for usd in _dollars(product):
                         found[instance_type] = usd
+    return found
+
+
+def _per_vcpu_hour(on_demand: dict[str, float]) -> dict[str, float]:
+    """By family, of its cheapest size that says how many vCPUs it has: all cost the same for each."""
+    found: dict[str, float] = {}
+    for instance_type, usd in sorted(on_demand.items(), key=lambda one: one[1]):
+        family, _, size = instance_type.partition(".")
+        if size in _ANY_TYPES:
+            found.setdefault(family, usd / vcpus_of(instance_type))
     return found
 
 

@@ -37,7 +37,7 @@ def cost_command(
 
     found = locate_run(run, line)
     family = read_family(found.store, found.run_id)
-    prices = load_prices(default_home().parent)
+    prices = load_prices(default_home().parent, found.cloud.region)
     report, notice = report_cost(family, found.store, found.cloud, found.places, prices)
     if notice is not None:
         say(f"glacierflow: {notice}", quiet=line.quiet)

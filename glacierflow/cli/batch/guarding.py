@@ -68,7 +68,7 @@ def spent_by(look: FamilyLook, status: RunStatus) -> tuple[Spent | None, str | N
     from glacierflow.services.prices import load_prices
 
     try:
-        prices = load_prices(default_home().parent)
+        prices = load_prices(default_home().parent, look.root.cloud.region)
         return spent_so_far(look.ledgers(), prices, running=status.running), None
     except DataError as error:
         return None, error.message

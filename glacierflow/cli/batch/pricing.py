@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glacierflow.runs.estimate import Estimate
     from glacierflow.runs.scene_counts import SceneCounts
     from glacierflow.runs.workload import Measured
+    from glacierflow.services.places import Places
 
 __all__ = [
     "AllowEgressOption",
@@ -43,13 +44,19 @@ AllowEgressOption = Annotated[
 
 
 def price_run(
-    draft: Draft, manifest: Manifest, *, measured: Measured | None = None, ask: bool = True
+    draft: Draft,
+    manifest: Manifest,
+    places: Places,
+    *,
+    measured: Measured | None = None,
+    ask: bool = True,
 ) -> Estimate:
     """Price a run; where the STAC API does not answer, with average counts, and the estimate says so.
 
     Args:
         draft: what it is for.
         manifest: the run.
+        places: what the stack says, if it was asked.
         measured: what a canary or earlier runs tell.
         ask: whether to ask the STAC API for counts at all.
     """
@@ -60,8 +67,15 @@ def price_run(
 
     units = [unit for slot in manifest.slots for unit in slot]
     counts = _counted(manifest) if ask else assumed_counts(units)
-    book = load_prices(default_home().parent)
-    return estimate_run(manifest, counts, book, measured=measured, egress=crosses_regions(draft))
+    book = load_prices(default_home().parent, draft.loaded.settings.aws_account.aws_region)
+    return estimate_run(
+        manifest,
+        counts,
+        book,
+        measured=measured,
+        egress=crosses_regions(draft),
+        architecture=places.outputs.get("Architecture"),
+    )
 
 
 def _counted(manifest: Manifest) -> SceneCounts:
@@ -83,7 +97,7 @@ def crosses_regions(draft: Draft) -> bool:
     return not own_endpoint and draft.loaded.settings.aws_account.aws_region != draft.step.imagery_region
 
 
-def check_egress(draft: Draft, manifest: Manifest, *, allowed: bool) -> None:
+def check_egress(draft: Draft, manifest: Manifest, places: Places, *, allowed: bool) -> None:
     """Refuse to read across AWS regions unless that is allowed.
 
     Raises:
@@ -91,7 +105,7 @@ def check_egress(draft: Draft, manifest: Manifest, *, allowed: bool) -> None:
     """
     if allowed or not crosses_regions(draft):
         return
-    estimate = price_run(draft, manifest, ask=False)
+    estimate = price_run(draft, manifest, places, ask=False)
     raise UsageError(
         f"the jobs would run in {draft.loaded.settings.aws_account.aws_region} and read their images from"
         f" {draft.step.imagery_region}: about {estimate.read_gb:,.1f} GB across regions,"

@@ -121,7 +121,7 @@ def send(
     launcher = find_launcher(draft.service, cloud, draft.loaded, places, arrangement.arrays, **options)
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
     launcher.check(manifest)
-    _check(draft, manifest, terms, measured, quiet=ready.line.quiet and ask is None)
+    _check(ready, manifest, terms, measured, quiet=ready.line.quiet and ask is None)
     if ask is not None:
         ask()
     same = None if terms.force else find_same_run(manifest, store, cloud, places=places)
@@ -142,10 +142,11 @@ def send(
     return FamilyLook([RunLook(manifest, jobs, store, cloud)])
 
 
-def _check(draft: Draft, manifest: Manifest, terms: Terms, measured: Measured | None, *, quiet: bool) -> None:
-    check_egress(draft, manifest, allowed=terms.allow_egress)
+def _check(ready: Ready, manifest: Manifest, terms: Terms, measured: Measured | None, *, quiet: bool) -> None:
+    draft, places = ready.draft, ready.places
+    check_egress(draft, manifest, places, allowed=terms.allow_egress)
     if terms.price or terms.max_usd is not None:
-        estimate = price_run(draft, manifest, measured=measured)
+        estimate = price_run(draft, manifest, places, measured=measured)
         for text in estimate_lines(estimate):
             say(text, quiet=quiet)
         check_budget(estimate, terms.max_usd, manifest)

@@ -170,9 +170,9 @@ def show_draft(
         return manifest_of(draft, arrange_units(draft, some, measured=measured), bucket=places.bucket)
 
     whole = shown = made(units)
-    check_egress(draft, whole, allowed=terms.allow_egress)
+    check_egress(draft, whole, places, allowed=terms.allow_egress)
     priced = terms.price or terms.max_usd is not None
-    estimate = price_run(draft, whole, measured=measured) if priced else None
+    estimate = price_run(draft, whole, places, measured=measured) if priced else None
     rest = None
     if canary:
         first = choose_canary(units, whole.regions)

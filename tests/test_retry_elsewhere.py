@@ -90,6 +90,11 @@ def test_a_run_id_that_is_taken_is_not_taken_again(tmp_path: Path, monkeypatch: 
     assert second.run_id != first.run_id
 
 
+def test_a_limit_that_nothing_would_keep_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "retry", "latest", "--max-usd", "3"]) == 64
+    assert "--max-usd stops a run only while it is watched\n  next: add --wait" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("service", ["stepfunctions", "ecs", "fargate"])
 def test_other_services_are_refused(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["batch", "retry", "latest", "--service", service]) == 64

@@ -16,7 +16,7 @@ from big_run import FakeCloud
 from botocore.stub import Stubber
 from damaged import FAR, NEAR, damaged_archive, mend
 from embedded import at_home, cloud_of, own_cloud
-from runs_samples import NOW, make_started, some_job, some_manifest
+from runs_samples import NOW, make_started, put_attempt, some_job, some_manifest
 from stubbed import stubbed
 
 from glacierflow.aws import Cloud
@@ -30,6 +30,7 @@ from glacierflow.runs.family import read_family
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import Attempts, read_jobs, write_job
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
+from glacierflow.services.cancel import Cancelled, cancel_family
 from glacierflow.services.jobs import find_jobs
 from glacierflow.services.launch import tasks as tasks_module
 from glacierflow.services.launch.fit import check_lambda_fit
@@ -260,6 +261,25 @@ def test_a_run_on_lambda_is_not_looked_for_in_aws_batch(tmp_path: Path) -> None:
     """Whoever may use only Lambda has no permission to ask AWS Batch; no client of it is made."""
     manifest = some_manifest(2).model_copy(update={"service": "lambda"})
     assert find_jobs(manifest, LocalStore(tmp_path), FakeCloud(), job_queue="queue") == []
+
+
+def test_of_a_run_on_lambda_only_what_has_not_begun_is_cancelled_and_no_region_alone(tmp_path: Path) -> None:
+    manifest, store = some_manifest(3).model_copy(update={"service": "lambda"}), LocalStore(tmp_path)
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    now = dt.datetime.now(dt.UTC)
+    job = some_job(0, 3, submitted_at=now).model_copy(update={"service": "lambda", "job_id": "arn:function"})
+    write_job(store, manifest.run_id, job)
+    put_attempt(store, manifest, 0, "no_data")
+    started = make_started(manifest, 1).model_copy(update={"started_at": now})
+    store.put(RunLayout(manifest.run_id).started(1, 1), started.model_dump_json().encode())
+    family, mark = read_family(store, manifest.run_id), RunLayout(manifest.run_id).cancelled
+    for region in ("001_made_up", "002_made_up"):
+        with pytest.raises(UsageError, match="cannot be ended by itself"):
+            cancel_family(family, store, FakeCloud(), PLACES, regions=[region])
+    assert not store.exists(mark)
+    (cancelled,) = cancel_family(family, store, FakeCloud(), PLACES)
+    assert cancelled == Cancelled(manifest.run_id, (2,), {"no_data": 1}, 0, goes_on=(1,))
+    assert store.exists(mark)
 
 
 def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_and_not_stopped(

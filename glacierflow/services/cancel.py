@@ -11,6 +11,7 @@ from glacierflow.errors import UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.runs.evidence import LIVE_STATES
 from glacierflow.runs.family import Family, Member
+from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import BatchView
 from glacierflow.services.jobs import find_jobs
 from glacierflow.services.places import Places
@@ -34,6 +35,25 @@ class Cancelled:
     before: dict[str, int]
     """Slots that had ended already, by outcome; ``failed`` also where there was none."""
     never_submitted: int
+    goes_on: tuple[int, ...] = ()
+    """Its slots whose invocation of Lambda runs, which nobody can end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A run of the family, and which of its chosen slots are on their way."""
+
+    member: Member
+    jobs: list[JobRecord]
+    view: BatchView
+    chosen: list[int]
+    live: set[int]
+
+    @property
+    def on_lambda(self) -> set[int]:
+        """Live slots that run there, or wait to."""
+        places = [(job.first_slot, job.first_slot + job.size) for job in self.jobs if job.service == "lambda"]
+        return {slot for slot in self.live if any(first <= slot < end for first, end in places)}
 
 
 def cancel_family(
@@ -51,7 +71,7 @@ def cancel_family(
         regions: only the slots of these regions; none means all.
 
     Raises:
-        UsageError: the run has no such region, or AWS refuses.
+        UsageError: the run has no such region, Lambda has it, or AWS refuses.
         UnavailableError: AWS cannot be reached.
     """
     unknown = sorted(set(regions) - family.root.regions.keys())
@@ -61,25 +81,36 @@ def cancel_family(
             next_step="see `glacierflow batch status` for its regions",
         )
     # the newest first: what it repeats has ended
-    return [_cancel(member, store, cloud, places, regions) for member in reversed(family.members)]
+    seen = [_look(member, store, cloud, places, regions) for member in reversed(family.members)]
+    if regions and any(one.on_lambda for one in seen):
+        raise UsageError(
+            f"--region {', '.join(sorted(regions))}: an invocation of Lambda cannot be ended by itself",
+            next_step="wait, or cancel the whole run: those of it that have not begun will then do nothing",
+        )
+    return [_cancel(one, store, cloud, whole=not regions) for one in seen]
 
 
-def _cancel(
-    member: Member, store: Store, cloud: Cloud, places: Places, regions: Collection[str]
-) -> Cancelled:
+def _look(member: Member, store: Store, cloud: Cloud, places: Places, regions: Collection[str]) -> _Seen:
     manifest = member.manifest
     jobs = find_jobs(manifest, store, cloud, **places.queues)
     view = ask_and_keep(manifest, jobs, store, cloud)
     chosen = [slot for slot in range(len(manifest.slots)) if _is_chosen(manifest, slot, regions)]
     live = {slot for slot in chosen if slot in view.slots and view.slots[slot].state in LIVE_STATES}
-    stop_slots(manifest, jobs, live, store, cloud, whole=not regions, reason=CANCEL_REASON)
-    submitted = {slot for job in jobs for slot in range(job.first_slot, job.first_slot + job.size)}
-    ended = [slot for slot in chosen if slot in submitted and slot not in live]
+    return _Seen(member, jobs, view, chosen, live)
+
+
+def _cancel(seen: _Seen, store: Store, cloud: Cloud, *, whole: bool) -> Cancelled:
+    manifest, live = seen.member.manifest, seen.live
+    stop_slots(manifest, seen.jobs, live, store, cloud, whole=whole, reason=CANCEL_REASON)
+    submitted = {slot for job in seen.jobs for slot in range(job.first_slot, job.first_slot + job.size)}
+    before = [slot for slot in seen.chosen if slot in submitted and slot not in live]
+    goes_on = {slot for slot in seen.on_lambda if seen.view.slots[slot].state == "RUNNING"}
     return Cancelled(
         run_id=manifest.run_id,
-        ended=tuple(sorted(live)),
-        before=dict(sorted(Counter(_outcome(member, view, slot) for slot in ended).items())),
-        never_submitted=len(set(chosen) - submitted),
+        ended=tuple(sorted(live - goes_on)),
+        before=dict(sorted(Counter(_outcome(seen.member, seen.view, slot) for slot in before).items())),
+        never_submitted=len(set(seen.chosen) - submitted),
+        goes_on=tuple(sorted(goes_on)),
     )
 
 

@@ -18,7 +18,11 @@ __all__ = ["cancel_command"]
 
 RegionOption = Annotated[
     list[str] | None,
-    typer.Option("--region", metavar="NAME", help="End only the children of this region; can be repeated."),
+    typer.Option(
+        "--region",
+        metavar="NAME",
+        help="End only the children that process this region, of several too; can be repeated.",
+    ),
 ]
 
 
@@ -29,7 +33,10 @@ def cancel_command(
     region: RegionOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """End a run's jobs and those of its retries, and say what was done already; products stay."""
+    """End a run's jobs and those of its retries, and say what was done already; products stay.
+
+    An invocation of Lambda that runs goes on to its end.
+    """
     from glacierflow.runs.family import read_family
     from glacierflow.services.cancel import cancel_family
 
@@ -51,5 +58,7 @@ def _show(cancelled: list[Cancelled], *, as_json: bool) -> None:
     for one in cancelled:
         before = ", ".join(f"{count} {outcome}" for outcome, count in one.before.items())
         never = f"; {one.never_submitted} were never submitted" if one.never_submitted else ""
+        if one.goes_on:
+            never += f"; {len(one.goes_on)} run on Lambda, where nobody can end them"
         typer.echo(f"run {one.run_id}")
         typer.echo(f"  cancelled {len(one.ended)}; had ended before: {before or 'none'}{never}")

@@ -85,6 +85,9 @@ def retry_command(
 
     line = replace(line, dry_run=dry_run)
     check_fetch(fetch)
+    watches = wait or fetch is not None or auto_retry
+    if max_usd is not None and not watches:
+        raise UsageError("--max-usd stops a run only while it is watched", next_step="add --wait")
     classes, where = parse_only(only), _parse_service(service)
     found = locate_run(run, line)
     root, plan, look = _retry(found, line, classes, where)
@@ -98,7 +101,7 @@ def retry_command(
         _show(root, plan, as_json=False)
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
-    if wait or fetch is not None or auto_retry:
+    if watches:
         limits = limits_of(line, max_usd)
         ending = Ending(auto_retry=auto_retry, service=where)
         return watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits, ending=ending)

@@ -185,6 +185,7 @@ class FakeFunction:
 
     def __init__(self, cloud: Cloud, decision: str) -> None:
         self._cloud, self._decision = cloud, decision
+        self.embedded = decision == "embedded"
 
     def client(self, service: str) -> Any:
         return self if service in {"lambda", "iam"} else self._cloud.client(service)
@@ -196,6 +197,7 @@ class FakeFunction:
         return {"Configuration": {"Role": "arn:aws:iam::123456789012:role/f"}}
 
     def simulate_principal_policy(self, **asked: Any) -> Any:
+        assert not self.embedded
         if self._decision == "garbled":
             raise ResponseParserError("invalid XML received")
         results = [{"EvalResourceName": arn, "EvalDecision": self._decision} for arn in asked["ResourceArns"]]
@@ -275,6 +277,8 @@ def test_what_lambda_may_read_is_asked_of_iam(project: Path, bucket: Bucket) -> 
         "unknown",
         "IAM's simulation gave no answer that AWS would give",
     )
+    unasked = check(project, bucket, "embedded")["readable by Lambda"]
+    assert (unasked.verdict, unasked.text) == ("unknown", "the embedded cloud's IAM simulates nothing")
 
 
 def test_verify_leaves_with_0_1_or_2(

@@ -17,7 +17,7 @@ from glacierflow.runs.prices import PriceBook, jobs_on
 from glacierflow.runs.scene_counts import SceneCounts
 from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, million_pixels
 
-__all__ = ["GRAVITON", "CostLine", "Estimate", "estimate_run", "job_hour"]
+__all__ = ["CostLine", "Estimate", "estimate_run", "job_hour"]
 
 _READ_MB_PER_MPX, _WRITTEN_MB_PER_MPX = 1.7, 1.4
 """Bytes fetched and bytes of the product by million pixels: 1.4 to 1.7 and 1.4 in three regions measured."""
@@ -32,11 +32,11 @@ _HOURS_A_MONTH = 730
 _LAMBDA_SECONDS, _LAMBDA_MIB = 900, 10_240
 _LAMBDA_DISK_GB = 9.5
 _SIZES = ("xlarge", "2xlarge", "4xlarge")
-GRAVITON = "arm64"
+_GRAVITON = "arm64"
 """The architecture of instance families whose names end with g."""
 
 _ARCHITECTURES = {
-    GRAVITON: "instances are Graviton (arm64), as the stack says; Fargate and Lambda are priced as x86_64",
+    _GRAVITON: "instances are Graviton (arm64), as the stack says; Fargate and Lambda are priced as x86_64",
     "x86_64": "instances are x86_64, as the stack says",
 }
 _NOBODY_SAYS = "instances are taken to be x86_64: the stack was not asked, or does not say"
@@ -123,7 +123,7 @@ def estimate_run(
     Raises:
         DataError: there is no price for instances of this architecture.
     """
-    graviton = architecture == GRAVITON
+    graviton = architecture == _GRAVITON
     work = _work(manifest, counts, measured or Measured())
     units = [unit for slot in manifest.slots for unit in slot]
     images = math.fsum(counts.images[unit] for unit in units)
@@ -185,7 +185,7 @@ def job_hour(
             prices.append((found.p90 if high else found.p50) / jobs)
     if not prices:
         raise DataError(
-            f"there is no price for {GRAVITON if graviton else 'x86_64'} instances with {memory_mib} MiB"
+            f"there is no price for {_GRAVITON if graviton else 'x86_64'} instances with {memory_mib} MiB"
             f" in the table of {book.table.as_of} for {book.table.region}",
             next_step="fetch prices with `glacierflow prices refresh`, or compute in another AWS region",
         )

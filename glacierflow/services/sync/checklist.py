@@ -93,6 +93,8 @@ def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
     try:
         function = cloud.client("lambda").get_function(FunctionName=function_name)
         role = function["Configuration"]["Role"]
+        if cloud.embedded:
+            return Finding(title, "unknown", "the embedded cloud's IAM simulates nothing")
         answer = cloud.client("iam").simulate_principal_policy(
             PolicySourceArn=role,
             ActionNames=["s3:GetObject"],
@@ -105,7 +107,7 @@ def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
             return Finding(title, "unknown", text, "if you want it: `glacierflow lambda deploy`")
         return Finding(title, "unknown", f"AWS answers {code}", "ask an administrator to look")
     except ResponseParserError:
-        # a proxy's page, or the embedded cloud, whose IAM simulates nothing
+        # a proxy's page
         return Finding(title, "unknown", "IAM's simulation gave no answer that AWS would give")
     except (BotoCoreError, KeyError) as error:
         return Finding(title, "unknown", f"could not be asked: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
 import subprocess
@@ -16,7 +15,6 @@ from botocore.validate import ParamValidator
 from moto.events.models import EventPattern
 
 from glacierflow.runs.workload import VCPUS
-from glacierflow.services.policies import policy_files
 from glacierflow.services.resolve import Account, Resolver
 from glacierflow.services.templates import MAIN, load_template, stack_name, template_names
 
@@ -319,150 +317,3 @@ def test_the_metric_filter_counts_what_a_failed_unit_writes() -> None:
     """What a child does write: test_task.py."""
     filters = load_template("observability").content["Resources"]["FailedUnits"]["Properties"]
     assert filters["FilterPattern"].strip('"') == "ERROR failed:"
-
-
-# ---- policies ----
-
-NO_RESOURCE_LEVEL = {
-    "batch:DescribeJobs",
-    "batch:ListJobs",
-    "batch:DescribeJobQueues",
-    "batch:DescribeJobDefinitions",
-    "batch:DescribeComputeEnvironments",
-    "ec2:DescribeSpotPriceHistory",
-    "ecr:GetAuthorizationToken",
-    "pricing:GetProducts",
-    "servicequotas:GetServiceQuota",
-}
-"""Actions for which the service authorization reference lists no resource types."""
-
-
-def statements() -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for template in template_names():
-        told = Resolver(load_template(template), ACCOUNT, GIVEN if template == MAIN else {})
-        documents = [
-            (f"{template}/{name}", one["PolicyDocument"])
-            for name, one in told.resources("AWS::IAM::ManagedPolicy").items()
-        ]
-        for name, role in told.resources("AWS::IAM::Role").items():
-            documents += [(f"{template}/{name}", one["PolicyDocument"]) for one in role.get("Policies", [])]
-        found += [(name, one) for name, document in documents for one in document["Statement"]]
-    return found
-
-
-def listed(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value]
-
-
-def test_no_policy_of_the_main_template_allows_more_than_it_names() -> None:
-    checked = [(name, one) for name, one in statements() if name.startswith(f"{MAIN}/")]
-    assert len(checked) >= 14
-    for name, statement in checked:
-        for action in listed(statement["Action"]):
-            assert "*" not in action, (name, action)
-            assert action.split(":")[0] not in {"iam", "sts"}, (name, action)
-        if "*" in listed(statement["Resource"]):
-            assert set(listed(statement["Action"])) <= NO_RESOURCE_LEVEL, (name, statement["Sid"])
-
-
-def test_who_reads_objects_that_may_be_missing_may_list_their_bucket_whatever_the_prefix() -> None:
-    for name, statement in statements():
-        if "s3:ListBucket" in listed(statement["Action"]):
-            # a GET or HEAD has no prefix, so such a condition turns 404 into 403
-            assert "Condition" not in statement, name
-    listing = {name for name, one in statements() if "s3:ListBucket" in listed(one["Action"])}
-    assert listing == {"template/JobRole", "template/SubmitterPolicy", "lambda/LambdaRole"}
-    # the scheduler's role is given the submitter's policy
-    scheduler = load_template("schedule").content["Resources"]["SchedulerRole"]["Properties"]
-    assert scheduler["ManagedPolicyArns"] == [{"Ref": "SubmitterPolicy"}]
-
-
-FALSE_ALARMS = {
-    ("submitter-role", "RESOURCE_MISMATCH", "batch:SubmitJob"),
-    ("stepfunctions-machine-role", "RESOURCE_MISMATCH", "batch:SubmitJob"),
-    ("stepfunctions-submitter", "RESOURCE_MISMATCH", "states:DescribeExecution"),
-}
-"""The linter's table of 2023 takes SubmitJob for an action on jobs; AWS: on queue and job definition. And it
-wants DescribeExecution on an express execution besides the standard one, which our machine does not have."""
-
-
-LINT = """
-import json, sys, parliament
-told = {}
-for name, document in json.load(sys.stdin).items():
-    found = parliament.analyze_policy_string(document).findings
-    details = [one.detail[0]["action"] if isinstance(one.detail, list) else str(one.detail) for one in found]
-    told[name] = [[one.issue, detail] for one, detail in zip(found, details)]
-print(json.dumps(told))
-"""
-
-
-def findings(documents: dict[str, str]) -> set[tuple[str, str, str]]:
-    """(policy, kind, detail) of every finding; in another process, for the linter leaves files open."""
-    done = subprocess.run(
-        [sys.executable, "-c", LINT], input=json.dumps(documents), capture_output=True, text=True, check=True
-    )
-    return {(name, *one) for name, found in json.loads(done.stdout).items() for one in found}
-
-
-def test_a_policy_linter_finds_nothing_in_actions_resources_and_conditions() -> None:
-    files = policy_files([load_template(name) for name in template_names()], ACCOUNT, GIVEN | FED)
-    policies = {name.partition(".")[0]: text for name, text in files.items() if name.endswith(".policy.json")}
-    assert len(policies) >= 4
-    condition = {"StringEquals": {"s3:never": "x"}}
-    wrong = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::a/*"}
-    policies["wrong"] = json.dumps({"Version": "2012-10-17", "Statement": [wrong | {"Condition": condition}]})
-    told = findings(policies)
-    assert {one[:2] for one in told if one[0] == "wrong"} == {("wrong", "UNKNOWN_CONDITION_FOR_ACTION")}
-    assert {one for one in told if one[0] != "wrong"} == FALSE_ALARMS
-
-
-def test_what_the_submitter_needs_of_each_service_is_written_for_an_administrator() -> None:
-    files = policy_files([load_template(name) for name in template_names()], ACCOUNT, GIVEN)
-    actions = {
-        name: {action for one in json.loads(text)["Statement"] for action in listed(one["Action"])}
-        for name, text in files.items()
-        if name.endswith("-submitter.policy.json")
-    }
-    assert {name: {one.partition(":")[0] for one in found} for name, found in actions.items()} == {
-        "lambda-submitter.policy.json": {"lambda", "logs"},
-        "ecs-submitter.policy.json": {"ecs", "iam"},
-        "stepfunctions-submitter.policy.json": {"states"},
-    }
-    text = "".join(text for name, text in files.items() if name.endswith(".json"))
-    assert "<" not in text, "everything is worked out"
-    # each stack by its own name
-    for arn in (
-        ":task-definition/glacierflow-ecs-*",
-        ":execution:glacierflow-stepfunctions:*",
-        ":log-group:/aws/lambda/glacierflow-schedule:*",
-        ":role/glacierflow-job-us-west-2",
-    ):
-        assert arn in text
-    assert "| ecs-submitter |" in files["README.md"]
-
-
-def test_trust_is_for_services_of_this_account_only() -> None:
-    roles = resolver().resources("AWS::IAM::Role")
-    for name in ("JobRole", "ExecutionRole"):
-        (statement,) = roles[name]["AssumeRolePolicyDocument"]["Statement"]
-        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
-        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
-    (statement,) = roles["SubmitterRole"]["AssumeRolePolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
-    topic = resolver().resources("AWS::SNS::TopicPolicy")["TopicPolicy"]["PolicyDocument"]["Statement"]
-    rule, alarm = topic
-    assert rule["Principal"] == {"Service": "events.amazonaws.com"}
-    assert rule["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":rule/glacierflow-run-ended")
-    assert alarm["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-    assert alarm["Action"] == "sns:Publish"
-    assert alarm["Condition"]["StringEquals"] == {"aws:SourceAccount": "111122223333"}
-    allowed = alarm["Condition"]["ArnLike"]["aws:SourceArn"]
-    watching = Account("111122223333", "us-west-2", stack_name("glacierflow", "observability"))
-    observed = Resolver(load_template("observability"), watching, {"Topic": "arn:topic"})
-    (told,) = observed.resources("AWS::CloudWatch::Alarm").values()
-    assert told["AlarmActions"] == ["arn:topic"]
-    arn = f"arn:aws:cloudwatch:us-west-2:111122223333:alarm:{told['AlarmName']}"
-    assert fnmatch.fnmatchcase(arn, allowed)
-    assert not fnmatch.fnmatchcase(arn.replace("glacierflow", "theirs"), allowed)

@@ -19,9 +19,10 @@ def install() -> None:
     machines: Any = moto_machines
     ecs: Any = moto_ecs
     mend(function, create=_make_function, update=_change_function)
-    mend(ecs.Cluster, create=_make_cluster, update=_change_cluster)
-    mend(ecs.TaskDefinition, create=_make_definition, update=_change_definition)
-    mend(machines.StateMachine, create=_make_machine, update=_change_machine)
+    mend(moto_lambda.LayerVersion, delete=_end_layer)
+    mend(ecs.Cluster, create=_make_cluster, update=_change_cluster, delete=_end_cluster)
+    mend(ecs.TaskDefinition, create=_make_definition, update=_change_definition, delete=_end_definition)
+    mend(machines.StateMachine, create=_make_machine, update=_change_machine, delete=_end_machine)
     settings_type("AWS::Lambda::EventInvokeConfig", _put_event_config, _end_event_config)
 
 
@@ -54,6 +55,15 @@ def _change_machine(machine: Any, properties: Json, account_id: str, region: str
     return backend.update_state_machine(
         machine.arn, definition=told["DefinitionString"], role_arn=told["RoleArn"]
     )
+
+
+def _end_machine(machine: Any, account_id: str, region: str) -> None:  # noqa: ANN401
+    _machines(account_id, region).delete_state_machine(machine.arn)
+
+
+def _end_layer(layer: Any, account_id: str, region: str) -> None:  # noqa: ANN401
+    backend: Any = moto_lambda.lambda_backends[account_id][region]
+    backend.delete_layer_version(layer.name, str(layer.version))
 
 
 def _make_function(name: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
@@ -97,6 +107,11 @@ def _change_cluster(cluster: Any, properties: Json, _: str, __: str) -> Any:  # 
     return cluster
 
 
+def _end_cluster(cluster: Any, account_id: str, region: str) -> None:  # noqa: ANN401
+    backend: Any = moto_ecs.ecs_backends[account_id][region]
+    backend.delete_cluster(cluster.arn)
+
+
 def _make_definition(_: str, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
     backend: Any = moto_ecs.ecs_backends[account_id][region]
     return backend.register_task_definition(
@@ -118,6 +133,11 @@ def _make_definition(_: str, properties: Json, account_id: str, region: str) -> 
 def _change_definition(_: Any, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
     """A task definition never changes; another revision takes its place."""
     return _make_definition("", properties, account_id, region)
+
+
+def _end_definition(definition: Any, account_id: str, region: str) -> None:  # noqa: ANN401
+    backend: Any = moto_ecs.ecs_backends[account_id][region]
+    backend.deregister_task_definition(definition.arn)
 
 
 def _lower_keys(value: Any) -> Any:  # noqa: ANN401 - whatever a template says

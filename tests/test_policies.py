@@ -78,6 +78,8 @@ WILDCARDS = {
         "ecs/SubmitterPolicy/TagAtStart task/glacierflow-ecs/*",
         "ecs/SubmitterPolicy/WatchAndStop task/glacierflow-ecs/*",
         "stepfunctions/SubmitterPolicy/WatchAndStop execution:glacierflow-stepfunctions:*",
+        "stepfunctions/MachineRole/WatchTheMap execution:glacierflow-stepfunctions:*",
+        "stepfunctions/MachineRole/WatchTheMap execution:glacierflow-stepfunctions/*",
         "schedule/SchedulerRole/WatchMachine execution:glacierflow-stepfunctions:*",
     },
     "each memory class, and revisions that are yet to be made": {
@@ -263,6 +265,7 @@ FALSE_ALARMS = {
     ("submitter-role", "RESOURCE_MISMATCH", "batch:SubmitJob"),
     ("stepfunctions-machine-role", "RESOURCE_MISMATCH", "batch:SubmitJob"),
     ("stepfunctions-submitter", "RESOURCE_MISMATCH", "states:DescribeExecution"),
+    ("stepfunctions-machine-role", "RESOURCE_MISMATCH", "states:DescribeExecution"),
 }
 """The linter's table of 2023 takes SubmitJob for an action on jobs; AWS: on queue and job definition. And it
 wants DescribeExecution on an express execution besides the standard one, which our machine does not have."""
@@ -322,6 +325,29 @@ def test_what_the_submitter_needs_of_each_service_is_written_for_an_administrato
     ):
         assert arn in text
     assert "| ecs-submitter |" in files["README.md"]
+
+
+def test_the_machine_may_do_what_aws_asks_for_a_distributed_map() -> None:
+    """As in AWS's "IAM policies for using Distributed Map states", and nothing for tracing, which is off."""
+    states = "arn:aws:states:us-west-2:111122223333"
+    allowed = {
+        (action, resource)
+        for name, one in statements()
+        if name == "stepfunctions/MachineRole"
+        for action in listed(one["Action"])
+        for resource in listed(one["Resource"])
+    }
+    child = f"{states}:execution:glacierflow-stepfunctions/Slots:a1b2"
+    assert ("states:StartExecution", f"{states}:stateMachine:glacierflow-stepfunctions") in allowed
+    for action in ("states:DescribeExecution", "states:StopExecution"):
+        patterns = [resource for one, resource in allowed if one == action]
+        for arn in (f"{states}:execution:glacierflow-stepfunctions:run", child):
+            assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in patterns), (action, arn)
+            foreign = arn.replace("glacierflow-stepfunctions", "glacierflow-stepfunctions2")
+            assert not any(fnmatch.fnmatchcase(foreign, pattern) for pattern in patterns)
+    machine = load_template("stepfunctions").content["Resources"]["StateMachine"]["Properties"]
+    assert machine["TracingConfiguration"] == {"Enabled": False}
+    assert not any(action.startswith("xray:") for action, _ in allowed)
 
 
 def test_trust_is_for_services_of_this_account_only() -> None:

@@ -112,6 +112,17 @@ class Layout:
         """Prefix of a region's query-result parts."""
         return f"{self.base_path}/landsat/_reference/_parts/{region}/"
 
+    def satellite_prefixes(self, satellite: Satellite) -> tuple[str, ...]:
+        """Prefixes of all of one satellite: images and what lies beside them, STAC items, STAC collections.
+
+        Below each, a region is the name of a folder or the start of a file's name.
+        """
+        return (
+            f"{self.base_path}/{satellite}/",
+            f"{self.base_path}/stac/{satellite}/",
+            f"{self.stac_collections_prefix}{satellite}/",
+        )
+
     def stac_item(self, satellite: Satellite, region: str, stem: str) -> str:
         """The STAC item of a product."""
         return f"{self.stac_items_prefix(satellite, region)}{stem}.json"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glacierflow.search import Found
     from glacierflow.store import Store
 
-__all__ = ["put_item", "rebuild_tree", "write_tables"]
+__all__ = ["put_item", "rebuild_catalog", "rebuild_tree", "write_tables"]
 
 _ROUNDS = 5
 
@@ -78,12 +78,22 @@ def rebuild_tree(store: Store, layout: Layout, satellite: Satellite, region: Reg
             collection = make_collection(satellite, region, stems, layout)
             _put_json(store, layout.stac_collection(satellite, region.name), collection)
 
+    if _settle(store, layout.stac_items_prefix(satellite, region.name), ".json", write_collection):
+        rebuild_catalog(store, layout)
+
+
+def rebuild_catalog(store: Store, layout: Layout) -> None:
+    """Write the catalog of the collections that are there; nothing where there is none.
+
+    Raises:
+        StoreError: the store could not be read or written.
+    """
+
     def write_catalog(keys: list[str]) -> None:
         titles = {key: _title(key) for key in keys}
         _put_json(store, layout.stac_catalog, make_catalog(titles, layout))
 
-    if _settle(store, layout.stac_items_prefix(satellite, region.name), ".json", write_collection):
-        _settle(store, layout.stac_collections_prefix, ".json", write_catalog)
+    _settle(store, layout.stac_collections_prefix, ".json", write_catalog)
 
 
 def _stems(keys: list[str]) -> Iterator[str]:

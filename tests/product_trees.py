@@ -15,7 +15,9 @@ from glacierflow.cog import write_cog
 from glacierflow.grid import geobox_of
 from glacierflow.layout import Layout
 from glacierflow.lineage import combine_lines
-from glacierflow.model import Region, Satellite
+from glacierflow.model import SATELLITES, Region, Satellite
+from glacierflow.sidecars import rebuild_tree
+from glacierflow.store import LocalStore
 
 REGION = make_region("900_test", ("22WEB",), (-207000, -2298000, -206400, -2297100))
 STEMS = ("S2A_MSIL2A_20240701T152911_N0511_R068", "S2B_MSIL2A_20240703T152911_N0511_R068")
@@ -40,7 +42,8 @@ def our_tree(root: Path, region: Region = REGION) -> Path:
     write_product(root, layout, region, LANDSAT_STEM, pixels(5, "landsat"), "landsat")
     put(root / layout.stac_item("landsat", region.name, LANDSAT_STEM), "{}")
     put(root / layout.query_results(region.name), f",id\n0,{LANDSAT_ID}\n")
-    for satellite in ("sentinel2", "landsat"):
+    for satellite in SATELLITES:
+        rebuild_tree(LocalStore(root), layout, satellite, region)
         path = root / layout.template(satellite, region.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_cog(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from batch_fake import NoStack
+from product_trees import CATALOGUE, REGION, our_tree
 from runs_samples import put_attempt, some_job, some_manifest
 
 from glacierflow.aws import Cloud
@@ -21,6 +23,8 @@ from glacierflow.cli.fetch import fetch_run
 from glacierflow.errors import UnavailableError
 from glacierflow.layout import Layout, RunLayout
 from glacierflow.manifest import Manifest
+from glacierflow.model import Satellite, StepSettings
+from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.runs.status import BatchView, RunStatus, SlotState
 from glacierflow.services import remember
 from glacierflow.services.family_look import FamilyLook
@@ -322,6 +326,7 @@ def test_fetch_copies_what_the_run_made_and_nothing_else(tmp_path: Path) -> None
     wanted = [
         layout.product("sentinel2", region, "S2A_MSIL2A_20240715T150921_N0510_R025"),
         layout.individual_csv(region, "S2A_MSIL2A_20240715T150921_N0510_R025"),
+        layout.stac_item("sentinel2", region, "S2A_MSIL2A_20240715T150921_N0510_R025"),
         layout.template("sentinel2", region),
         layout.combined_csv(region),
         run_layout.quicklook(region, "S2A_MSIL2A_20240715T150921_N0510_R025"),
@@ -330,6 +335,8 @@ def test_fetch_copies_what_the_run_made_and_nothing_else(tmp_path: Path) -> None
     other = [
         layout.product("sentinel2", region, "S2A_MSIL2A_20240801T150921_N0510_R025"),
         layout.product("sentinel2", "001_made_up", "S2A_MSIL2A_20240715T150921_N0510_R025"),
+        layout.stac_item("sentinel2", region, "S2A_MSIL2A_20240801T150921_N0510_R025"),
+        layout.stac_item("sentinel2", "001_made_up", "S2A_MSIL2A_20240715T150921_N0510_R025"),
         "runs/another/manifest.json",
     ]
     for key in wanted + other:
@@ -338,6 +345,26 @@ def test_fetch_copies_what_the_run_made_and_nothing_else(tmp_path: Path) -> None
     files = fetch_run(manifest, store, folder)
     assert sorted(path.relative_to(folder).as_posix() for path in files) == sorted(wanted)
     assert (folder / wanted[0]).read_bytes() == wanted[0].encode()
+
+
+@pytest.mark.parametrize("satellite", ["sentinel2", "landsat"])
+def test_what_was_fetched_passes_our_own_check_and_its_stac_tree_is_whole(
+    satellite: Satellite, tmp_path: Path
+) -> None:
+    store, base = LocalStore(our_tree(tmp_path / "store")), some_manifest(1).settings.base_path
+    first = dt.date(2024, 7, 1)  # of two images of Sentinel-2 only the first is the run's
+    last = first if satellite == "sentinel2" else dt.date(2024, 7, 31)
+    slots = plan_slots(satellite, [REGION], first, last)
+    manifest = build_manifest(slots, [REGION], StepSettings(), catalogue_sha256="c", store="s3://made-up")
+    fetch_run(manifest, store, tmp_path / "fetched")
+    (tmp_path / "regions.csv").write_text(CATALOGUE)
+    assert run(["check", str(tmp_path / "fetched"), "--regions-file", str(tmp_path / "regions.csv")]) == 0
+    stac = tmp_path / "fetched" / base / "stac"
+    catalog = json.loads((stac / "catalog.json").read_text())
+    (child,) = (link["href"] for link in catalog["links"] if link["rel"] == "child")
+    collection = json.loads((stac / child).read_text())
+    (item,) = (link["href"] for link in collection["links"] if link["rel"] == "item")
+    assert ((stac / child).parent / item).is_file()
 
 
 def test_a_later_look_is_told_with_the_options_it_needs() -> None:

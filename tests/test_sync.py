@@ -13,6 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from moto import mock_aws
+from product_trees import CATALOGUE, LANDSAT_STEM, our_tree, put
+from samples import make_region
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
@@ -31,6 +33,8 @@ from glacierflow.services.sync.push import plan_push, push
 from glacierflow.services.sync.remote import Bucket, RemoteFile
 from glacierflow.services.sync.settings import read_settings_object
 from glacierflow.settings import load_settings
+from glacierflow.sidecars import rebuild_tree
+from glacierflow.store import LocalStore
 
 CLOUD = Cloud(embedded=True)
 BASE = "1_download_merge_and_clip"
@@ -304,6 +308,13 @@ RESULTS = {
     f"{BASE}/sentinel2/clipped/002_other/a.tif": b"other",
     f"{BASE}/landsat/134_Arsuk/b_ortho.tif": b"two",
     f"{BASE}/landsat/_reference/134_Arsuk_stac_query_results.csv": b"id",
+    f"{BASE}/stac/landsat/134_Arsuk/b.json": b"{}",
+    f"{BASE}/stac/sentinel2/134_Arsuk/a.json": b"{}",
+    f"{BASE}/stac/sentinel2/002_other/a.json": b"{}",
+    f"{BASE}/stac/collections/landsat/134_Arsuk.json": b"{}",
+    f"{BASE}/stac/collections/sentinel2/134_Arsuk.json": b"{}",
+    f"{BASE}/stac/collections/sentinel2/002_other.json": b"{}",
+    f"{BASE}/stac/catalog.json": b"{}",
     "runs/x/manifest.json": b"{}",
 }
 
@@ -342,9 +353,52 @@ def test_a_pull_can_be_of_one_satellite_and_without_downloads(
     results: Any, bucket: Bucket, tmp_path: Path
 ) -> None:
     narrow = planned(bucket, tmp_path, satellites=("sentinel2",), downloads=False)
-    assert [file.key.split("/")[2] for file in narrow.missing] == ["clipped", "metadata"]
+    assert [file.key.removeprefix(f"{BASE}/") for file in narrow.missing] == [
+        "sentinel2/clipped/134_Arsuk/a.tif",
+        "sentinel2/metadata/combined_csv/134_Arsuk.csv",
+        "stac/sentinel2/134_Arsuk/a.json",
+        "stac/collections/sentinel2/134_Arsuk.json",
+    ]
     everything = planned(bucket, tmp_path, regions=None)
-    assert len(everything.missing) == len(RESULTS) - 1
+    left = RESULTS.keys() - {file.key for file in everything.missing}
+    assert left == {"runs/x/manifest.json", f"{BASE}/stac/catalog.json"}
+
+
+@pytest.mark.parametrize(
+    ("more", "collections"),
+    [
+        ([], ["landsat/134_Arsuk", "landsat/900_test", "sentinel2/900_test"]),
+        (["--regions", "900_test"], ["landsat/900_test", "sentinel2/900_test"]),
+        (["--satellite", "sentinel2", "--exclude-downloads"], ["sentinel2/900_test"]),
+    ],
+)
+def test_what_was_pulled_passes_our_own_check_and_its_stac_tree_is_whole(
+    more: list[str],
+    collections: list[str],
+    project: Path,
+    s3: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = our_tree(tmp_path / "tree")
+    other = make_region("134_Arsuk", ("22WEB",), (-207000, -2298000, -206400, -2297100))
+    put(tree / f"{BASE}/stac/landsat/134_Arsuk/{LANDSAT_STEM}.json", "{}")
+    rebuild_tree(LocalStore(tree), Layout(BASE), "landsat", other)
+    for path in (path for path in tree.rglob("*") if path.is_file()):
+        s3.put_object(Bucket="made-up", Key=path.relative_to(tree).as_posix(), Body=path.read_bytes())
+    monkeypatch.setenv("GLACIERFLOW_LOCAL_BASE_DIR", "here")
+    regions = ["--regions-file", "regions.csv"]
+    Path("regions.csv").write_text(CATALOGUE)
+    assert run(["sync", "pull", *more, *regions]) == 0
+    assert run(["check", "here", *regions]) == 0
+    stac = Path("here") / BASE / "stac"
+    links = json.loads((stac / "catalog.json").read_text())["links"]
+    found = sorted(stac / link["href"] for link in links if link["rel"] == "child")
+    assert found == [stac / "collections" / f"{name}.json" for name in collections]
+    for path in found:
+        items = [link["href"] for link in json.loads(path.read_text())["links"] if link["rel"] == "item"]
+        assert items
+        assert all((path.parent / href).is_file() for href in items)
 
 
 def test_a_file_that_differs_is_left_unless_told(
@@ -353,7 +407,7 @@ def test_a_file_that_differs_is_left_unless_told(
     monkeypatch.setenv("GLACIERFLOW_LOCAL_BASE_DIR", "here")
     arguments = ["sync", "pull", "--regions", "134_Arsuk", "--satellite", "landsat"]
     assert run([*arguments, "--dry-run"]) == 0
-    assert "2 to fetch" in capsys.readouterr().out
+    assert "4 to fetch" in capsys.readouterr().out
     assert not Path("here").exists()
     assert run(arguments) == 0
     mine = Path("here") / f"{BASE}/landsat/134_Arsuk/b_ortho.tif"

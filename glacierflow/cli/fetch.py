@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glacierflow.layout import Layout
     from glacierflow.manifest import Manifest
     from glacierflow.model import Unit
     from glacierflow.store import Store
@@ -19,10 +20,12 @@ _SENSED = re.compile(r"(\d{8})T?\d{6}")
 
 
 def fetch_run(manifest: Manifest, store: Store, folder: Path) -> list[Path]:
-    """Copy products, lineage, templates, quicklooks and records of a run, under their keys in the store.
+    """Copy products, lineage, STAC items, templates, quicklooks and records of a run, under their keys.
+
+    STAC collections and the catalog are made anew, of the items that the folder has then.
 
     Returns:
-        The files, in order of their keys.
+        The files copied, in order of their keys.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -38,17 +41,40 @@ def fetch_run(manifest: Manifest, store: Store, folder: Path) -> list[Path]:
         if content is not None:
             target.put(key, content)
             copied.append(folder / key)
+    _rebuild_trees(manifest, target)
     return copied
 
 
-def _keys(manifest: Manifest, store: Store) -> Iterator[str]:
-    from glacierflow.layout import Layout, RunLayout
+def _rebuild_trees(manifest: Manifest, target: Store) -> None:
+    """The bucket's collections name images of other runs, too."""
+    from glacierflow.sidecars import rebuild_tree
 
-    layout = Layout(manifest.settings.base_path, manifest.settings.folder_structure)
+    layout = _layout(manifest)
+    for satellite, name in sorted({(unit.satellite, unit.region) for unit in _units(manifest)}):
+        rebuild_tree(target, layout, satellite, manifest.regions[name])
+
+
+def _layout(manifest: Manifest) -> Layout:
+    from glacierflow.layout import Layout
+
+    return Layout(manifest.settings.base_path, manifest.settings.folder_structure)
+
+
+def _units(manifest: Manifest) -> Iterator[Unit]:
+    return (unit for slot in manifest.slots for unit in slot)
+
+
+def _keys(manifest: Manifest, store: Store) -> Iterator[str]:
+    from glacierflow.layout import RunLayout
+
+    layout = _layout(manifest)
     for entry in store.list(RunLayout(manifest.run_id).prefix):
         yield entry.key
-    for unit in (unit for slot in manifest.slots for unit in slot):
-        prefixes = [layout.products_prefix(unit.satellite, unit.region)]
+    for unit in _units(manifest):
+        prefixes = [
+            layout.products_prefix(unit.satellite, unit.region),
+            layout.stac_items_prefix(unit.satellite, unit.region),
+        ]
         yield layout.template(unit.satellite, unit.region)
         if unit.satellite == "landsat":
             yield layout.query_results(unit.region)

@@ -15,6 +15,7 @@ from glacierflow.errors import GlacierflowError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
+    from glacierflow.layout import Layout
     from glacierflow.model import Satellite
     from glacierflow.services.places import Places
     from glacierflow.services.sync.project import ProjectFile
@@ -118,9 +119,9 @@ def pull(
     fetched again, so an interrupted pull goes on where it stopped.
     """
     loaded, _, _, bucket = _bucket(line)
-    folder = loaded.settings.output_dir
+    folder, layout = loaded.settings.output_dir, _layout(loaded)
     names = _names(regions, start_end_index, regions_file, quiet=line.quiet)
-    plan = _plan(loaded, bucket, folder, satellite, names, downloads=not exclude_downloads)
+    plan = _plan(layout, bucket, folder, satellite, names, downloads=not exclude_downloads)
     files = plan.to_fetch(overwrite=force_overwrite)
     size_mb = sum(file.size for file in files) / 1e6
     if dry_run:
@@ -128,7 +129,7 @@ def pull(
             typer.echo(f"would fetch {file.key} ({file.size} bytes)")
         typer.echo(f"{len(files)} to fetch ({size_mb:.1f} MB), {plan.complete} complete in {folder}")
         return _differing(plan, overwrite=force_overwrite)
-    failed = _fetch(files, bucket, folder, quiet=line.quiet)
+    failed = _fetch(files, bucket, folder, layout, quiet=line.quiet)
     for file, problem in failed:
         typer.echo(f"glacierflow: {file.key}: {problem}", err=True)
     typer.echo(f"{len(files) - len(failed)} fetched, {plan.complete} were complete in {folder}")
@@ -187,8 +188,14 @@ def _names(
     return [region.name for region in selection.regions]
 
 
+def _layout(loaded: LoadedSettings) -> Layout:
+    from glacierflow.layout import Layout
+
+    return Layout(loaded.settings.storage.s3_base_path, loaded.settings.imagery.folder_structure)
+
+
 def _plan(
-    loaded: LoadedSettings,
+    layout: Layout,
     bucket: Bucket,
     folder: Path,
     satellite: str | None,
@@ -196,7 +203,6 @@ def _plan(
     *,
     downloads: bool,
 ) -> PullPlan:
-    from glacierflow.layout import Layout
     from glacierflow.model import SATELLITES
     from glacierflow.services.sync.pull import plan_pull
 
@@ -205,22 +211,28 @@ def _plan(
             f"--satellite = {satellite} is not accepted", next_step=f"accepted: {', '.join(SATELLITES)}"
         )
     chosen: list[Satellite] = [known for known in SATELLITES if satellite in {None, known}]
-    layout = Layout(loaded.settings.storage.s3_base_path, loaded.settings.imagery.folder_structure)
     return plan_pull(bucket, layout, folder, satellites=chosen, regions=names, downloads=downloads)
 
 
 def _fetch(
-    files: tuple[RemoteFile, ...], bucket: Bucket, folder: Path, *, quiet: bool
+    files: tuple[RemoteFile, ...], bucket: Bucket, folder: Path, layout: Layout, *, quiet: bool
 ) -> list[tuple[RemoteFile, str]]:
+    """Download with a bar, then list the STAC collections that are here in their catalog."""
+    if not files:
+        return []
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     from glacierflow.services.sync.pull import pull as download
+    from glacierflow.sidecars import rebuild_catalog
+    from glacierflow.store import LocalStore
 
     console = Console(stderr=True, quiet=quiet)
     with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=sum(file.size for file in files))
-        return download(files, bucket, folder, lambda file: bar.advance(task, file.size))
+        failed = download(files, bucket, folder, lambda file: bar.advance(task, file.size))
+    rebuild_catalog(LocalStore(folder), layout)
+    return failed
 
 
 def _differing(plan: PullPlan, *, overwrite: bool) -> int:

@@ -43,6 +43,8 @@ def plan_pull(
 ) -> PullPlan:
     """Compare what the bucket has of some regions with a folder.
 
+    The catalog of all STAC collections is no file of a region: ``rebuild_catalog`` makes it of what is here.
+
     Args:
         bucket: where the results are.
         layout: how they are laid out.
@@ -91,12 +93,13 @@ def _wanted(
     downloads: bool,
 ) -> Iterator[RemoteFile]:
     for satellite in satellites:
-        for remote in bucket.list(f"{layout.base_path}/{satellite}/"):
-            parts = remote.key.removeprefix(f"{layout.base_path}/{satellite}/").split("/")
-            if not downloads and "download" in parts[:2]:
-                continue
-            if regions is None or _is_of(parts, regions):
-                yield remote
+        for prefix in layout.satellite_prefixes(satellite):
+            for remote in bucket.list(prefix):
+                parts = remote.key.removeprefix(prefix).split("/")
+                if not downloads and "download" in parts[:2]:
+                    continue
+                if regions is None or _is_of(parts, regions):
+                    yield remote
 
 
 def _is_of(parts: Sequence[str], regions: Sequence[str]) -> bool:

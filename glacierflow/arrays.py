@@ -17,6 +17,7 @@ from glacierflow import __version__, lineage
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.grid import geobox_of
+from glacierflow.imagery.access import require_paid_access
 from glacierflow.imagery.lattice import CELL
 from glacierflow.model import SATELLITES, Acquisition, Region, Satellite, StepSettings, Unit
 from glacierflow.regions import load_catalogue
@@ -76,7 +77,7 @@ def open_region(
 
     Raises:
         UsageError: a name, day or setting is not accepted.
-        CredentialsError: Landsat needs credentials, and there are none.
+        CredentialsError: Landsat needs credentials, and there are none, or its bucket refuses them.
         UnavailableError, DataError: the search failed.
     """
     import xarray as xr
@@ -88,7 +89,7 @@ def open_region(
     places = _Places(*(_pieces(size, chunks) for size in geobox.shape))
     cloud = cloud or Cloud()
     if satellite == "landsat":
-        cloud.require_imagery_credentials(made.imagery_s3_endpoint)
+        require_paid_access(cloud, made)
     found = search_unit(unit, chosen, made)
     data = _lazy(found.acquisitions, geobox, MosaicJob.new(cloud, made), places)
     coords: dict[Any, Any] = _coordinates(found.acquisitions) | dict(xr_coords(geobox))

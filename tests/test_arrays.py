@@ -184,6 +184,16 @@ def test_both_days_can_be_given_together(stac: str) -> None:
         assert array.sizes["time"] == 2
 
 
+def test_landsat_without_access_is_refused_before_anything_is_searched(api: Api, bucket: RangeServer) -> None:
+    bucket.faults = {"/usgs-landsat/collection02/catalog.json": 403}
+    with pytest.raises(CredentialsError, match="requester-pays images may not be read: s3://usgs-landsat/"):
+        glacierflow.open_region(
+            "901_Yahtse", "landsat", "2016-07-01", "2016-07-31", regions_file=real_regions(),
+            landsat_stac_url=api.url, imagery_s3_endpoint=bucket.url,
+        )  # fmt: skip
+    assert api.searches == []
+
+
 def test_landsat_pixels_are_the_exact_ones_read_from_the_bucket(api: Api, bucket: RangeServer) -> None:
     days = sorted(item["properties"]["datetime"][:10] for item in api.items)
     array = glacierflow.open_region(
@@ -191,7 +201,8 @@ def test_landsat_pixels_are_the_exact_ones_read_from_the_bucket(api: Api, bucket
         landsat_stac_url=api.url, imagery_s3_endpoint=bucket.url, chunks=192,
     )  # fmt: skip
     assert array.shape == (2, 400, 400)
-    assert bucket.paths == []
+    # whether it may be read at all was asked; no image was opened
+    assert bucket.paths == ["/usgs-landsat/collection02/catalog.json"]
     for image, scene in zip(array.to_numpy(), real_scenes("landsat"), strict=True):
         exact = truth(scene.href, real_region("901_Yahtse"), "landsat")
         difference = np.abs(image.astype(int) - exact)

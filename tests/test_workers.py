@@ -84,15 +84,44 @@ def test_a_scheduler_that_is_not_there_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr("glacierflow.cli.cluster._CONNECT_S", 0.3)
     command = ["run", "--regions", "134_Arsuk", "--base-dir", str(tmp_path), "--stac-url", stac.url]
-    for address, said in (("tcp://127.0.0.1:1", "does not answer"), ("nonsense://x", "does not answer")):
-        assert run([*command, "--scheduler", address]) == 64
-        assert said in capsys.readouterr().err
+    assert run([*command, "--scheduler", "tcp://127.0.0.1:1"]) == 64
+    assert "does not answer" in capsys.readouterr().err
     config = tmp_path / "config.ini"
     config.write_text("[FLAGS]\ndownload_flag = 1\n")
     assert run([*command, "--config", str(config), "--scheduler", "tcp://127.0.0.1:1"]) == 64
     assert "download_flag" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["config.ini"]
     assert stac.api.searches == []
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("foo", "missing port number"),
+        ("tcp://foo", "missing port number"),
+        ("foo:port", "invalid literal"),
+        ("tcp://127.0.0.1:99999", "a port below 65536"),
+        ("tcp://:8786", "a host"),
+        ("nonsense://x:1", "unknown address scheme"),
+    ],
+)
+def test_what_is_no_address_is_refused_before_anything_connects(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    said: str,
+) -> None:
+    def connect(*_: Any, **__: Any) -> None:
+        pytest.fail("a client was made")
+
+    monkeypatch.setattr(distributed, "Client", connect)
+    command = ["run", "--regions", "134_Arsuk", "--base-dir", str(tmp_path), "--scheduler", address]
+    assert run(command) == 64
+    told = capsys.readouterr().err
+    assert f"--scheduler = {address} is not an address: " in told
+    assert said in told
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scheduler_without_workers_is_refused(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SchedulerOption", "workers_of"]
 
 _CONNECT_S = 10
+_PORTS = 65_536
 
 SchedulerOption = Annotated[
     str | None,
@@ -50,6 +51,7 @@ def workers_of(scheduler: str | None, settings: Settings) -> Iterator[Client | N
         raise UsageError(
             "--scheduler needs the package distributed", next_step="pip install 'glacierflow[cluster]'"
         ) from error
+    _check_address(scheduler)
     connect: Any = distributed.Client  # untyped
     try:
         client = connect(scheduler, timeout=_CONNECT_S, set_as_default=False)
@@ -64,3 +66,25 @@ def workers_of(scheduler: str | None, settings: Settings) -> Iterator[Client | N
                 f"--scheduler = {scheduler} has no workers", next_step=f"start one: dask worker {scheduler}"
             )
         yield client
+
+
+def _check_address(scheduler: str) -> None:
+    """Refuse what is no address: a client would go on trying it in the background.
+
+    Raises:
+        UsageError: host or port is missing, or the protocol is not known.
+    """
+    from distributed.comm.addressing import get_address_host_port, normalize_address
+
+    parse: Any = get_address_host_port  # untyped
+    try:
+        host, port = parse(normalize_address(scheduler), strict=True)
+    except ValueError as error:
+        host, port, why = "", 0, str(error)
+    else:
+        why = "it needs a host, and a port below 65536"
+    if not host or not 0 < port < _PORTS:
+        raise UsageError(
+            f"--scheduler = {scheduler} is not an address: {why}",
+            next_step="write the address that the scheduler shows, such as tcp://127.0.0.1:8786",
+        )

@@ -64,6 +64,20 @@ def test_deploying_again_points_the_function_at_the_other_image(
 
 
 @pytest.mark.embedded
+def test_the_reservation_of_the_function_is_taken_away_and_given_again(home: Path) -> None:
+    client = cloud_of(home).client("lambda")
+
+    def reserved(number: str) -> int | None:
+        parameter = f"ReservedConcurrency={number}"
+        assert run(["stack", "deploy", "--local", "--with", "lambda", "--set", parameter, "-y", "-q"]) == 0
+        told: dict[str, int] = client.get_function_concurrency(FunctionName=NAME)
+        return told.get("ReservedConcurrentExecutions")
+
+    assert reserved("0") is None
+    assert reserved("50") == 50
+
+
+@pytest.mark.embedded
 def test_test_finds_a_good_function_good_and_names_what_differs(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

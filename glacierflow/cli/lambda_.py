@@ -46,7 +46,7 @@ def deploy(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
     """Push the image, make or change the function's stack, and point the function at the image's digest."""
-    from glacierflow.cli.stack_steps import deploy_one
+    from glacierflow.cli.stack_steps import deploy_one, fitted
     from glacierflow.services.functions import function_facts, function_name, point_at
     from glacierflow.services.stack_parameters import choose_parameters, from_settings
     from glacierflow.services.templates import load_template
@@ -57,9 +57,10 @@ def deploy(
             f"there is no stack {loaded.settings.batch.stack} in {cloud.region}, which has bucket and roles",
             next_step="run `glacierflow stack deploy` first",
         )
-    uri = image_uri or _pushed(image, places, cloud, quiet=line.quiet)
     base, template = loaded.settings.batch.stack, load_template("lambda")
-    given = from_settings(loaded) | {"FunctionImage": uri}
+    fitting = fitted(cloud, base, from_settings(loaded), quiet=line.quiet)
+    uri = image_uri or _pushed(image, places, cloud, quiet=line.quiet)
+    given = fitting | {"FunctionImage": uri}
     if not deploy_one(
         cloud, base, template, choose_parameters(template, cloud, base, given), yes=yes, quiet=line.quiet
     ):

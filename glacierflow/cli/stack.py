@@ -15,6 +15,7 @@ from glacierflow.cli.stack_steps import (
     confirm,
     deploy_one,
     failed,
+    fitted,
     show_changes,
     show_outputs,
     states,
@@ -69,6 +70,8 @@ def deploy(
     from glacierflow.services.templates import MAIN
 
     templates, given, cloud, base = _given(line, stack, extras, sets)
+    if "lambda" in {template.name for template in templates}:
+        given = fitted(cloud, base, given, quiet=line.quiet)
     for template in templates:
         parameters = choose_parameters(template, cloud, base, given)
         if not deploy_one(cloud, base, template, parameters, yes=yes, quiet=line.quiet):

@@ -21,6 +21,7 @@ __all__ = [
     "confirm",
     "deploy_one",
     "failed",
+    "fitted",
     "show_changes",
     "show_outputs",
     "states",
@@ -58,6 +59,21 @@ def deploy_one(
         return False
     say(f"{name}: in place", quiet=quiet)
     return True
+
+
+def fitted(cloud: Cloud, base: str, given: dict[str, str], *, quiet: bool) -> dict[str, str]:
+    """What is given, with a reservation for the function that the account can hold.
+
+    Raises:
+        UsageError: the reservation was given by hand and does not fit.
+    """
+    from glacierflow.services.concurrency import fit_reservation
+    from glacierflow.services.templates import stack_name
+
+    fit = fit_reservation(cloud, base, given)
+    if fit.note:
+        say(f"{stack_name(base, 'lambda')}: {fit.note}", quiet=quiet)
+    return {**given, **fit.parameters}
 
 
 def show_changes(proposal: Proposal) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -69,6 +71,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "glacierflow/__pycache__/task.cpython-311.pyc": "no",
         "batch/template.yaml": "x",
         "container/Dockerfile": "x",
+        "container/certs/.gitignore": "*.crt",
+        "container/certs/ca.crt": "no",
+        ".ci/run": "x",
+        ".dockerignore": "x",
+        ".gitignore": "x",
         "ancillary/glacier_regions.gpkg": "x",
         "ancillary/Archive/old.gpkg": "no",
         "output/big.tif": "no source at all",
@@ -92,12 +99,16 @@ def keys(s3: Any) -> set[str]:
 
 def test_only_sources_are_of_the_project_and_none_that_is_excluded(project: Path) -> None:
     assert [file.name for file in files_of(project)] == [
+        ".ci/run",
+        ".dockerignore",
+        ".gitignore",
         "README.md",
         "ancillary/glacier_regions.gpkg",
         "aws/config/aws_config.ini",
         "batch/template.yaml",
         "config.ini",
         "container/Dockerfile",
+        "container/certs/.gitignore",
         "glacierflow/task.py",
         "pyproject.toml",
     ]
@@ -108,9 +119,17 @@ def test_only_sources_are_of_the_project_and_none_that_is_excluded(project: Path
         "a/b.pyc",
         "aws/logs/x",
         "a/Archive/b/c",
+        "container/certs/ca.crt",
     ):
         assert is_excluded(name), name
     assert not is_excluded("docs/Archives.md")
+
+
+def test_every_tracked_file_of_this_checkout_is_of_the_project() -> None:
+    root = Path(__file__).parent.parent
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True)
+    tracked = {name for name in listed.stdout.split("\0") if name and not is_excluded(name)}
+    assert tracked - {file.name for file in files_of(root)} == {"aws_config.ini"}, "which has another name"
 
 
 def test_a_push_uploads_only_what_changed(project: Path, s3: Any, bucket: Bucket) -> None:
@@ -141,10 +160,10 @@ def test_content_is_told_by_the_checksum_kept_with_it_where_the_etag_is_no_md5(
 
 def test_push_on_the_command_line(project: Path, s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sync", "push", "--dry-run"]) == 0
-    assert "8 to upload, 0 unchanged" in capsys.readouterr().out
+    assert "12 to upload, 0 unchanged" in capsys.readouterr().out
     assert keys(s3) == set()
     assert run(["sync", "push"]) == 0
-    assert "8 uploaded" in capsys.readouterr().out
+    assert "12 uploaded" in capsys.readouterr().out
     s3.put_object(Bucket="made-up", Key=f"{PREFIX}glacierflow/old.py", Body=b"")
     assert run(["sync", "push"]) == 0
     assert "1 objects there are no files here" in capsys.readouterr().out
@@ -204,7 +223,12 @@ class FakeFunction:
         assert not self.embedded
         if self._decision == "garbled":
             raise ResponseParserError("invalid XML received")
-        results = [{"EvalResourceName": arn, "EvalDecision": self._decision} for arn in asked["ResourceArns"]]
+        # two files alone are what a narrow policy allows: fnmatch's star is IAM's
+        allowed = {"allowed": "*", "narrow": "*config.ini"}.get(self._decision, "")
+        results = [
+            {"EvalResourceName": arn, "EvalDecision": "allowed" if fnmatch(arn, allowed) else "implicitDeny"}
+            for arn in asked["ResourceArns"]
+        ]
         return {"EvaluationResults": results}
 
 
@@ -222,7 +246,7 @@ def test_the_checklist_finds_each_fault_and_nothing_in_a_good_copy(
         "settings in force": ("config.ini", b"stale"),
         "project sources": ("glacierflow/task.py", b"stale"),
         "ancillary data": ("ancillary/glacier_regions.gpkg", None),
-        "no excluded files": ("glacierflow/__pycache__/x.pyc", b""),
+        "no excluded files": ("container/certs/ca.crt", b""),
         "nothing left over": ("glacierflow/gone.py", b""),
     }
     for name, (path, content) in faults.items():
@@ -275,6 +299,11 @@ def test_what_lambda_may_read_is_asked_of_iam(project: Path, bucket: Bucket) -> 
     denied = check(project, bucket, "implicitDeny")["readable by Lambda"]
     assert denied.verdict == "problem"
     assert "role/f may not read" in denied.text
+    narrow = check(project, bucket, "narrow")["readable by Lambda"]
+    assert (narrow.verdict, narrow.text) == (
+        "problem",
+        f"arn:aws:iam::123456789012:role/f may not read arn:aws:s3:::made-up/{PREFIX}*",
+    )
     assert check(project, bucket, "missing")["readable by Lambda"].verdict == "unknown"
     garbled = check(project, bucket, "garbled")["readable by Lambda"]
     assert (garbled.verdict, garbled.text) == (
@@ -410,6 +439,11 @@ def test_a_file_that_differs_is_left_unless_told(
     assert "4 to fetch" in capsys.readouterr().out
     assert not Path("here").exists()
     assert run(arguments) == 0
+    assert "bytes" in capsys.readouterr().err
+    assert run(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "0 fetched, 4 were complete in here\n"
+    assert captured.err == "", "no bar of nothing"
     mine = Path("here") / f"{BASE}/landsat/134_Arsuk/b_ortho.tif"
     mine.write_bytes(b"TWO")
     assert run(arguments) == 1

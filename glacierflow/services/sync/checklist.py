@@ -85,7 +85,10 @@ def _strangers(plan: PushPlan) -> Finding:
 
 
 def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
-    """Whether the function's role may read the copy, by IAM's own simulation."""
+    """Whether the function's role may read all of the copy, by IAM's own simulation.
+
+    A policy of single files allows no star; one that forbids the settings alone does, so they are asked, too.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
@@ -98,7 +101,7 @@ def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
         answer = cloud.client("iam").simulate_principal_policy(
             PolicySourceArn=role,
             ActionNames=["s3:GetObject"],
-            ResourceArns=[f"arn:aws:s3:::{bucket.name}/{PREFIX}{name}" for name in (CONFIG, AWS_CONFIG)],
+            ResourceArns=[f"arn:aws:s3:::{bucket.name}/{PREFIX}{name}" for name in ("*", CONFIG, AWS_CONFIG)],
         )
     except ClientError as error:
         code = error.response["Error"]["Code"]
@@ -123,4 +126,4 @@ def _readable(bucket: Bucket, cloud: Cloud, function_name: str) -> Finding:
             f"{role} may not read {denied[0]}",
             "give it s3:GetObject there (`glacierflow stack policies DIR` writes the policy)",
         )
-    return Finding(title, "ok", f"{role} may read it")
+    return Finding(title, "ok", f"{role} may read all of it")

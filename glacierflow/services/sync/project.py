@@ -14,15 +14,16 @@ __all__ = ["EXCLUDED", "PREFIX", "ProjectFile", "is_excluded", "project_files"]
 PREFIX = "scripts/greenland-glacier-flow/"
 """Where the bucket's copy lies: the predecessor's place, which other jobs may read."""
 
-EXCLUDED = (".git/*", "__pycache__/*", "*.pyc", "aws/logs/*", "Archive/*")
-"""Never uploaded, wherever they are; the predecessor's list."""
+EXCLUDED = (".git/*", "__pycache__/*", "*.pyc", "aws/logs/*", "Archive/*", "container/certs/*.crt")
+"""Never uploaded, wherever they are: the predecessor's list, and certificates of the machine here."""
 
 CONFIG = "config.ini"
 AWS_CONFIG = "aws/config/aws_config.ini"
 """Where the predecessor kept it."""
 
 _SOURCES = (
-    *("ancillary", "batch", "benchmarks", "container", "docs", "glacierflow", "tests"),
+    *(".ci", "ancillary", "batch", "benchmarks", "container", "docs", "glacierflow", "tests"),
+    *(".dockerignore", ".gitignore"),
     *("CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
 )
 """What of a checkout is source; anything else beside it (results, environments) is not ours to upload."""

@@ -20,9 +20,8 @@ from embedded import stack_outputs
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
-from glacierflow.local import conditions, control
+from glacierflow.local import control
 from glacierflow.local.control import Endpoint
-from glacierflow.local.enforcement import permissions_of
 from glacierflow.model import StepSettings
 from glacierflow.services.doctor import data, jobs
 from glacierflow.services.doctor.patient import Patient, run_check
@@ -33,6 +32,7 @@ pytestmark = pytest.mark.embedded
 
 BUCKET = "greenland-glacier-data"
 PRODUCTS = "1_download_merge_and_clip"
+SETTINGS = "scripts/greenland-glacier-flow/config.ini"
 FUNCTION = "glacier-processing"
 ADMIN = "arn:aws:iam::123456789012:role/admin"
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "UnauthorizedOperation"}
@@ -61,7 +61,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cli
     for bucket, key in (("sentinel-cogs", "a/B08.tif"), ("usgs-landsat", "a/B8.TIF"), ("private", "secret")):
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         s3.put_object(Bucket=bucket, Key=key, Body=b"pixels", RequestPayer="requester")
-    for key in ("runs/r/manifest.json", f"{PRODUCTS}/landsat/x.tif", "scripts/config.ini"):
+    for key in ("runs/r/manifest.json", f"{PRODUCTS}/landsat/x.tif", "scripts/config.ini", SETTINGS):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"{}")
     owner.client("batch").register_job_definition(
         jobDefinitionName="foreign",
@@ -72,7 +72,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cli
         role: _client_of(
             endpoint, iam.get_role(RoleName=f"glacierflow-{role}-us-west-2")["Role"]["Arn"], owner
         )
-        for role in ("submitter", "job", "execution")
+        for role in ("submitter", "job", "execution", "lambda-function", "schedule-function")
     }
     administrator = _client_of(endpoint, _make_administrator(iam), owner)
     enforce(endpoint.url, True)
@@ -332,6 +332,47 @@ def test_the_job_role_does_nothing_else(enforced: dict[str, Client]) -> None:
     refused(client("sns").list_topics)
 
 
+def test_the_functions_role_reads_settings_and_sources_writes_its_prefixes_and_does_nothing_else(
+    enforced: dict[str, Client],
+) -> None:
+    client = enforced["lambda-function"]
+    s3 = client("s3")
+    assert s3.get_object(Bucket=BUCKET, Key=SETTINGS)["Body"].read() == b"{}"
+    assert s3.get_object(Bucket="sentinel-cogs", Key="a/B08.tif")["Body"].read() == b"pixels"
+    s3.put_object(Bucket=BUCKET, Key="runs/r3/attempts/0/1.done.json", Body=b"x")
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="runs/r3/")["KeyCount"] == 1
+
+    refused(s3.put_object, Bucket=BUCKET, Key=SETTINGS, Body=b"changed")
+    refused(s3.get_object, Bucket=BUCKET, Key="scripts/config.ini")
+    refused(s3.get_object, Bucket="private", Key="secret")
+    refused(s3.list_objects_v2, Bucket="sentinel-cogs")
+    refused(s3.delete_object, Bucket=BUCKET, Key="runs/r3/attempts/0/1.done.json")
+    refused(client("batch").submit_job, **submission())
+    refused(client("lambda").invoke, FunctionName=FUNCTION, InvocationType="DryRun", Payload=b"{}")
+
+
+def test_the_schedulers_role_reads_settings_submits_and_does_nothing_else(
+    enforced: dict[str, Client],
+) -> None:
+    client = enforced["schedule-function"]
+    s3, batch, functions = client("s3"), client("batch"), client("lambda")
+    assert s3.get_object(Bucket=BUCKET, Key=SETTINGS)["Body"].read() == b"{}"
+    s3.put_object(Bucket=BUCKET, Key="runs/r4/manifest.json", Body=b"{}")
+    submitted = batch.submit_job(**submission())["jobId"]
+    assert batch.describe_jobs(jobs=[submitted])["jobs"]
+    batch.terminate_job(jobId=submitted, reason="seen")
+    assert functions.get_function(FunctionName=FUNCTION)["Configuration"]
+
+    refused(s3.put_object, Bucket=BUCKET, Key=SETTINGS, Body=b"changed")
+    refused(s3.put_object, Bucket=BUCKET, Key=f"{PRODUCTS}/landsat/x.tif", Body=b"forged")
+    refused(s3.get_object, Bucket="sentinel-cogs", Key="a/B08.tif")
+    refused(s3.delete_object, Bucket=BUCKET, Key="runs/r4/manifest.json")
+    refused(batch.submit_job, **submission(jobDefinition="foreign"))
+    refused(functions.invoke, FunctionName=FUNCTION, InvocationType="DryRun", Payload=b"{}")
+    refused(functions.update_function_code, FunctionName=FUNCTION, ImageUri="forged")
+    refused(client("ecs").describe_task_definition, taskDefinition="foreign")
+
+
 def test_the_execution_role_pulls_and_logs_and_does_nothing_else(enforced: dict[str, Client]) -> None:
     client = enforced["execution"]
     logs = client("logs")
@@ -343,31 +384,3 @@ def test_the_execution_role_pulls_and_logs_and_does_nothing_else(enforced: dict[
     refused(logs.get_log_events, logGroupName="/glacierflow/batch", logStreamName="s")
     refused(client("ecr").delete_repository, repositoryName="glacierflow")
     refused(client("s3").get_object, Bucket=BUCKET, Key="runs/r/manifest.json")
-
-
-def test_a_submission_needs_queue_definition_and_tagging() -> None:
-    place = "arn:aws:batch:us-west-2:123456789012"
-    request = {"jobQueue": "q", "jobDefinition": f"{place}:job-definition/d:3", "tags": {"a": "b"}}
-    assert permissions_of("batch", "submitjob", request, "us-west-2") == [
-        ("SubmitJob", f"{place}:job-queue/q"),
-        ("SubmitJob", f"{place}:job-definition/d:3"),
-        ("TagResource", f"{place}:job/new"),
-    ]
-    assert permissions_of("batch", "listjobs", {"jobQueue": "q"}, "us-west-2") == [("ListJobs", "*")]
-
-
-@pytest.mark.parametrize(
-    ("condition", "holds"),
-    [
-        ({"Bool": {"aws:SecureTransport": "false"}}, False),
-        ({"Bool": {"aws:SecureTransport": True}}, True),
-        ({"StringLike": {"s3:prefix": ["x/*", "runs/*"]}}, True),
-        ({"StringLike": {"s3:prefix": "products/*"}}, False),
-        ({"StringEquals": {"aws:SourceAccount": "123456789012", "never:known": "x"}}, False),
-        ({"DateGreaterThan": {"s3:prefix": "runs/r"}}, False),
-        ({"ArnLike": {"aws:SourceArn": "arn:*:rule/a"}, "StringEquals": {"s3:prefix": "runs/r"}}, True),
-    ],
-)
-def test_conditions_hold_only_where_they_are_known_to(condition: Any, holds: bool) -> None:
-    values = {"s3:prefix": "runs/r", "aws:SourceArn": "arn:aws:events:us-west-2:1:rule/a"}
-    assert conditions.holds(condition, values) is holds

@@ -18,10 +18,11 @@ from glacierflow.errors import DataError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.receipt import Counts, Machine, ProductRecord, Receipt
-from glacierflow.runs.cost import AttemptEnd, CostReport, cost_csv, cost_of, spells_of
+from glacierflow.runs.cost import CostReport, cost_csv, cost_of
 from glacierflow.runs.family import Family, read_family
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.prices import PriceBook, SpotPoint, SpotRange
+from glacierflow.runs.spells import AttemptEnd, spells_of
 from glacierflow.services.cost import report_cost
 from glacierflow.services.places import find_places
 from glacierflow.services.prices import load_prices
@@ -193,6 +194,29 @@ def test_the_end_of_a_killed_attempt_outlives_the_memory_of_aws_batch() -> None:
     assert cost_asked(run).wasted == while_known.wasted
     run.s3.objects[RunLayout(run.manifest.run_id).ledger] = b"no ledger"
     assert cost_asked(run).wasted == {"killed": 0.0}
+
+
+def test_attempts_lost_before_their_record_are_charged_by_the_times_of_batch() -> None:
+    """By hand: one and two hours of half an r6i.large of 12.6 cents, on spot 40 %; one never started."""
+    run = BigRun(2)
+    run.cloud = replace(run.cloud, embedded=True)
+    run.attempt(0, "done", 2, ended_at=NOW)
+    lost = "Host EC2 (instance i-0) terminated."
+    begin = int(NOW.timestamp() * 1000)
+    hour, two = (
+        {"startedAt": begin, "stoppedAt": begin + hours * 3_600_000, "statusReason": lost, "container": {}}
+        for hours in (1, 2)
+    )
+    never = {"statusReason": "Task failed to start", "container": {}}
+    run.batch.set_child("job-0", 0, status="SUCCEEDED", attempts=[hour, {"container": {}}])
+    run.batch.set_child("job-0", 1, status="FAILED", attempts=[two, never])
+    report = cost_asked(run)
+    assert report.wasted == pytest.approx({"spot": 3 * 0.5 * 0.4 * 0.126})
+    assert [one.wasted_usd for one in report.regions] == pytest.approx([0.0252, 0.0504])
+    assert report.notes[-2:] == (
+        "2 attempts ended before they left a record: charged by the times of AWS Batch",
+        "1 attempts never started, says AWS Batch: not charged",
+    )
 
 
 def test_batch_is_asked_about_jobs_that_a_state_machine_sent() -> None:

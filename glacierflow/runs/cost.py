@@ -11,59 +11,26 @@ import csv
 import datetime as dt
 import io
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from glacierflow.errors import DataError
 from glacierflow.model import Record
-from glacierflow.receipt import Machine, Receipt, Started
-from glacierflow.runs.family import Family, Member
+from glacierflow.runs.family import Family
 from glacierflow.runs.prices import Lifecycle, PriceBook, gib_of, vcpus_of
-from glacierflow.runs.verify import GOOD_OUTCOMES
-from glacierflow.runs.workload import MEMORY_CLASSES_MIB, VCPUS
+from glacierflow.runs.spells import Spell
+from glacierflow.runs.workload import VCPUS
 
 __all__ = [
     "ASSUMED_TYPES",
     "AttemptCost",
-    "AttemptEnd",
     "CostReport",
     "RegionCost",
-    "Spell",
     "cost_of",
     "price_spell",
-    "spells_of",
 ]
 
 ASSUMED_TYPES = {7_500: "r6i.large", 15_500: "r6i.large", 31_500: "r6i.xlarge", 63_200: "r6i.2xlarge"}
 """By memory class in MiB: two jobs of the smallest fill one, of the others one does."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptEnd:
-    """What AWS Batch says of an attempt that was ended from outside."""
-
-    stopped_at: dt.datetime | None
-    failure: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Spell:
-    """One attempt's time on a machine."""
-
-    run_id: str
-    slot: int
-    """In its own run."""
-    attempt: int
-    regions: tuple[str, ...]
-    """A region stands once for each product the attempt wrote, else once for each unit."""
-    started_at: dt.datetime
-    ended_at: dt.datetime | None
-    """None where nobody knows."""
-    machine: Machine | None
-    lifecycle: Lifecycle
-    memory_mib: int
-    wasted_on: str | None
-    """Why its work did not count; None where it ended well."""
 
 
 class AttemptCost(Record):
@@ -133,74 +100,8 @@ class CostReport(Record):
         return sum(region.products for region in self.regions)
 
 
-def spells_of(family: Family, ends: Mapping[tuple[str, int, int], AttemptEnd]) -> list[Spell]:
-    """Every attempt of a run and its retries.
-
-    Args:
-        family: the run and its retries.
-        ends: of attempts that were ended from outside, by run id, slot and attempt.
-    """
-    return [spell for member in family.members for spell in _spells(member, ends)]
-
-
-def _spells(member: Member, ends: Mapping[tuple[str, int, int], AttemptEnd]) -> list[Spell]:
-    run_id = member.manifest.run_id
-    nobody = AttemptEnd(None, None)
-    spells = []
-    for receipt in member.receipts.every(member.attempts):
-        end = ends.get((run_id, receipt.slot, receipt.attempt), nobody)
-        lost_to = end.failure if receipt.outcome == "interrupted" else None
-        spells.append(_spell(member, receipt, receipt.ended_at, lost_to))
-    unended = [
-        (slot, attempt)
-        for slot, attempts in sorted(member.attempts.items())
-        for attempt, outcome in attempts.outcomes.items()
-        if outcome is None
-    ]
-    begun = {(one.slot, one.attempt): one for one in member.receipts.starts(unended)}
-    for place in unended:
-        if place in begun:
-            end = ends.get((run_id, *place), nobody)
-            spells.append(_spell(member, begun[place], end.stopped_at, end.failure or "killed"))
-    return sorted(spells, key=lambda spell: (spell.slot, spell.attempt))
-
-
-def _spell(member: Member, started: Started, ended_at: dt.datetime | None, lost_to: str | None) -> Spell:
-    array = member.manifest.array_of(started.slot)
-    machine = started.machine
-    named = machine.lifecycle if machine else None
-    on_demand = named == "on-demand" if named else array.on_demand
-    return Spell(
-        run_id=started.run_id,
-        slot=started.slot,
-        attempt=started.attempt,
-        regions=_regions(started),
-        started_at=started.started_at,
-        ended_at=ended_at,
-        machine=machine,
-        lifecycle="on-demand" if on_demand else "spot",
-        memory_mib=array.memory_mib or MEMORY_CLASSES_MIB[0],
-        wasted_on=lost_to or _wasted_on(started),
-    )
-
-
-_LOST = {"interrupted": "spot", "unavailable": "service", "failed": "failed"}
-
-
-def _wasted_on(started: Started) -> str | None:
-    if not isinstance(started, Receipt) or started.outcome in GOOD_OUTCOMES:
-        return None
-    return _LOST[started.outcome]
-
-
-def _regions(started: Started) -> tuple[str, ...]:
-    products = started.products if isinstance(started, Receipt) else ()
-    named = [started.units[product.unit].region for product in products]
-    return tuple(named or [unit.region for unit in started.units])
-
-
-def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook) -> CostReport:
-    """Price every spell and add up.
+def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook, *, unstarted: int = 0) -> CostReport:
+    """Price every spell and add up; attempts that never started are only named.
 
     A slot of several units divides its cost by the products each of them wrote.
 
@@ -224,7 +125,7 @@ def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook) -> CostR
             RegionCost(region=name, usd=usd[name], wasted_usd=wasted[name], products=products[name])
             for name in sorted(family.root.regions)
         ),
-        notes=tuple(_notes(attempts, prices)),
+        notes=(*_notes(attempts, prices), *_lost(spells, unstarted)),
     )
 
 
@@ -310,6 +211,14 @@ def _notes(attempts: Sequence[AttemptCost], prices: PriceBook) -> list[str]:
         notes.append(f"{endless} attempts are running, or ended at a time nobody knows: not charged")
     notes.append("without the time machines boot or stand idle, disks, addresses, logs and storage")
     return notes
+
+
+def _lost(spells: Sequence[Spell], unstarted: int) -> Iterator[str]:
+    lost = sum(not spell.recorded for spell in spells)
+    if lost:
+        yield f"{lost} attempts ended before they left a record: charged by the times of AWS Batch"
+    if unstarted:
+        yield f"{unstarted} attempts never started, says AWS Batch: not charged"
 
 
 _COLUMNS = ("run_id", "slot", "attempt", "regions", "started_at", "hours", "instance_type", "assumed", "zone")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
-from glacierflow.runs.cost import Spell, price_spell
+from glacierflow.runs.cost import price_spell
 from glacierflow.runs.ledger import AttemptEntry, Ledger
 from glacierflow.runs.prices import PriceBook
+from glacierflow.runs.spells import AttemptEnd, Spell, batch_spell
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
 
 __all__ = ["Spent", "spent_so_far"]
@@ -22,7 +23,7 @@ class Spent(Record):
     attempts: int
     """Attempts whose time is known."""
     unknown: int
-    """Ended slots and attempts whose time is not known: their receipts have not been read."""
+    """Attempts whose time is not known: their receipts, or their ends in AWS Batch, have not been read."""
     prices_of: str | None = None
     """AWS region whose prices stand in for those of the run's own; None where they are its own."""
 
@@ -31,6 +32,7 @@ def spent_so_far(
     ledgers: Iterable[tuple[Manifest, Ledger]],
     prices: PriceBook,
     *,
+    attempts: int,
     running: Collection[tuple[str, int]],
     now: dt.datetime | None = None,
 ) -> Spent:
@@ -39,6 +41,7 @@ def spent_so_far(
     Args:
         ledgers: the run and its retries.
         prices: the dated table.
+        attempts: how many there have been, by the status.
         running: run id and slot of what is running now; a start anywhere else whose end is not known may
             have ended long ago, and counts as not known.
         now: the time; None is the present.
@@ -47,19 +50,33 @@ def spent_so_far(
         DataError: there is no price for an instance type.
     """
     now = now or dt.datetime.now(dt.UTC)
-    usd, known, unknown = 0.0, 0, 0
+    usd, known = 0.0, 0
     for manifest, ledger in ledgers:
-        read = {slot for slot, _ in ledger.attempts}
-        unknown += sum(slot not in read for slot in ledger.slots)
         for entry in ledger.attempts.values():
             is_running = (manifest.run_id, entry.slot) in running
             end = _end(entry, ledger, now if is_running else None)
-            if end is None:
-                unknown += 1
-            else:
+            if end is not None:
                 usd += price_spell(_spell(entry, manifest, end), prices).usd
                 known += 1
-    return Spent(usd=usd, attempts=known, unknown=unknown, prices_of=prices.stands_in)
+        for spell in _unrecorded(manifest, ledger):
+            known += 1
+            usd += price_spell(spell, prices).usd if spell is not None else 0.0
+    return Spent(usd=usd, attempts=known, unknown=max(0, attempts - known), prices_of=prices.stands_in)
+
+
+def _unrecorded(manifest: Manifest, ledger: Ledger) -> Iterator[Spell | None]:
+    """Attempts without a record that was read, by AWS Batch; None for one that never started.
+
+    One whose receipt nobody has read yet is priced so, too, until somebody has.
+    """
+    for slot, kept in ledger.slots.items():
+        for number, said in enumerate(kept.attempts, 1):
+            if (slot, number) in ledger.attempts:
+                continue
+            if said.started_at is None:
+                yield None
+            elif said.stopped_at is not None:
+                yield batch_spell(manifest, slot, number, said.started_at, AttemptEnd(said.stopped_at, None))
 
 
 def _end(entry: AttemptEntry, ledger: Ledger, now: dt.datetime | None) -> dt.datetime | None:

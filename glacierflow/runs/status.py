@@ -201,7 +201,8 @@ def _row(
         date2=max(unit.date2 for unit in units),
         state=state.state,
         outcome=outcome,
-        attempts=max(len(attempts.outcomes) if attempts else 0, len(state.attempts)),
+        # one that ended before it left a record has a number all the same
+        attempts=max(attempts.latest if attempts else 0, len(state.attempts)),
         reclaims=_reclaims(attempts) + (verdict is not None and verdict.failure == "spot"),
         products=counts.written + counts.skipped,
         failed_scenes=counts.failed,

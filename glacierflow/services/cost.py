@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from glacierflow.aws import Cloud
 from glacierflow.errors import GlacierflowError, StoreError
 from glacierflow.runs.classify import classify_attempt
-from glacierflow.runs.cost import AttemptEnd, CostReport, Spell, cost_of, spells_of
+from glacierflow.runs.cost import CostReport, cost_of
 from glacierflow.runs.family import Family, Member
 from glacierflow.runs.ledger import SlotEntry, read_ledger
 from glacierflow.runs.prices import PriceBook
+from glacierflow.runs.records import Attempts
+from glacierflow.runs.spells import AttemptEnd, Spell, spells_of, unstarted
 from glacierflow.services.jobs import describe_slots, find_jobs
 from glacierflow.services.places import Places
 from glacierflow.services.prices import fetch_spot_history
@@ -21,6 +23,9 @@ __all__ = ["report_cost"]
 
 _CUT_SHORT = {None, "interrupted"}
 """Outcomes that do not tell who ended the attempt: a reclaim, a time limit, a person."""
+
+_TRIED_AGAIN = _CUT_SHORT | {"unavailable"}
+"""Outcomes after which another attempt may have been lost before it left a record."""
 
 
 def report_cost(
@@ -45,17 +50,18 @@ def report_cost(
         ends |= _ends(member, store, cloud, places)
     spells = spells_of(family, ends)
     book, notice = _with_history(spells, cloud, prices)
-    return cost_of(family, spells, book), notice
+    return cost_of(family, spells, book, unstarted=unstarted(family, ends)), notice
 
 
 def _ends(
     member: Member, store: Store, cloud: Cloud, places: Places
 ) -> dict[tuple[str, int, int], AttemptEnd]:
-    """Of the attempts that were ended from outside.
+    """Of the attempts that were ended from outside, or left no record.
 
     The ledger tells what somebody saw while Batch knew; Batch is asked only about the others.
     """
-    lost = {slot: of for slot, of in member.attempts.items() if _CUT_SHORT & set(of.outcomes.values())}
+    slots = range(len(member.manifest.slots))
+    lost = {slot: of for slot in slots if _may_be_lost(of := member.attempts.get(slot, Attempts()))}
     if not lost:
         return {}
     states = {slot: entry.state_of() for slot, entry in _seen(member, store).items() if slot in lost}
@@ -67,10 +73,16 @@ def _ends(
     ends = {}
     for slot, state in states.items():
         for number, attempt in enumerate(state.attempts, 1):
-            if lost[slot].outcomes.get(number, "") in _CUT_SHORT:
-                end = AttemptEnd(attempt.stopped_at, classify_attempt(attempt))
+            if lost[slot].outcomes.get(number) in _CUT_SHORT:
+                end = AttemptEnd(attempt.stopped_at, classify_attempt(attempt), attempt.started_at)
                 ends[member.manifest.run_id, slot, number] = end
     return ends
+
+
+def _may_be_lost(attempts: Attempts) -> bool:
+    """Whether only Batch can tell of some of its attempts: none left a record, or not all of them did."""
+    outcomes = attempts.outcomes
+    return not outcomes or len(outcomes) < attempts.latest or bool(_TRIED_AGAIN & set(outcomes.values()))
 
 
 def _seen(member: Member, store: Store) -> dict[int, SlotEntry]:

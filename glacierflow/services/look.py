@@ -208,7 +208,7 @@ class RunLook:
             for slot, entry in self._ledger.slots.items()
             if entry.state == "SUCCEEDED"
             and not entry.explained
-            and len(attempts[slot].outcomes if slot in attempts else ()) != 1
+            and (slot not in attempts or attempts[slot].latest != 1)
         ]
 
     def _explain_some(self, view: BatchView, attempts: Mapping[int, Attempts]) -> BatchView:

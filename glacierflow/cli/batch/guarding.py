@@ -69,6 +69,7 @@ def spent_by(look: FamilyLook, status: RunStatus) -> tuple[Spent | None, str | N
 
     try:
         prices = load_prices(default_home().parent, look.root.cloud.region)
-        return spent_so_far(look.ledgers(), prices, running=status.running), None
+        ledgers = look.ledgers()
+        return spent_so_far(ledgers, prices, attempts=status.attempts, running=status.running), None
     except DataError as error:
         return None, error.message

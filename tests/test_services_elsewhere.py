@@ -161,6 +161,88 @@ def test_what_was_started_is_recorded_where_the_rest_finds_no_capacity_and_is_no
     assert launcher(cloud).launch(manifest, store, [whole]) == [whole]
 
 
+class Waits:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now, self.waited = 1000.0, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.waited += seconds
+
+
+class Ecs:
+    """RunTask of a region whose Fargate Spot comes and goes; it notes who asked for what, and when."""
+
+    def __init__(self, clock: Waits, spot_from: float) -> None:
+        self.clock, self.spot_from = clock, spot_from
+        self.asked: list[tuple[int, str]] = []
+
+    def run_task(self, **request: Any) -> dict[str, Any]:
+        provider = request["capacityProviderStrategy"][0]["capacityProvider"]
+        (_, index) = request["overrides"]["containerOverrides"][0]["environment"]
+        self.asked.append((int(index["value"]), provider))
+        if provider == "FARGATE_SPOT" and self.clock.now < self.spot_from:
+            return {"tasks": [], "failures": [{"reason": "Capacity is unavailable at this time"}]}
+        return {"tasks": [{"taskArn": f"arn:task/{index['value']}"}], "failures": []}
+
+
+def test_where_there_is_no_spot_one_task_waits_for_it_and_it_is_asked_again_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Waits()
+    monkeypatch.setattr(tasks_module, "time", clock)
+    monkeypatch.setattr(tasks_module, "_PER_SECOND", 0.1)
+    ecs = Ecs(clock, spot_from=1000 + 155 + 600)
+    manifest = some_manifest(80)
+    (record,) = launcher(SimpleNamespace(client=lambda _: ecs)).launch(manifest, LocalStore(tmp_path))
+    assert record.tasks == tuple(f"arn:task/{slot}" for slot in range(80))
+    assert ecs.asked[:6] == [(0, "FARGATE_SPOT")] * 5 + [(0, "FARGATE")]
+    # a task each ten seconds: after five minutes the next one asks, waits five seconds, and goes on
+    in_vain = [
+        slot for slot, provider in ecs.asked if (slot, "FARGATE") in ecs.asked and provider != "FARGATE"
+    ]
+    assert in_vain == [0] * 5 + [31]
+    on_spot = {slot for slot, provider in ecs.asked if provider == "FARGATE_SPOT"} - {0, 31}
+    assert on_spot == set(range(61, 80)), "it is back, and all go to it"
+    assert clock.waited == 155 + 79 * 10
+
+
+def test_what_was_started_is_recorded_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill leaves no time to write anything: what is not recorded when a task is asked for is lost."""
+    clock, manifest, store = Waits(), some_manifest(400), LocalStore(tmp_path)
+    puts: list[str] = []
+    lost: list[int] = []
+
+    class Watched(Ecs):
+        def run_task(self, **request: Any) -> dict[str, Any]:
+            known = sum(job.size for job in read_jobs(store, manifest.run_id))
+            lost.append(len({slot for slot, _ in self.asked}) - known)
+            if len(self.asked) == 200:
+                self.spot_from = clock.now + 1
+            return super().run_task(**request)
+
+    real = store.put
+
+    def put(_: LocalStore, key: str, *more: Any) -> Any:
+        puts.append(key)
+        return real(key, *more)
+
+    monkeypatch.setattr(LocalStore, "put", put)
+    monkeypatch.setattr(tasks_module, "time", clock)
+    ecs = Watched(clock, spot_from=0)
+    launcher(SimpleNamespace(client=lambda _: ecs)).launch(manifest, store)
+    assert lost[1] == 0, "the first at once"
+    assert max(lost) <= 5 * 15 + 1
+    assert lost[200] > 1
+    assert lost[201] == 1, "before a wait for capacity all is recorded but the one that waits"
+    assert len(puts) <= 400 / 15 / 5 + 3
+
+
 def test_what_does_not_fit_lambda_is_refused_with_the_service_that_takes_it() -> None:
     manifest = some_manifest(3)
     check_lambda_fit(manifest, memory_mb=10_240, timeout_s=900)

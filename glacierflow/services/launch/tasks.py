@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,28 @@ _PER_SECOND = 15
 _TRIES, _PATIENCE_S = 6, 5.0
 """How often a task that found no capacity is asked for, and the wait before the second time; doubled then.
 The last time Fargate Spot is no longer insisted on."""
+_NO_SPOT_S = 300.0
+"""How long Fargate Spot is not asked again, once a task found none in all its tries."""
+_RECORD_S = 5.0
+"""Between two records of what was started, which is all that a kill can cost."""
 _NO_CAPACITY = ("RESOURCE", "AGENT", "Capacity is unavailable", "no container instance")
+
+
+@dataclass(slots=True)
+class _Spot:
+    """What one launch has learned of Fargate Spot."""
+
+    missing: bool = False
+    ask_at: float = 0.0
+
+    @property
+    def asked(self) -> bool:
+        """Whether it is worth asking for."""
+        return not self.missing or time.monotonic() >= self.ask_at
+
+    def lost(self) -> None:
+        """There is none; tasks go to Fargate for a while."""
+        self.missing, self.ask_at = True, time.monotonic() + _NO_SPOT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +84,18 @@ class TaskLauncher:
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
         """Start every task; those that were started before are the same ones by their tokens.
 
-        What was started is recorded also where one could not be, so that it can be seen and ended.
+        What was started is recorded as it goes, so that it can be seen and ended whatever comes. Where
+        Fargate Spot has no capacity, one task waits for it and the others go to Fargate; it is asked again
+        now and then.
         """
         if sum(record.size for record in known) == len(manifest.slots):
             return list(known)
         client, tasks = self.cloud.client("ecs"), [""] * len(manifest.slots)
-        for record in known:
-            tasks[record.first_slot : record.first_slot + record.size] = record.tasks
-        try:
-            for array, slot in _slots(manifest):
-                if not tasks[slot]:
-                    start = time.monotonic()
-                    tasks[slot] = self._run(client, manifest, array, slot)
-                    time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
-        finally:
-            records = record_arrays(
+        for one in known:
+            tasks[one.first_slot : one.first_slot + one.size] = one.tasks
+
+        def record() -> list[JobRecord]:
+            return record_arrays(
                 manifest,
                 store,
                 self.service,
@@ -86,19 +104,48 @@ class TaskLauncher:
                 log_group=self.log_group,
                 tasks=tasks,
             )
+
+        spot, recorded = _Spot(), 0.0
+        try:
+            for array, slot in _slots(manifest):
+                if not tasks[slot]:
+                    start = time.monotonic()
+                    tasks[slot] = self._run(client, manifest, array, slot, spot, record)
+                    if time.monotonic() >= recorded + _RECORD_S:
+                        record()
+                        recorded = time.monotonic()
+                    time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
+        finally:
+            records = record()
         return records
 
-    def _run(self, client: Any, manifest: Manifest, array: ArrayRange, slot: int) -> str:  # noqa: ANN401
+    def _run(
+        self,
+        client: Any,  # noqa: ANN401
+        manifest: Manifest,
+        array: ArrayRange,
+        slot: int,
+        spot: _Spot,
+        before_waiting: Callable[[], object],
+    ) -> str:
         for attempt in range(_TRIES):
             last = attempt == _TRIES - 1
+            if last and not array.on_demand:
+                spot.lost()
+            on_demand = array.on_demand or not spot.asked
             with plain_errors(f"run the task of slot {slot}", service="ECS"):
-                answer = client.run_task(**self._request(manifest, array, slot, on_demand=last))
+                answer = client.run_task(**self._request(manifest, array, slot, on_demand=on_demand))
             if answer["tasks"]:
+                spot.missing = spot.missing and on_demand
                 arn: str = answer["tasks"][0]["taskArn"]
                 return arn
             reason = "; ".join(str(one.get("reason")) for one in answer["failures"]) or "no reason given"
             if not any(text in reason for text in _NO_CAPACITY):
                 raise UsageError(f"ECS would not run the task of slot {slot}: {reason}")
+            if spot.missing and not on_demand:
+                spot.lost()
+            if attempt == 0:
+                before_waiting()
             if not last:
                 time.sleep(_PATIENCE_S * 2**attempt)
         raise UnavailableError(

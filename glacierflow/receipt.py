@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ __all__ = [
     "ProductThere",
     "Receipt",
     "Started",
+    "UnitEnd",
     "OUTCOMES",
 ]
 
@@ -25,6 +26,8 @@ Outcome = Literal["done", "no_data", "partial", "failed", "interrupted", "unavai
 OUTCOMES: tuple[Outcome, ...] = ("done", "no_data", "partial", "failed", "interrupted", "unavailable")
 
 SCHEMA_VERSION = 1
+
+_T = TypeVar("_T")
 
 
 class BatchPlace(Record):
@@ -68,6 +71,18 @@ class Counts(Record):
     """Acquisitions already there, made with the same settings."""
     failed: int = 0
     """Acquisitions whose source could not be read."""
+
+
+class UnitEnd(Record):
+    """What became of one of several units of a slot."""
+
+    outcome: Outcome
+    """As if it had been alone in the slot; one that was not begun has the attempt's own."""
+    counts: Counts = Field(default_factory=Counts)
+    left_out: int = 0
+    """How many of the receipt's entries are its own; they stand in the order of the units."""
+    notes: int = 0
+    error: str | None = None
 
 
 class ProductThere(Record):
@@ -121,6 +136,9 @@ class Receipt(Started):
     outcome: Outcome
     exit_code: int
     counts: Counts
+    unit_ends: tuple[UnitEnd, ...] = ()
+    """By unit; none where there is one only, of which the receipt itself tells, nor from versions that kept
+    none."""
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[Note, ...] = ()
     """Why a unit has no images, and whatever else concerns it as a whole."""
@@ -136,3 +154,40 @@ class Receipt(Started):
     requests: int = 0
     """Range requests sent for imagery, retries included."""
     peak_memory_mb: float = 0.0
+
+    @property
+    def tells_units(self) -> bool:
+        """Whether it is known of which unit each entry and error is."""
+        return len(self.units) == 1 or bool(self.unit_ends)
+
+    def end_of(self, number: int) -> UnitEnd:
+        """What became of a unit; where the receipt does not tell, what can be said of it all the same."""
+        if self.unit_ends:
+            return self.unit_ends[number]
+        if len(self.units) == 1:
+            return UnitEnd(
+                outcome=self.outcome,
+                counts=self.counts,
+                left_out=len(self.left_out),
+                notes=len(self.notes),
+                error=self.error,
+            )
+        if self.outcome == "done" and not any(
+            there.unit == number for there in (*self.products, *self.already_there)
+        ):
+            return UnitEnd(outcome="no_data")
+        unclear = f"of one or more of the slot's {len(self.units)} units, the receipt does not say of which: "
+        return UnitEnd(outcome=self.outcome, error=unclear + self.error if self.error else None)
+
+    def left_out_of(self, number: int) -> tuple[LeftOut, ...]:
+        """A unit's own scenes left out; none where the receipt does not tell."""
+        return _own(self.left_out, [self.end_of(place).left_out for place in range(number + 1)])
+
+    def notes_of(self, number: int) -> tuple[Note, ...]:
+        """A unit's own notes; none where the receipt does not tell."""
+        return _own(self.notes, [self.end_of(place).notes for place in range(number + 1)])
+
+
+def _own(entries: tuple[_T, ...], sizes: list[int]) -> tuple[_T, ...]:
+    """Of entries in groups of some sizes, the last group."""
+    return entries[sum(sizes[:-1]) : sum(sizes)]

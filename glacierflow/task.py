@@ -33,7 +33,7 @@ from glacierflow.imagery.sharing import Shared
 from glacierflow.layout import RunLayout
 from glacierflow.machine import find_machine
 from glacierflow.manifest import Manifest
-from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started
+from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started, UnitEnd
 from glacierflow.resources import give_memory_back, memory_budget_mb
 from glacierflow.store import Store, open_store, split_s3_uri
 
@@ -151,11 +151,13 @@ def process_slot(
     )
     results = [UnitResult(number) for number in range(len(units))]
     error: Exception | None = None
+    begun = 0
     try:
         if any(unit.satellite == "landsat" for unit in units):
             work = functools.partial(require_paid_access, cloud, manifest.settings)
             unless_stopped(work, stop, "nothing was searched")
         for unit, result in zip(units, results, strict=True):
+            begun += 1
             log.info("%s %s %s to %s", unit.satellite, unit.region, unit.date1, unit.date2)
             process_unit(unit, manifest.regions[unit.region], context, result)
     except GlacierflowError as expected:
@@ -163,7 +165,7 @@ def process_slot(
     except Exception as bug:
         log.exception("this is a bug in glacierflow")
         error = bug
-    receipt = _receipt(started, results, error)
+    receipt = _receipt(started, results, error, begun)
     store.put(run.receipt(slot, started.attempt, receipt.outcome), _json(receipt))
     (log.error if receipt.exit_code else log.info)("%s: %s", receipt.outcome, receipt.error or receipt.counts)
     return receipt
@@ -210,7 +212,7 @@ def _place(environ: Mapping[str, str]) -> BatchPlace:
     )
 
 
-def _receipt(started: Started, results: Sequence[UnitResult], error: Exception | None) -> Receipt:
+def _receipt(started: Started, results: Sequence[UnitResult], error: Exception | None, begun: int) -> Receipt:
     counts = _sum_counts(results)
     outcome, exit_code, sentence = _outcome(results, counts, error)
     seconds: dict[str, float] = {}
@@ -223,6 +225,7 @@ def _receipt(started: Started, results: Sequence[UnitResult], error: Exception |
         outcome=outcome,
         exit_code=exit_code,
         counts=counts,
+        unit_ends=_unit_ends(results, error, begun) if len(results) > 1 else (),
         left_out=tuple(entry for result in results for entry in result.left_out),
         notes=tuple(note for result in results for note in result.notes),
         products=tuple(product for result in results for product in result.products),
@@ -234,6 +237,23 @@ def _receipt(started: Started, results: Sequence[UnitResult], error: Exception |
         # Linux counts kilobytes
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )
+
+
+def _unit_ends(results: Sequence[UnitResult], error: Exception | None, begun: int) -> tuple[UnitEnd, ...]:
+    """Of several units each by itself: what stopped the attempt concerns the one in hand and all after it."""
+    ends = []
+    for place, result in enumerate(results, 1):
+        outcome, _, sentence = _outcome([result], result.counts, error if place >= begun else None)
+        ends.append(
+            UnitEnd(
+                outcome=outcome,
+                counts=result.counts,
+                left_out=len(result.left_out),
+                notes=len(result.notes),
+                error=sentence if place <= begun else f"not begun: {sentence}",
+            )
+        )
+    return tuple(ends)
 
 
 def _outcome(

@@ -66,8 +66,19 @@ class FamilyBench:
     def submit(self, count: int, *, on_demand: bool = False, arrays: tuple[ArrayRange, ...] = ()) -> Manifest:
         manifest = some_manifest(count, f"s3://{self.name}", now=NOW)
         whole = ArrayRange(first_slot=0, size=count, memory_mib=7_500, on_demand=on_demand)
+        return self._send(manifest, arrays or (whole,))
+
+    def submit_packed(self, units: int) -> Manifest:
+        """All units in one slot."""
+        apart = some_manifest(units, f"s3://{self.name}", now=NOW)
+        slot = tuple(unit for of_slot in apart.slots for unit in of_slot)
+        return self._send(
+            apart.model_copy(update={"slots": (slot,)}), (ArrayRange(first_slot=0, size=1, memory_mib=7_500),)
+        )
+
+    def _send(self, manifest: Manifest, arrays: tuple[ArrayRange, ...]) -> Manifest:
         # the queues are shared with other tests, and jobs are found by their names
-        changes = {"arrays": arrays or (whole,), "run_id": f"{manifest.run_id}-{self.name}"}
+        changes = {"arrays": arrays, "run_id": f"{manifest.run_id}-{self.name}"}
         manifest = manifest.model_copy(update=changes)
         targets = find_targets(self.cloud, self.places, manifest.arrays)
         submit_run(manifest, self.cloud, self.store, targets=targets)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from runs_samples import put_attempt
-from test_verify import a_retry, a_run, put_product
+from test_verify import a_packed_run, a_retry, a_run, put_product
 
 from glacierflow.model import LeftOut
 from glacierflow.receipt import Counts, ProductThere, Receipt
@@ -93,3 +93,18 @@ def test_a_bar_in_a_reason_does_not_break_the_table(tmp_path: Path) -> None:
     odd = receipt.model_copy(update={"left_out": (LeftOut(item_id="x", code="c", reason="a|b"),)})
     path.write_text(odd.model_dump_json())
     assert "| c | 1 | a/b |" in methods_markdown(methods_of(read_family(store, root.run_id)))
+
+
+def test_old_receipts_of_several_units_count_once_for_their_slot(tmp_path: Path) -> None:
+    """They do not tell of which unit a scene was; the units are counted all the same."""
+    store = LocalStore(tmp_path)
+    root = a_packed_run(store)
+    put_attempt(
+        store, root, 0, "done", products=(put_product(store, root, 0),), counts=Counts(found=5, kept=1)
+    )
+    methods = methods_of(read_family(store, root.run_id))
+    text = methods_markdown(methods)
+    assert "Of 3 units of work 1 were completed and 2 had no usable image" in text
+    assert "returned 5 items, which made 1 images; 1 items or acquisitions were left out" in text
+    (row,) = csv.DictReader(io.StringIO(exclusions_csv(methods)))
+    assert row["region"] == "000_made_up+001_made_up+002_made_up"

@@ -12,6 +12,7 @@ from runs_samples import put_attempt, some_manifest
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cli.batch.retry import show_plan
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
@@ -99,3 +100,37 @@ def test_a_limit_that_nothing_would_keep_is_refused(capsys: pytest.CaptureFixtur
 def test_other_services_are_refused(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["batch", "retry", "latest", "--service", service]) == 64
     assert f"--service = {service} cannot retry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        (1, "of its 6 units 000_made_up 2024-07-01..2024-07-31 to do, the others are found done"),
+        (6, "003_made_up 2024-07-01..2024-07-31 and 2 more to do, the others are found done"),
+        (None, "of its 6 units those that are done are found done"),
+    ],
+)
+def test_a_plan_says_what_becomes_of_the_units_of_a_slot(
+    lacking: int | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apart = some_manifest(6)
+    units = tuple(unit for slot in apart.slots for unit in slot)
+    root = apart.model_copy(update={"slots": (units,)})
+    named = None if lacking is None else units[:lacking]
+    plan = RetryPlan((RetryUnit(0, "data", SMALL, SMALL, lacking=named),), (), 0)
+    show_plan(root, plan, as_json=False)
+    out = capsys.readouterr().out
+    assert said in out
+    assert "retry   1 of 1 slots: 1 data" in out
+    show_plan(root, plan, as_json=True)
+    (facts,) = json.loads(capsys.readouterr().out)["units"]
+    listed = facts["lacking"]
+    assert (listed and [unit["region"] for unit in listed]) == (named and [unit.region for unit in named])
+
+
+def test_a_plan_of_single_units_is_told_as_before(capsys: pytest.CaptureFixture[str]) -> None:
+    root = some_manifest(2)
+    show_plan(root, RetryPlan((RetryUnit(1, "data", SMALL, SMALL),), (), 0), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("2024-07-01..2024-07-31  as before")
+    assert lines[2] == "retry   1 of 2 units: 1 data"

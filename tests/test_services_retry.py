@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from embedded import wait_for
 from family_bench import INDEX, FamilyBench
+from runs_samples import put_attempt
+from test_verify import put_product
 
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.local.control import Endpoint
 from glacierflow.manifest import ArrayRange
+from glacierflow.receipt import UnitEnd
 from glacierflow.runs.records import read_jobs
 from glacierflow.runs.retry import RETRIED_UNASKED, RetryPlan, parse_only
 from glacierflow.services.launch.jobs import JobLauncher
@@ -134,9 +137,6 @@ def test_a_job_that_was_sent_and_not_recorded_is_a_try(bench: FamilyBench) -> No
 
 
 def test_damaged_products_are_made_again_and_gone_ones_too(bench: FamilyBench) -> None:
-    from runs_samples import put_attempt
-    from test_verify import put_product
-
     bench.define("exit 0")
     root = bench.submit(3)
     products = [put_product(bench.store, root, slot) for slot in range(3)]
@@ -153,6 +153,22 @@ def test_damaged_products_are_made_again_and_gone_ones_too(bench: FamilyBench) -
     ]
     retry, _ = submit_retry(bench.family(root), plan, bench.store, bench.launcher)
     assert retry.remake == (products[0].key,)
+
+
+def test_of_a_slot_with_several_units_the_plan_names_those_that_are_not_done(bench: FamilyBench) -> None:
+    bench.define("exit 0")
+    root = bench.submit_packed(3)
+    ends = UnitEnd(outcome="done"), UnitEnd(outcome="partial", error="B08.tif"), UnitEnd(outcome="no_data")
+    product = put_product(bench.store, root, 0)
+    put_attempt(bench.store, root, 0, "partial", products=(product,), error="B08.tif", unit_ends=ends)
+    bench.ended(root)
+    (unit,) = plan_of(bench, root).units
+    assert (unit.slot, unit.failure, unit.lacking) == (0, "data", (root.slots[0][1],))
+    (unseen,) = plan_of(bench, root, "data").units
+    assert unseen.lacking is None
+    bench.store._client.delete_object(Bucket=bench.name, Key=product.key)
+    (unit,) = plan_of(bench, root).units
+    assert unit.lacking == root.slots[0][:2]
 
 
 def test_a_job_that_was_never_sent_is_missing(bench: FamilyBench) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,20 @@ from samples import make_unit, real_region
 from test_task import api as api
 from test_task import local_items, make_manifest, process
 
+from glacierflow import clip
 from glacierflow.aws import Cloud
+from glacierflow.errors import UsageError
 from glacierflow.imagery import ranges
+from glacierflow.layout import RunLayout
 from glacierflow.manifest import ArrayRange, Manifest
-from glacierflow.model import Region
+from glacierflow.model import Region, Unit
 from glacierflow.receipt import Receipt
+from glacierflow.runs.coverage import coverage_of
+from glacierflow.runs.family import Family, read_family
+from glacierflow.runs.methods import exclusions_csv, methods_markdown, methods_of
+from glacierflow.runs.verify import verify_run
+from glacierflow.search import search_unit
+from glacierflow.step import Progress
 from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
 
@@ -158,3 +171,147 @@ def test_two_neighbours_in_one_slot_fetch_what_they_share_once(
     assert headers == len(DAYS), "nine files were opened once each"
     assert packed.requests < west.requests + east.requests
     assert packed.bytes_read < 0.9 * (west.bytes_read + east.bytes_read)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One slot with six units: complete, empty, partial, all bad, cut by the deadline, not begun."""
+
+    manifest: Manifest
+    server: FaultyServer
+    store: LocalStore
+    receipt: Receipt
+    again: Callable[[], Receipt]
+
+    @property
+    def family(self) -> Family:
+        return read_family(self.store, self.manifest.run_id)
+
+
+SPANS = ((1, 2), (3, 3), (4, 5), (6, 6), (7, 8), (9, 9))
+"""First and last day of each unit."""
+
+
+@pytest.fixture
+def packed(api: Api, server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Packed:
+    everything = api.items
+
+    def search(unit: Unit, *rest: Any) -> Any:
+        api.items = [item for item in everything[unit.date1.day - 1 : unit.date2.day] if unit.date1.day != 3]
+        return search_unit(unit, *rest)
+
+    monkeypatch.setattr(clip, "search_unit", search)
+    dates = [(dt.date(2016, 5, first), dt.date(2016, 5, last)) for first, last in SPANS]
+    region = real_region("902_Berlin")
+    unit = make_unit(region.name)
+    units = tuple(unit.model_copy(update={"date1": first, "date2": last}) for first, last in dates)
+    manifest = manifest_of(api, tmp_path, region).model_copy(update={"slots": (units,)})
+    store = LocalStore(tmp_path)
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    server.faults = {f"{day}.tif": lambda _first: 404 for day in (4, 6)}
+    stop = threading.Event()
+
+    def cut(progress: Progress) -> None:
+        if progress.unit.date1.day == SPANS[4][0]:
+            stop.set()
+
+    receipt = process_slot(manifest, 0, store, Cloud(), stop=stop, tell=cut)
+    return Packed(
+        manifest,
+        server,
+        store,
+        receipt,
+        lambda: process_slot(manifest, 0, store, Cloud(), stop=threading.Event()),
+    )
+
+
+def test_of_several_units_the_receipt_tells_of_each(packed: Packed) -> None:
+    receipt = packed.receipt
+    assert (receipt.outcome, receipt.exit_code) == ("interrupted", 75)
+    ends = receipt.unit_ends
+    assert [end.outcome for end in ends] == [
+        "done",
+        "no_data",
+        "partial",
+        "failed",
+        "interrupted",
+        "interrupted",
+    ]
+    assert [(end.counts.found, end.counts.written, end.counts.failed) for end in ends] == [
+        (2, 2, 0),
+        (0, 0, 0),
+        (2, 1, 1),
+        (1, 0, 1),
+        (2, 0, 0),
+        (0, 0, 0),
+    ]
+    assert [end.error for end in ends[:2]] == [None, None]
+    assert "1 of 2 acquisitions could not be read" in str(ends[2].error)
+    assert "/4.tif" in str(ends[2].error)
+    assert "1 of 1 acquisitions could not be read" in str(ends[3].error)
+    assert "/6.tif" in str(ends[3].error)
+    assert str(ends[4].error).startswith("asked to stop")
+    assert str(ends[5].error).startswith("not begun: asked to stop")
+    left = [[entry.item_id for entry in receipt.left_out_of(number)] for number in range(6)]
+    assert left == [[], [], ["S2A_33UUU_20160504_0_L2A"], ["S2A_33UUU_20160506_0_L2A"], [], []]
+    assert [note.code for note in receipt.notes_of(1)] == ["archive_gap"]
+    assert Receipt.model_validate_json(receipt.model_dump_json()) == receipt
+
+
+def test_each_unit_of_a_slot_is_verified_by_itself(packed: Packed) -> None:
+    report = verify_run(packed.family, packed.store)
+    states = ["complete", "no_data", "partial", "missing", "missing", "missing"]
+    assert [unit.state for unit in report.units] == states
+    reasons = [unit.reason for unit in report.units]
+    assert reasons[0] is None
+    assert reasons[1] == packed.receipt.notes_of(1)[0].text
+    assert "/4.tif" in str(reasons[2])
+    assert str(reasons[3]).startswith("no attempt finished; the last ended failed: 1 of 1 acquisitions")
+    assert str(reasons[5]).startswith("no attempt finished; the last ended interrupted: not begun: ")
+    cells = coverage_of(report.units).row("902_Berlin")
+    assert [cell and cell.state for cell in cells] == states
+
+
+def test_another_try_of_the_slot_makes_only_what_was_not_done(packed: Packed) -> None:
+    packed.server.faults = {}
+    again = packed.again()
+    assert [(end.outcome, end.counts.skipped, end.counts.written) for end in again.unit_ends] == [
+        ("done", 2, 0),
+        ("no_data", 0, 0),
+        ("done", 1, 1),
+        ("done", 0, 1),
+        ("done", 0, 2),
+        ("done", 0, 1),
+    ]
+    assert verify_run(packed.family, packed.store).states == {"complete": 5, "no_data": 1}
+
+
+def test_methods_count_the_units_of_a_slot_and_not_the_slot(packed: Packed) -> None:
+    methods = methods_of(packed.family)
+    text = methods_markdown(methods)
+    assert (
+        "Of 6 units of work 1 were completed, 1 had no usable image, 1 lack images that could not be read "
+        "and 3 were not finished" in text
+    )
+    assert "returned 4 items, which made 3 images; 1 items or acquisitions were left out" in text
+    (row,) = csv.DictReader(io.StringIO(exclusions_csv(methods)))
+    assert (row["date1"], row["date2"], row["item"]) == (
+        "2016-05-04",
+        "2016-05-05",
+        "S2A_33UUU_20160504_0_L2A",
+    )
+
+
+def test_where_nothing_could_be_read_for_lack_of_access_no_unit_was_begun(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UsageError("requester-pays images may not be read")
+
+    monkeypatch.setattr("glacierflow.task.require_paid_access", refuse)
+    manifest = make_manifest(api, tmp_path, "landsat")
+    manifest = manifest.model_copy(update={"slots": (manifest.slots[0] * 2,)})
+    receipt = process(manifest)
+    assert [(end.outcome, end.error) for end in receipt.unit_ends] == [
+        ("failed", "not begun: requester-pays images may not be read")
+    ] * 2

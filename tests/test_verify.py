@@ -19,7 +19,7 @@ from glacierflow.layout import Layout, RunLayout
 from glacierflow.local.control import Endpoint
 from glacierflow.manifest import Manifest
 from glacierflow.model import Note
-from glacierflow.receipt import Counts, ProductRecord, ProductThere
+from glacierflow.receipt import Counts, ProductRecord, ProductThere, UnitEnd
 from glacierflow.runs.family import RetryMark, read_family
 from glacierflow.runs.verify import Depth, UnitCheck, VerifyReport, verify_run
 from glacierflow.store import Entry, LocalStore, S3Store, Store
@@ -251,6 +251,51 @@ def test_a_broken_mark_is_named(store: LocalStore) -> None:
 def test_an_unknown_run_is_refused(store: LocalStore) -> None:
     with pytest.raises(UsageError, match="there is no run nothing"):
         read_family(store, "nothing")
+
+
+def a_packed_run(store: Store, units: int = 3) -> Manifest:
+    """One slot with all units."""
+    apart = some_manifest(units, store.uri("").rstrip("/"))
+    packed = apart.model_copy(update={"slots": (tuple(unit for slot in apart.slots for unit in slot),)})
+    put_manifest(store, packed)
+    return packed
+
+
+def test_of_units_in_a_slot_each_counts_by_the_latest_attempt_that_was_good_for_it(store: LocalStore) -> None:
+    manifest = a_packed_run(store)
+    first = put_product(store, manifest, 0)
+    ends = [
+        UnitEnd(outcome="done"),
+        UnitEnd(outcome="partial", error="B08.tif"),
+        UnitEnd(outcome="interrupted"),
+    ]
+    put_attempt(store, manifest, 0, "interrupted", products=(first,), exit_code=75, unit_ends=tuple(ends))
+    ends = [
+        UnitEnd(outcome="failed", error="x"),
+        UnitEnd(outcome="no_data"),
+        UnitEnd(outcome="failed", error="y"),
+    ]
+    retry = a_retry(store, manifest, (0,))
+    put_attempt(store, retry, 0, "failed", exit_code=65, unit_ends=tuple(ends))
+    assert [(unit.state, unit.reason) for unit in check(store, manifest).units] == [
+        ("complete", None),
+        ("no_data", "nothing was found"),
+        ("missing", "no attempt finished; the last ended failed: y"),
+    ]
+
+
+def test_a_receipt_that_does_not_tell_its_units_apart_names_no_culprit(store: LocalStore) -> None:
+    """As earlier versions wrote it."""
+    manifest = a_packed_run(store)
+    put_attempt(store, manifest, 0, "partial", products=(put_product(store, manifest, 0),), error="B08.tif")
+    said = "of one or more of the slot's 3 units, the receipt does not say of which: B08.tif"
+    assert [(unit.state, unit.reason) for unit in check(store, manifest).units] == [("partial", said)] * 3
+    put_attempt(store, manifest, 0, "done", attempt=2, products=(put_product(store, manifest, 0),))
+    assert [(unit.state, unit.reason) for unit in check(store, manifest).units] == [
+        ("complete", None),
+        ("no_data", "unit 1 of its slot has no products"),
+        ("no_data", "unit 2 of its slot has no products"),
+    ]
 
 
 class Unreadable(LocalStore):

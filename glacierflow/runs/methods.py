@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from glacierflow.model import PIXEL_SIZE_M, LeftOut, Satellite, Unit
 from glacierflow.receipt import ProductThere, Receipt
 from glacierflow.runs.family import Family
-from glacierflow.runs.verify import GOOD_OUTCOMES
+from glacierflow.runs.verify import latest_good
 
 __all__ = ["Methods", "exclusions_csv", "methods_markdown", "methods_of", "scenes_csv"]
 
@@ -31,12 +31,12 @@ class Excluded:
     """A scene that became no product."""
 
     units: tuple[Unit, ...]
-    """Of its slot; one, unless several were packed into it."""
+    """One; all of its slot where the receipt is of a version that did not tell which."""
     entry: LeftOut
 
     @property
     def region(self) -> str:
-        """Of several packed into one slot, all."""
+        """Of several units, all."""
         return "+".join(dict.fromkeys(unit.region for unit in self.units))
 
 
@@ -51,7 +51,7 @@ class Methods:
     found: int
     """STAC items that the searches returned."""
     outcomes: dict[str, int]
-    """Slots by the outcome of their latest good attempt; ``unfinished`` where there is none."""
+    """Units by the outcome of their latest good attempt; ``unfinished`` where there is none."""
     versions: tuple[str, ...]
     digests: tuple[str, ...]
     searched: tuple[str, str] | None
@@ -70,15 +70,19 @@ def methods_of(family: Family) -> Methods:
     excluded, found, outcomes = [], 0, Counter[str]()
     for slot, of_slot in receipts.items():
         units = family.root.slots[slot]
-        good = [receipt for receipt in of_slot if receipt.outcome in GOOD_OUTCOMES]
-        outcomes[good[-1].outcome if good else "unfinished"] += 1
+        judged = [latest_good(of_slot, number) for number in range(len(units))]
+        for number, receipt in enumerate(judged):
+            outcomes[receipt.end_of(number).outcome if receipt else "unfinished"] += 1
+            if receipt is not None and receipt.tells_units:
+                found += receipt.end_of(number).counts.found
+                excluded += [Excluded((units[number],), entry) for entry in receipt.left_out_of(number)]
+        for receipt in _untold(judged):
+            found += receipt.counts.found
+            excluded += [Excluded(units, entry) for entry in receipt.left_out]
         for receipt in of_slot:
             listed: list[ProductThere] = [*receipt.already_there, *receipt.products]
             for product in listed:
                 products[units[product.unit].region][product.key] = product
-        if good:
-            found += good[-1].counts.found
-            excluded += [Excluded(units, entry) for entry in good[-1].left_out]
     every = [receipt for of_slot in receipts.values() for receipt in of_slot]
     days = sorted(f"{receipt.started_at:%Y-%m-%d}" for receipt in every)
     return Methods(
@@ -94,6 +98,12 @@ def methods_of(family: Family) -> Methods:
         digests=_distinct(receipt.image_digest for receipt in every),
         searched=(days[0], days[-1]) if days else None,
     )
+
+
+def _untold(judged: Iterable[Receipt | None]) -> list[Receipt]:
+    """The receipts among them, each once, that count for the slot as a whole only."""
+    whole = [receipt for receipt in judged if receipt is not None and not receipt.tells_units]
+    return list({(receipt.run_id, receipt.attempt): receipt for receipt in whole}.values())
 
 
 def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
@@ -134,7 +144,7 @@ def _paragraph(methods: Methods) -> str:
         f"{len(methods.excluded)} items or acquisitions were left out, each with a recorded reason. "
         f"Each image was resampled once, by {resampled}, from its own grid to EPSG:3413 at "
         f"{PIXEL_SIZE_M[satellite]} m over the rectangle of its region. {limit} "
-        f"Of {len(root.slots)} units of work {_outcomes(methods)}. "
+        f"Of {len(units)} units of work {_outcomes(methods)}. "
         f"Processing was done with glacierflow {_listed(methods.versions)}{_image(methods)}; "
         f"the region catalogue has the sha256 {root.catalogue_sha256[:16]}."
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from glacierflow import __version__
 from glacierflow.errors import UsageError
 from glacierflow.manifest import ArrayRange, Manifest, Service, fingerprint, make_run_id
+from glacierflow.model import Unit
 from glacierflow.runs.arrange import MAX_ARRAY_SIZE
 from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
 from glacierflow.runs.workload import next_class
@@ -65,6 +66,8 @@ class Standing:
     """Seconds its latest try was allowed."""
     remake: tuple[str, ...] = ()
     """Damaged products, to be made again."""
+    lacking: tuple[Unit, ...] | None = None
+    """Its units that are not done, as far as their products were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class RetryUnit:
     had: Conditions
     gets: Conditions
     remake: tuple[str, ...] = ()
+    lacking: tuple[Unit, ...] | None = None
+    """Its units that are not done; the others are found done. None: nobody looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,8 @@ def plan_retry(
             reason = f"there is no memory class above {standing.had.memory_mib} MiB"
             left.append(NotRetried(standing.slot, failure, reason))
         else:
-            units.append(RetryUnit(standing.slot, failure, standing.had, gets, standing.remake))
+            again = standing.remake, standing.lacking
+            units.append(RetryUnit(standing.slot, failure, standing.had, gets, *again))
     units.sort(key=lambda unit: (*_group(unit.gets), unit.slot))
     return RetryPlan(tuple(units), tuple(left), sum(standing.live for standing in standings))
 

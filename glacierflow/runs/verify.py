@@ -1,7 +1,7 @@
 """Whether a run's products are there, whole and unchanged: manifest x receipts x what lies in the store.
 
 AWS Batch is not asked: what it calls SUCCEEDED is not the proof. A unit is judged by its latest good attempt,
-in the run or in one of its retries.
+in the run or in one of its retries, and by what that says of it: of several in a slot each by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from glacierflow.receipt import ProductRecord, ProductThere, Receipt
 from glacierflow.runs.family import Family
 from glacierflow.store import Entry, Store
 
-__all__ = ["GOOD_OUTCOMES", "STATES", "Depth", "Problem", "UnitCheck", "VerifyReport", "verify_run"]
+__all__ = [
+    "GOOD_OUTCOMES",
+    "STATES",
+    "Depth",
+    "Problem",
+    "UnitCheck",
+    "VerifyReport",
+    "latest_good",
+    "verify_run",
+]
 
 UnitState = Literal["complete", "no_data", "partial", "missing", "damaged", "unchecked"]
 STATES: tuple[UnitState, ...] = ("complete", "no_data", "partial", "missing", "damaged", "unchecked")
@@ -205,31 +214,40 @@ def _judge(
     """State of one unit: what is wrong with its products comes before what its attempts say."""
     keys, receipts = sorted(promise.keys[slot, number]), promise.receipts[slot]
     own = [problems[key] for key in keys if key in problems]
-    good = [receipt for receipt in receipts if receipt.outcome in GOOD_OUTCOMES]
+    good = latest_good(receipts, number)
     state: UnitState = "complete" if keys else "no_data"
-    reason = None if keys or not good else _why_no_data(good[-1], number)
+    reason = None if keys or good is None else _why_no_data(good, number)
     if own:
         worst = min(own, key=lambda problem: _WORST.index(problem.kind))
         more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
         state, reason = worst.kind, f"{worst.key}: {worst.reason}{more}"
-    if not good and state not in {"damaged", "missing"}:
-        state, reason = "missing", _why_nothing(family, slot, receipts)
-    elif good and good[-1].outcome == "partial" and not own:
-        state, reason = "partial", good[-1].error
+    if good is None and state not in {"damaged", "missing"}:
+        state, reason = "missing", _why_nothing(family, slot, number, receipts)
+    elif good is not None and not own and (end := good.end_of(number)).outcome == "partial":
+        state, reason = "partial", end.error
     unit = family.root.slots[slot][number]
     return UnitCheck(
         slot=slot, unit=unit, state=state, products=len(keys), reason=reason, problems=tuple(own)
     )
 
 
-def _why_nothing(family: Family, slot: int, receipts: Sequence[Receipt]) -> str:
+def latest_good(receipts: Sequence[Receipt], number: int) -> Receipt | None:
+    """Of a slot's receipts, oldest first, the latest by which one of its units ended well."""
+    for receipt in reversed(receipts):
+        if receipt.end_of(number).outcome in GOOD_OUTCOMES:
+            return receipt
+    return None
+
+
+def _why_nothing(family: Family, slot: int, number: int, receipts: Sequence[Receipt]) -> str:
     if receipts:
-        return f"no attempt finished; the last ended {receipts[-1].outcome}: {receipts[-1].error}"
+        end = receipts[-1].end_of(number)
+        return f"no attempt finished; the last ended {end.outcome}: {end.error}"
     begun = any(own in member.attempts for member, own in family.places(slot))
     return "no attempt finished; one started and left no receipt" if begun else "no attempt has started"
 
 
 def _why_no_data(receipt: Receipt, number: int) -> str:
-    if len(receipt.units) > 1:
+    if not receipt.tells_units:
         return f"unit {number} of its slot has no products"
-    return "; ".join(note.text for note in receipt.notes) or "nothing was found"
+    return "; ".join(note.text for note in receipt.notes_of(number)) or "nothing was found"

@@ -71,8 +71,10 @@ def find_retry(
 
 def _with_products(standings: list[Standing], report: VerifyReport) -> list[Standing]:
     """A unit that ended well and whose products are gone or damaged is missing, too."""
-    gone, damaged = set(), defaultdict(list)
+    gone, damaged, lacking = set(), defaultdict(list), defaultdict(list)
     for unit in report.units:
+        if unit.state not in {"complete", "no_data"}:
+            lacking[unit.slot].append(unit.unit)
         for problem in unit.problems:
             if problem.kind == "damaged":
                 damaged[unit.slot].append(problem.key)
@@ -84,6 +86,7 @@ def _with_products(standings: list[Standing], report: VerifyReport) -> list[Stan
             failure=standing.failure
             or ("missing" if standing.slot in gone or standing.slot in damaged else None),
             remake=tuple(damaged[standing.slot]),
+            lacking=tuple(lacking[standing.slot]),
         )
         for standing in standings
     ]

@@ -28,13 +28,15 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.manifest import Manifest, Service
-    from glacierflow.runs.retry import Conditions, RetryPlan
+    from glacierflow.runs.retry import Conditions, RetryPlan, RetryUnit
     from glacierflow.runs.verdict import FailureClass
     from glacierflow.services.family_look import FamilyLook
 
-__all__ = ["retry_command"]
+__all__ = ["retry_command", "show_plan"]
 
 _MOST_NAMED = 40
+_MOST_LACKING = 4
+"""Units named of a slot that has several."""
 
 OnlyOption = Annotated[
     str | None,
@@ -75,6 +77,8 @@ def retry_command(
 ) -> int:
     """Submit only the units that went wrong, as a new, dense array recorded with the first run.
 
+    Of units that share a slot (``--pack``) all go along; those that are done are found done, not made again.
+
     Out of memory goes up a memory class; units that lost their machine or never got one go to the on-demand
     queue; timeouts get twice the time. Products that are gone or damaged are made again. All go to AWS Batch,
     whatever ran them first; with ``--service lambda`` to the function as it is, which goes on with what its
@@ -92,13 +96,13 @@ def retry_command(
     found = locate_run(run, line)
     root, plan, look = _retry(found, line, classes, where)
     if look is None:
-        _show(root, plan, as_json=as_json)
+        show_plan(root, plan, as_json=as_json)
         if not as_json:
             why = "dry run" if plan.units else "nothing to try again"
             typer.echo(f"{why}: nothing was submitted or written")
         return 0
     if not as_json:
-        _show(root, plan, as_json=False)
+        show_plan(root, plan, as_json=False)
         for text in where_to_look(look.manifest, look.jobs, again=line.again()):
             typer.echo(text)
     if watches:
@@ -141,7 +145,8 @@ def _retry(
     return family.root, plan, FamilyLook([RunLook(manifest, jobs, found.store, found.cloud)])
 
 
-def _show(root: Manifest, plan: RetryPlan, *, as_json: bool) -> None:
+def show_plan(root: Manifest, plan: RetryPlan, *, as_json: bool) -> None:
+    """Print what is tried again and what is left; as JSON on request."""
     from glacierflow.cli import render
 
     if as_json:
@@ -149,15 +154,30 @@ def _show(root: Manifest, plan: RetryPlan, *, as_json: bool) -> None:
         return
     typer.echo(f"run     {root.run_id}")
     for unit in plan.units[:_MOST_NAMED]:
-        typer.echo(f"  {unit.failure:9} {_where(root, unit.slot)}  {_change(unit.had, unit.gets)}")
+        change = f"{_change(unit.had, unit.gets)}{_of_several(root, unit)}"
+        typer.echo(f"  {unit.failure:9} {_where(root, unit.slot)}  {change}")
     if len(plan.units) > _MOST_NAMED:
         typer.echo(f"  ... and {len(plan.units) - _MOST_NAMED} more")
     for left in plan.left[:_MOST_NAMED]:
         typer.echo(f"  left    {left.failure:9} {_where(root, left.slot)}  {left.reason}")
     classes = ", ".join(f"{count} {name}" for name, count in plan.classes.items())
-    typer.echo(f"retry   {len(plan.units)} of {len(root.slots)} units{f': {classes}' if classes else ''}")
+    what = "units" if all(len(slot) == 1 for slot in root.slots) else "slots"
+    typer.echo(f"retry   {len(plan.units)} of {len(root.slots)} {what}{f': {classes}' if classes else ''}")
     if plan.live:
         typer.echo(f"        {plan.live} are still on their way and are not touched")
+
+
+def _of_several(root: Manifest, retried: RetryUnit) -> str:
+    """What a retry of a whole slot comes to for its units."""
+    count = len(root.slots[retried.slot])
+    if count == 1:
+        return ""
+    if retried.lacking is None:
+        return f"; of its {count} units those that are done are found done"
+    named = ", ".join(f"{unit.region} {unit.date1}..{unit.date2}" for unit in retried.lacking[:_MOST_LACKING])
+    more = len(retried.lacking) - _MOST_LACKING
+    rest = f" and {more} more" if more > 0 else ""
+    return f"; of its {count} units {named or 'none'}{rest} to do, the others are found done"
 
 
 def _where(root: Manifest, slot: int) -> str:
@@ -182,8 +202,14 @@ def _facts(root: Manifest, plan: RetryPlan) -> dict[str, object]:
 
     return {
         "root_run_id": root.run_id,
-        "units": [asdict(unit) for unit in plan.units],
+        "units": [asdict(unit) | {"lacking": _lacking(unit)} for unit in plan.units],
         "left": [asdict(left) for left in plan.left],
         "live": plan.live,
         "classes": plan.classes,
     }
+
+
+def _lacking(retried: RetryUnit) -> list[dict[str, str]] | None:
+    if retried.lacking is None:
+        return None
+    return [unit.model_dump(mode="json") for unit in retried.lacking]

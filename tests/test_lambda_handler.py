@@ -170,7 +170,7 @@ def test_an_event_that_cannot_be_answered_raises(event: dict[str, Any], said: st
         ({"region": ""}, "names no region"),
         ({"s3_bucket": ""}, "names no s3_bucket"),
         ({"satellite": "sentinel3"}, "sentinel3"),
-        ({"date1": "yesterday"}, "yesterday"),
+        ({"date1": "yesterday"}, "the event: [DATES] date1 = yesterday is refused"),
     ],
 )
 def test_an_old_event_that_is_wrong_is_answered_with_500(

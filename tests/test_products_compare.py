@@ -93,6 +93,15 @@ def test_what_cannot_be_compared_is_no_pass(trees: tuple[Path, Path], tmp_path: 
     assert compare(tmp_path / "empty", tmp_path / "empty").exit_code == 2
 
 
+def test_trees_that_share_no_image_were_not_compared(
+    trees: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for words in ([str(trees[0]), str(tmp_path / "empty")], [str(tmp_path / "empty"), str(trees[0])]):
+        assert run(["compare", *words]) == 2
+        assert "no image of one has its like in the other" in capsys.readouterr().out
+
+
 def test_the_command_line(trees: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     a, b = map(str, trees)
     assert run(["compare", a, b]) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import UsageError
+from glacierflow.errors import SettingsError, UsageError
 from glacierflow.local.control import Endpoint
 from glacierflow.services.scheduler.office import open_office
 from glacierflow.services.sync.project import AWS_CONFIG, CONFIG, PREFIX
@@ -56,3 +56,8 @@ def test_without_a_bucket_it_says_what_deploys_it(cloud: Cloud, monkeypatch: pyt
     monkeypatch.delenv("GLACIERFLOW_S3_BUCKET")
     with pytest.raises(UsageError, match="GLACIERFLOW_S3_BUCKET is not set"):
         open_office()
+
+
+def test_what_an_event_says_wrong_is_refused_in_the_events_name(cloud: Cloud) -> None:
+    with pytest.raises(SettingsError, match=r"the event: \[DATES\] date1 = yesterday is refused"):
+        open_office({"DATES.date1": "yesterday"})

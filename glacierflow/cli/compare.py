@@ -79,6 +79,8 @@ def _show(found: Comparison, *, as_json: bool) -> None:
         typer.echo(_line(difference))
     if len(notable) > _MOST_NAMED:
         typer.echo(f"... and {len(notable) - _MOST_NAMED} more; --json names all")
+    if notable and not found.has_pairs:
+        typer.echo("no image of one has its like in the other: nothing was compared")
     counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
     typer.echo(counts or "there are no images in either")
 

@@ -65,12 +65,19 @@ class Comparison(Record):
         return {state: found.count(state) for state in STATES if state in found}
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether any acquisition has an image in both trees."""
+        return bool(self.states.keys() - {"only_a", "only_b"})
+
+    @property
     def exit_code(self) -> int:
-        """0: the same; 1: something differs; 2: there was nothing to compare, or a file could not be read."""
+        """0: the same; 1: something differs; 2: no image is in both, or a file could not be read."""
         states = set(self.states)
+        if not self.has_pairs:
+            return EXIT_UNCHECKED
         if states - _GOOD - {"damaged"}:
             return EXIT_DIFFERENT
-        return EXIT_UNCHECKED if not states or "damaged" in states else EXIT_SAME
+        return EXIT_UNCHECKED if "damaged" in states else EXIT_SAME
 
 
 def compare_trees(

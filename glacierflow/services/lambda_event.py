@@ -21,7 +21,7 @@ from glacierflow.regions import load_catalogue
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.services.sync.project import CONFIG, PREFIX
 from glacierflow.services.sync.settings import read_settings_object
-from glacierflow.settings import IniFile, LoadedSettings, load_settings
+from glacierflow.settings import EVENT, IniFile, LoadedSettings, load_settings
 from glacierflow.store import Store, open_store
 from glacierflow.task import process_slot
 
@@ -125,9 +125,9 @@ def _settings(event: Mapping[str, Any], cloud: Cloud) -> LoadedSettings:
     uri = f"s3://{bucket}/{PREFIX}{CONFIG}"
     store: Store = open_store(f"s3://{bucket}", cloud)
     if not store.exists(f"{PREFIX}{CONFIG}"):
-        return load_settings(config=IniFile(uri, {}), overrides=overrides)
+        return load_settings(config=IniFile(uri, {}), overrides=overrides, said_by=EVENT)
     content, source = read_settings_object(uri, cloud)
-    return replace(load_settings(config=content, overrides=overrides), source=source)
+    return replace(load_settings(config=content, overrides=overrides, said_by=EVENT), source=source)
 
 
 def _names(event: Mapping[str, Any]) -> list[str]:

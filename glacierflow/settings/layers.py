@@ -12,12 +12,13 @@ from glacierflow.settings.fields import nearest
 from glacierflow.settings.files import IniFile, read_ini
 from glacierflow.settings.models import iter_fields
 
-__all__ = ["COMMAND_LINE", "Given", "Key", "Layer", "Source", "command_line", "environment", "files"]
+__all__ = ["COMMAND_LINE", "EVENT", "Given", "Key", "Layer", "Source", "command_line", "environment", "files"]
 
 Key = tuple[str, str]
 """(section, key), e.g. ("DATES", "date1")."""
 
 COMMAND_LINE = "command line"
+EVENT = "the event"
 
 _KEYS = [(section, key) for section, key, _ in iter_fields()]
 _SECTIONS = list(dict.fromkeys(section for section, _ in _KEYS))
@@ -96,8 +97,12 @@ def environment(environ: Mapping[str, str], notices: list[str]) -> Layer:
     return layer
 
 
-def command_line(overrides: Mapping[str, str | bool | int | None]) -> Layer:
+def command_line(overrides: Mapping[str, str | bool | int | None], said_by: str = COMMAND_LINE) -> Layer:
     """Options by ``SECTION.key``; None is an option that was not given.
+
+    Args:
+        overrides: the options.
+        said_by: who gave them, for messages: the event, where a function is asked.
 
     Raises:
         SettingsError: there is no such setting.
@@ -109,7 +114,7 @@ def command_line(overrides: Mapping[str, str | bool | int | None]) -> Layer:
         if (section, key) not in _KEYS:
             raise SettingsError(f"there is no setting {name}{nearest(name, ['.'.join(k) for k in _KEYS])}")
         if value is not None:
-            layer[section, key] = Given(value, Source(COMMAND_LINE, COMMAND_LINE))
+            layer[section, key] = Given(value, Source(COMMAND_LINE, said_by))
     return layer
 
 

@@ -15,7 +15,16 @@ from glacierflow.errors import SettingsError
 from glacierflow.manifest import SettingsSource
 from glacierflow.settings.fields import Ignored, MappedValues
 from glacierflow.settings.files import IniFile
-from glacierflow.settings.layers import Given, Key, Layer, Source, command_line, environment, files
+from glacierflow.settings.layers import (
+    COMMAND_LINE,
+    Given,
+    Key,
+    Layer,
+    Source,
+    command_line,
+    environment,
+    files,
+)
 from glacierflow.settings.models import Section, Settings, iter_fields, section_attribute
 
 __all__ = ["DEFAULT", "Examination", "LoadedSettings", "examine_settings", "load_settings"]
@@ -37,7 +46,7 @@ class LoadedSettings:
 
     settings: Settings
     origins: dict[str, str]
-    """``SECTION.key`` -> ``default``, a file's name, ``environment NAME`` or ``command line``."""
+    """``SECTION.key`` -> ``default``, a file, ``environment NAME``, ``command line`` or ``the event``."""
     notices: tuple[str, ...]
     """Sentences for the user: what was ignored, mapped or unknown."""
     source: SettingsSource | None = None
@@ -59,6 +68,7 @@ def load_settings(
     config: Path | IniFile | None = None,
     aws_config: Path | IniFile | None = None,
     overrides: Mapping[str, str | bool | int | None] | None = None,
+    said_by: str = COMMAND_LINE,
     environ: Mapping[str, str] | None = None,
 ) -> LoadedSettings:
     """Settings by precedence: overrides, environment, files, defaults.
@@ -68,12 +78,15 @@ def load_settings(
             where it exists, else the defaults.
         aws_config: the same for aws_config.ini.
         overrides: command-line options by ``SECTION.key``; None means not given.
+        said_by: who gave the overrides where it was not the command line, for messages.
         environ: the environment; None takes the process's own.
 
     Raises:
         SettingsError: a file cannot be read, or values are refused; all of them are named.
     """
-    found = examine_settings(config=config, aws_config=aws_config, overrides=overrides, environ=environ)
+    found = examine_settings(
+        config=config, aws_config=aws_config, overrides=overrides, said_by=said_by, environ=environ
+    )
     if found.settings is None:
         several = len(found.problems) > 1
         message = "\n  ".join([f"{len(found.problems)} settings are refused:", *found.problems])
@@ -89,6 +102,7 @@ def examine_settings(
     config: Path | IniFile | None = None,
     aws_config: Path | IniFile | None = None,
     overrides: Mapping[str, str | bool | int | None] | None = None,
+    said_by: str = COMMAND_LINE,
     environ: Mapping[str, str] | None = None,
 ) -> Examination:
     """As ``load_settings``, but refused values are reported instead of raised.
@@ -100,7 +114,7 @@ def examine_settings(
     given = _strongest(
         files(config, aws_config, notices),
         environment(os.environ if environ is None else environ, notices),
-        command_line(overrides or {}),
+        command_line(overrides or {}, said_by),
     )
     given = _mapped(_without_placeholders(given, notices), notices)
     origins = {f"{section}.{key}": _origin(given.get((section, key))) for section, key, _ in iter_fields()}

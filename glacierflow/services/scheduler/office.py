@@ -12,7 +12,7 @@ from glacierflow.manifest import SettingsSource
 from glacierflow.services.places import Places, find_places
 from glacierflow.services.sync.project import AWS_CONFIG, CONFIG, PREFIX
 from glacierflow.services.sync.settings import read_settings_object
-from glacierflow.settings import IniFile, LoadedSettings, load_settings
+from glacierflow.settings import EVENT, IniFile, LoadedSettings, load_settings
 from glacierflow.store import Store, open_store
 
 __all__ = ["Office", "open_office"]
@@ -51,7 +51,7 @@ def open_office(overrides: Mapping[str, str] | None = None) -> Office:
 def _settings(bucket: str, store: Store, cloud: Cloud, overrides: Mapping[str, str]) -> LoadedSettings:
     config, source = _read(bucket, CONFIG, store, cloud)
     aws_config, _ = _read(bucket, AWS_CONFIG, store, cloud)
-    loaded = load_settings(config=config, aws_config=aws_config, overrides=overrides)
+    loaded = load_settings(config=config, aws_config=aws_config, overrides=overrides, said_by=EVENT)
     return replace(loaded, source=source)
 
 

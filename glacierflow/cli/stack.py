@@ -176,6 +176,7 @@ def delete(
 ) -> int:
     """Delete the stacks; the bucket with all products and records stays, and so do the images."""
     from glacierflow.services.stack import delete as delete_stack
+    from glacierflow.services.stack_left import options_for
 
     _, cloud, base = _open(line, stack)
     stacks = states(cloud, base)[::-1]
@@ -190,10 +191,10 @@ def delete(
             return failed(state.name, "DELETE_FAILED", steps)
         typer.echo(f"{state.name}: deleted")
     if "Bucket" in kept:
-        typer.echo(
-            f"kept: the bucket {kept['Bucket']} with everything in it, and the images in the repository"
-        )
-        typer.echo(f"      {kept.get('RepositoryName', '')}; another `stack deploy` uses both again.")
+        own = f" --stack {base}" if stack else ""
+        typer.echo(f"kept: the bucket {kept['Bucket']} with everything in it, and the images in the")
+        typer.echo(f"      repository {kept['RepositoryName']}. To use both again:")
+        typer.echo(f"glacierflow stack deploy{own}{line.again()}{options_for(kept)}")
     return 0
 
 
@@ -212,7 +213,8 @@ def policies(
     """Write each role's trust and policy as JSON, for an administrator who makes the roles by hand."""
     from glacierflow.services.policies import policy_files, write_policies
     from glacierflow.services.resolve import Account
-    from glacierflow.services.stack_parameters import account_of, check_names, from_settings
+    from glacierflow.services.stack_left import account_of
+    from glacierflow.services.stack_parameters import check_names, from_settings
 
     templates = _templates(extras)
     typed = _typed(sets)

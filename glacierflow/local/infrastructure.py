@@ -38,7 +38,6 @@ _SERVICES = (
     "iam",
     "sns",
     "sqs",
-    "ssm",
     "sts",
 )
 _SAVED_ELSEWHERE = ("batch", "logs", "s3")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.stack import describe
+from glacierflow.services.stack_left import adopt, has_bucket
 from glacierflow.services.templates import MAIN, NETWORK, Template, stack_name
 from glacierflow.settings import LoadedSettings, section_attribute
 from glacierflow.settings.load import DEFAULT
 
-__all__ = ["account_of", "check_names", "choose_parameters", "from_settings"]
+__all__ = ["check_names", "choose_parameters", "from_settings"]
 
 _FROM_SETTINGS = {
     "BasePath": "STORAGE.s3_base_path",
@@ -81,7 +81,8 @@ def choose_parameters(
         given: values by parameter, for all templates together.
 
     Raises:
-        UsageError: there is no network to deploy into, or a bucket belongs to somebody else.
+        UsageError: there is no network to deploy into, a bucket belongs to somebody else, or earlier stacks
+            left several.
     """
     own = {name: value for name, value in given.items() if name in template.parameters}
     if template.name == NETWORK:
@@ -96,7 +97,7 @@ def choose_parameters(
     state = describe(cloud, base)
     if state is not None and state.status != "REVIEW_IN_PROGRESS":
         return _moved(cloud, told, state.outputs.get("Bucket", ""))
-    return _adopted(cloud, template, told | (_default_network(cloud) if "Vpc" not in told else {}))
+    return adopt(cloud, template, base, told | (_default_network(cloud) if "Vpc" not in told else {}))
 
 
 def _outputs(cloud: Cloud, stack: str) -> dict[str, str]:
@@ -137,57 +138,6 @@ def _moved(cloud: Cloud, told: dict[str, str], bucket: str) -> dict[str, str]:
     wanted = told.get("BucketName", bucket)
     if wanted == bucket:
         return rest
-    if _has_bucket(cloud, wanted):
+    if has_bucket(cloud, wanted):
         return {"ExistingBucket": wanted} | rest
     return {"ExistingBucket": "", "BucketName": wanted} | rest
-
-
-def _adopted(cloud: Cloud, template: Template, told: dict[str, str]) -> dict[str, str]:
-    """With the bucket and the repository that an earlier stack left, in place of making them."""
-    adopted = dict(told)
-    if not told.get("ExistingBucket"):
-        bucket = told.get("BucketName") or f"glacierflow-{account_of(cloud)}-{cloud.region}"
-        if _has_bucket(cloud, bucket):
-            adopted["ExistingBucket"] = bucket
-    if not told.get("ExistingRepository"):
-        repository = told.get("RepositoryName") or template.parameters["RepositoryName"]["Default"]
-        if _has_repository(cloud, repository):
-            adopted["ExistingRepository"] = repository
-    return adopted
-
-
-def account_of(cloud: Cloud) -> str:
-    """Number of the account the credentials belong to."""
-    with plain_errors("ask which account this is", service="STS"):
-        account: str = cloud.client("sts").get_caller_identity()["Account"]
-        return account
-
-
-def _has_bucket(cloud: Cloud, bucket: str) -> bool:
-    from botocore.exceptions import ClientError
-
-    with plain_errors(f"look for the bucket {bucket}", service="S3"):
-        try:
-            cloud.client("s3").head_bucket(Bucket=bucket)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in {"404", "NoSuchBucket"}:
-                return False
-            if code == "403":
-                raise UsageError(
-                    f"the bucket {bucket} belongs to somebody else, or you may not use it",
-                    next_step="name another with --s3-bucket, or s3_bucket in aws_config.ini",
-                ) from error
-            raise
-    return True
-
-
-def _has_repository(cloud: Cloud, repository: str) -> bool:
-    # Any: only AWS's own errors tell whether it is there
-    client: Any = cloud.client("ecr")
-    with plain_errors(f"look for the repository {repository}", service="ECR"):
-        try:
-            client.describe_repositories(repositoryNames=[repository])
-        except client.exceptions.RepositoryNotFoundException:
-            return False
-    return True

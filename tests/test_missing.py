@@ -16,7 +16,7 @@ from glacierflow.cli.app import run
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.model import Unit
-from glacierflow.receipt import ProductRecord
+from glacierflow.receipt import ProductRecord, UnitEnd
 from glacierflow.runs.missing import find_done
 from glacierflow.runs.records import read_run_manifest
 from glacierflow.store import LocalStore, S3Store, Store
@@ -91,6 +91,30 @@ def test_of_units_in_one_slot_each_is_judged_by_its_own_products(store: Store, t
     put_attempt(store, manifest, 0, "done", ended_at=LATER, products=tuple(made))
     assert done(store, manifest, packed) == ["000_made_up", "003_made_up"]
     assert done(store, manifest, packed[:1]) == ["000_made_up"]
+
+
+def test_units_that_a_partial_or_cut_slot_finished_are_done(store: Store) -> None:
+    apart = some_manifest(4)
+    packed = [slot[0] for slot in apart.slots]
+    manifest = apart.model_copy(update={"slots": (tuple(packed),)})
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    made = product(apart, 0)
+    store.put(made.key, b"tif")
+    first = [UnitEnd(outcome=outcome) for outcome in ("done", "partial", "interrupted", "interrupted")]
+    put_attempt(store, manifest, 0, "interrupted", ended_at=LATER, products=(made,), unit_ends=tuple(first))
+    assert done(store, manifest, packed) == ["000_made_up"]
+    second = [UnitEnd(outcome=outcome) for outcome in ("failed", "partial", "no_data", "failed")]
+    put_attempt(store, manifest, 0, "partial", attempt=2, ended_at=LATER, unit_ends=tuple(second))
+    assert done(store, manifest, packed) == ["000_made_up", "002_made_up"]
+
+
+def test_a_partial_slot_whose_receipt_does_not_tell_its_units_apart_is_not_done(store: Store) -> None:
+    apart = some_manifest(2)
+    packed = [slot[0] for slot in apart.slots]
+    manifest = apart.model_copy(update={"slots": (tuple(packed),)})
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    put_attempt(store, manifest, 0, "partial", ended_at=LATER)
+    assert done(store, manifest, packed) == []
 
 
 def test_what_ended_before_all_scenes_were_published_is_missing(store: Store) -> None:

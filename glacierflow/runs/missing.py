@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from glacierflow.layout import Layout
 from glacierflow.manifest import Manifest
 from glacierflow.model import StepSettings, Unit
+from glacierflow.receipt import Receipt
 from glacierflow.runs.records import Attempts, ReceiptReader, list_attempts, read_run_manifest
 from glacierflow.store import Store
 
@@ -88,16 +89,29 @@ def _finished(
     }
     if not covers:
         return
+    found = list_attempts(store, manifest.run_id)
     attempts = {
-        slot: Attempts({number: outcome for number, outcome in of.outcomes.items() if outcome in _GOOD})
-        for slot, of in list_attempts(store, manifest.run_id).items()
-        if slot in covers and any(outcome in _GOOD for outcome in of.outcomes.values())
+        slot: _worth_reading(of, manifest.slots[slot]) for slot, of in found.items() if slot in covers
     }
-    for slot, receipt in ReceiptReader(store, manifest.run_id).latest(attempts).items():
+    latest: dict[tuple[int, int], Receipt] = {}
+    for receipt in ReceiptReader(store, manifest.run_id).every(attempts):
+        for number in range(len(receipt.units)):
+            if receipt.end_of(number).outcome in _GOOD:
+                latest[receipt.slot, number] = receipt
+    for (slot, number), receipt in latest.items():
         there = (*receipt.products, *receipt.already_there)
         for unit in covers[slot]:
-            if receipt.ended_at.date() >= unit.date2 + SETTLED:
-                yield unit, {one.key for one in there if _covers(receipt.units[one.unit], unit)}
+            if _covers(receipt.units[number], unit) and receipt.ended_at.date() >= unit.date2 + SETTLED:
+                yield unit, {one.key for one in there if one.unit == number}
+
+
+def _worth_reading(attempts: Attempts, units: Sequence[Unit]) -> Attempts:
+    """Of a slot with one unit the latest that ended well; of several all, as each may have finished some."""
+    outcomes = attempts.outcomes
+    if len(units) > 1:
+        return attempts
+    good = [number for number, outcome in outcomes.items() if outcome in _GOOD]
+    return Attempts({number: outcomes[number] for number in sorted(good)[-1:]})
 
 
 _GOOD = {"done", "no_data"}

@@ -257,6 +257,11 @@ def test_show_and_refresh_as_typed(
     assert "the prices are those of us-west-2, not of eu-central-1" in told.err
 
 
+def test_the_embedded_cloud_has_no_prices_to_fetch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["prices", "refresh", "--local"]) == 64
+    assert "No such option: --local" in capsys.readouterr().err
+
+
 def test_a_book_needs_no_history() -> None:
     table = load_prices(None).table
     point = SpotPoint("r5.large", "us-west-2a", NOW, 0.05)

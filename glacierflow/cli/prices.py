@@ -35,7 +35,7 @@ def show(line: CommandLine, as_json: JsonOption = False) -> int:
 
 
 @app.command(epilog="Example: glacierflow prices refresh --aws-region eu-central-1")
-@collects("local", "aws_config", "profile", "aws_region", "quiet")
+@collects("aws_config", "profile", "aws_region", "quiet")
 def refresh(
     line: CommandLine,
     as_json: JsonOption = False,

@@ -213,6 +213,7 @@ def policies(
     """Write each role's trust and policy as JSON, for an administrator who makes the roles by hand."""
     from glacierflow.services.policies import policy_files, write_policies
     from glacierflow.services.resolve import Account
+    from glacierflow.services.stack_constraints import check_values
     from glacierflow.services.stack_left import account_of
     from glacierflow.services.stack_parameters import check_names, from_settings
 
@@ -221,9 +222,11 @@ def policies(
     check_names(typed, templates)
     loaded = load_line(line)
     settings = loaded.settings
+    given = from_settings(loaded) | typed
+    check_values(given, templates)
     number = account or settings.aws_account.account_id or account_of(cloud_for(loaded, line)[0])
     where = Account(number, settings.aws_account.aws_region, stack or settings.batch.stack)
-    for path in write_policies(policy_files(templates, where, from_settings(loaded) | typed), folder):
+    for path in write_policies(policy_files(templates, where, given), folder):
         say(str(path), quiet=line.quiet)
     return 0
 
@@ -237,14 +240,18 @@ def _open(line: CommandLine, stack: str | None) -> tuple[LoadedSettings, Cloud, 
 def _given(
     line: CommandLine, stack: str | None, extras: str | None, sets: list[str] | None
 ) -> tuple[list[Template], dict[str, str], Cloud, str]:
-    """The templates named, their parameters as given, the cloud, and the main stack's name."""
+    """The templates named, their parameters as given and checked, the cloud, and the main stack's name."""
+    from glacierflow.services.stack_constraints import check_values
     from glacierflow.services.stack_parameters import check_names, from_settings
 
     templates = _templates(extras)
     typed = _typed(sets)
     check_names(typed, templates)
-    loaded, cloud, base = _open(line, stack)
-    return templates, from_settings(loaded) | typed, cloud, base
+    loaded = load_line(line)
+    given = from_settings(loaded) | typed
+    check_values(given, templates)
+    cloud, _ = cloud_for(loaded, line)
+    return templates, given, cloud, stack or loaded.settings.batch.stack
 
 
 def _templates(extras: str | None) -> list[Template]:

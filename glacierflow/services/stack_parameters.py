@@ -9,6 +9,7 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.services.failures import plain_errors
 from glacierflow.services.stack import describe
+from glacierflow.services.stack_constraints import check_values
 from glacierflow.services.stack_left import adopt, has_bucket
 from glacierflow.services.templates import MAIN, NETWORK, Template, stack_name
 from glacierflow.settings import LoadedSettings, section_attribute
@@ -81,10 +82,11 @@ def choose_parameters(
         given: values by parameter, for all templates together.
 
     Raises:
-        UsageError: there is no network to deploy into, a bucket belongs to somebody else, or earlier stacks
-            left several.
+        UsageError: a value is not allowed, there is no network to deploy into, a bucket belongs to somebody
+            else, or earlier stacks left several.
     """
     own = {name: value for name, value in given.items() if name in template.parameters}
+    check_values(own, [template])
     if template.name == NETWORK:
         return _zones(cloud) | own
     fed = _outputs(cloud, stack_name(base, NETWORK))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import pytest
 from batch_fake import NOW_MS, BatchFake, refused
@@ -46,6 +47,24 @@ def test_children_are_counted_not_their_parents(batch: BatchFake) -> None:
     }
     assert look(batch).depth == {"RUNNABLE": 9_990, "STARTING": 1, "RUNNING": 8}
     assert batch.calls.total() <= 10
+
+
+def test_vcpus_in_use_are_those_batch_adds_up(batch: BatchFake) -> None:
+    batch.add_array("a", ["RUNNING"])
+    front(batch, "a:0")
+    usage = [{"capacityUnit": "VCPU", "quantity": 12.5}]
+    batch.snapshots["glacierflow-spot"]["queueUtilization"] = {"totalCapacityUsage": usage}
+    assert look(batch).vcpus_in_use == 12.5
+
+
+def test_where_batch_adds_up_nothing_the_jobs_tell_what_is_in_use(batch: BatchFake) -> None:
+    def wants(vcpus: str) -> dict[str, object]:
+        return {"resourceRequirements": [{"type": "VCPU", "value": vcpus}, {"type": "MEMORY", "value": "9"}]}
+
+    batch.add_array("a", ["RUNNING", "STARTING", "RUNNABLE"], container=wants("2"))
+    plain = {"jobId": "plain", "jobName": "x", "status": "RUNNING", "jobQueue": "glacierflow-spot"}
+    batch.jobs["plain"] = plain | {"container": wants("0.5")}
+    assert look(batch).vcpus_in_use == 4.5
 
 
 def test_more_parents_than_one_call_describes(batch: BatchFake) -> None:
@@ -120,3 +139,18 @@ def test_the_embedded_cloud_tells_the_head_of_its_queue(cloud_endpoint: Endpoint
     assert report.head.job_id == job_id
     assert report.head.failure == "config"
     assert report.environments[0].max_vcpus is not None
+    assert report.vcpus_in_use == 0
+
+
+@pytest.mark.embedded
+def test_the_embedded_cloud_adds_up_the_vcpus_in_use(cloud_endpoint: Endpoint) -> None:
+    bench = BatchBench(cloud_endpoint.url)
+    job_id = bench.submit(["sleep", "30"])
+    cloud = Cloud(endpoint_url=cloud_endpoint.url, embedded=True)
+    until = time.monotonic() + 20
+    while not (used := look_at_queue("glacierflow-ondemand", cloud).vcpus_in_use):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    asked = bench.batch.describe_jobs(jobs=[job_id])["jobs"][0]["container"]["resourceRequirements"]
+    bench.batch.terminate_job(jobId=job_id, reason="seen")
+    assert used == sum(float(one["value"]) for one in asked if one["type"] == "VCPU")

@@ -149,7 +149,14 @@ class EmbeddedBatchBackend(moto_batch.BatchBackend):
             raise ClientException(f"Job queue {name} does not exist.")
         front = self.scheduler.waiting(self.region_name, queue.arn)[:MAX_DESCRIBED]
         jobs = [{"jobArn": job.arn, "earliestTimeAtPosition": job.created_at} for job in front]
-        return {"frontOfQueue": {"jobs": jobs, "lastUpdatedAt": now_ms()}}
+        with self.scheduler.lock:
+            mine = [job for job in self.scheduler.top.values() if job.spec.queue == queue.arn]
+            busy = [unit for job in mine for unit in job.units if unit.status in {"STARTING", "RUNNING"}]
+        used = {"capacityUnit": "VCPU", "quantity": sum(float(unit.spec.vcpus) for unit in busy)}
+        return {
+            "frontOfQueue": {"jobs": jobs, "lastUpdatedAt": now_ms()},
+            "queueUtilization": {"totalCapacityUsage": [used], "lastUpdatedAt": now_ms()},
+        }
 
     def end(self, name: str, reason: str, *, terminate: bool) -> None:
         """CancelJob or TerminateJob, of a job, a child, or a parent with all its children."""

@@ -111,9 +111,11 @@ class RunLook:
         self._read(attempts, quick=quick)
         view = self._explain_some(view, attempts) if quick else _all_asked(view)
         status = self._join(view, attempts)
-        if status.finished and not quick:
+        if status.finished and (not quick or len(self._unexplained(attempts)) <= _FEW_FAILED):
             self._explain(attempts)
-            status = self._join(_all_asked(BatchView({**view.slots, **self._kept_view().slots})), attempts)
+            kept = {slot: state for slot, state in self._kept_view().slots.items() if state.explained}
+            view = BatchView({**view.slots, **kept})
+            status = self._join(view if quick else _all_asked(view), attempts)
         if status.finished and not status.unread and not self._unclear(status):
             self._news |= not self._ledger.complete
             self._ledger.complete = not self._unexplained(attempts)

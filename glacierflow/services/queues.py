@@ -18,6 +18,7 @@ from glacierflow.services.jobs import describe_jobs
 
 __all__ = ["EnvironmentReport", "HeadJob", "QueueReport", "look_at_queue"]
 
+_AT_WORK = ("STARTING", "RUNNING")
 _LIVE = [state for state in STATES if state in LIVE_STATES]
 
 
@@ -68,6 +69,8 @@ class QueueReport(Record):
     """Children and plain jobs by state; ended ones are not counted."""
     head: HeadJob | None
     environments: tuple[EnvironmentReport, ...]
+    vcpus_in_use: float | None = None
+    """Of its jobs that are starting or running; None where nobody tells."""
     notice: str | None = None
     """What could not be asked."""
 
@@ -101,7 +104,9 @@ def look_at_queue(name: str, cloud: Cloud, *, now: dt.datetime | None = None) ->
     queue = queues[0]
     jobs = _live_jobs(client, name)
     parents = list(describe_jobs(client, [job["jobId"] for job in jobs if _may_be_parent(job)]))
-    head, notice = _head(client, name, jobs, parents, now or dt.datetime.now(dt.UTC))
+    snapshot, notice = _snapshot(client, name)
+    head = _head(client, snapshot, jobs, parents, now or dt.datetime.now(dt.UTC))
+    in_use = _vcpus_in_use(snapshot)
     return QueueReport(
         name=queue["jobQueueName"],
         state=queue.get("state", "ENABLED"),
@@ -109,8 +114,34 @@ def look_at_queue(name: str, cloud: Cloud, *, now: dt.datetime | None = None) ->
         depth=_depth(jobs, parents),
         head=head,
         environments=_environments(client, queue),
+        vcpus_in_use=_vcpus_of_jobs(client, jobs, parents) if in_use is None else in_use,
         notice=notice,
     )
+
+
+def _vcpus_in_use(snapshot: dict[str, Any] | None) -> float | None:
+    """As Batch adds them up; only newer ones do."""
+    usage = (snapshot or {}).get("queueUtilization", {}).get("totalCapacityUsage")
+    if usage is None:
+        return None
+    return sum(float(one["quantity"]) for one in usage if one["capacityUnit"].upper() in {"VCPU", "CPU"})
+
+
+def _vcpus_of_jobs(client: Any, jobs: list[dict[str, Any]], parents: list[dict[str, Any]]) -> float:  # noqa: ANN401
+    """Of what is starting or running, by what each job asked for; a call a hundred plain jobs."""
+    counts = {job["jobId"]: 1 for job in jobs if job["status"] in _AT_WORK}
+    described = list(describe_jobs(client, list(counts)))
+    total = 0.0
+    for job in (*parents, *described):
+        summary = job.get("arrayProperties", {}).get("statusSummary", {})
+        count = counts.get(job["jobId"]) or sum(summary.get(state, 0) for state in _AT_WORK)
+        total += count * _vcpus(job)
+    return total
+
+
+def _vcpus(job: dict[str, Any]) -> float:
+    wanted = job.get("container", {}).get("resourceRequirements", [])
+    return sum(float(one["value"]) for one in wanted if one["type"] == "VCPU")
 
 
 def _live_jobs(client: Any, queue: str) -> list[dict[str, Any]]:  # noqa: ANN401
@@ -138,26 +169,32 @@ def _depth(jobs: list[dict[str, Any]], parents: list[dict[str, Any]]) -> dict[st
     return {state: counts[state] for state in _LIVE if counts[state]}
 
 
-def _head(
-    client: Any,  # noqa: ANN401
-    queue: str,
-    jobs: list[dict[str, Any]],
-    parents: list[dict[str, Any]],
-    now: dt.datetime,
-) -> tuple[HeadJob | None, str | None]:
+def _snapshot(client: Any, queue: str) -> tuple[dict[str, Any] | None, str | None]:  # noqa: ANN401
+    """Batch's own; or None, and why."""
     from botocore.exceptions import ClientError
 
     try:
-        front = client.get_job_queue_snapshot(jobQueue=queue)["frontOfQueue"]["jobs"]
+        return client.get_job_queue_snapshot(jobQueue=queue), None
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        waiting = _first_runnable(client, jobs, parents)
-        return _head_job(waiting, None, now), f"the order of the queue could not be asked for ({code})"
+        return None, f"the order of the queue could not be asked for ({code})"
+
+
+def _head(
+    client: Any,  # noqa: ANN401
+    snapshot: dict[str, Any] | None,
+    jobs: list[dict[str, Any]],
+    parents: list[dict[str, Any]],
+    now: dt.datetime,
+) -> HeadJob | None:
+    if snapshot is None:
+        return _head_job(_first_runnable(client, jobs, parents), None, now)
+    front = snapshot["frontOfQueue"]["jobs"]
     if not front:
-        return None, None
+        return None
     job_id = front[0]["jobArn"].rpartition("job/")[2]
     found = next(iter(describe_jobs(client, [job_id])), None)
-    return _head_job(found, front[0].get("earliestTimeAtPosition"), now), None
+    return _head_job(found, front[0].get("earliestTimeAtPosition"), now)
 
 
 def _first_runnable(

@@ -54,6 +54,8 @@ def _lines(queue: QueueReport) -> list[str]:
         if head.sentence and head.next_step:
             lines.append(f"  blocked      {head.sentence}")
             lines.append(f"  next         {with_run(head.next_step, 'RUN')}")
+    if queue.vcpus_in_use is not None:
+        lines.append(f"  in use       {queue.vcpus_in_use:g} vCPUs")
     lines += [_environment(one) for one in queue.environments]
     if queue.notice:
         lines.append(f"  not known    {queue.notice}")

@@ -5,7 +5,6 @@ It knows no AWS words: the same function runs in a Batch child, in a plain proce
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from glacierflow.flight import in_order, unless_stopped
 from glacierflow.gaps import why_all_left_out
 from glacierflow.grid import geobox_of, valid_share
 from glacierflow.imagery.read import Imagery, Pixels, warm_up
-from glacierflow.layout import Layout, acquisition_of
+from glacierflow.layout import Layout
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, Unit
 from glacierflow.product_item import Product
 from glacierflow.quicklook import quicklook_png
@@ -33,6 +32,7 @@ from glacierflow.resources import memory_budget_mb
 from glacierflow.search import search_unit
 from glacierflow.sidecars import put_item, rebuild_tree, write_tables
 from glacierflow.step import Progress, StepContext, UnitResult
+from glacierflow.there import Shelf, Standing
 from glacierflow.workers import ClusterImagery
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class _Made:
 
     acquisition: Acquisition
     result: UnitResult
+    standing: Standing
     text: str = ""
     was_read: bool = False
 
@@ -122,8 +123,7 @@ class _UnitWork:
         )
         nearest = self.settings.model_copy(update={"resampling": "nearest"})
         self.maps = Imagery(context.cloud, nearest, shared=context.shared)
-        self._listing = threading.Lock()
-        self._baselines: dict[str | None, str] | None = None
+        self.shelf = Shelf(self.store, unit, region, self.settings, context.remake)
 
     def acquire_all(self, acquisitions: Sequence[Acquisition]) -> Iterator[_Made]:
         """Make the products, several in flight; what became of each, in order.
@@ -156,11 +156,24 @@ class _UnitWork:
 
     def _acquire(self, acquisition: Acquisition) -> _Made:
         """Make one product, or record why not."""
-        made = _Made(acquisition, UnitResult(self.number))
         key = self.layout.product(self.unit.satellite, self.region.name, acquisition.stem)
-        text = self._what_is_there(key, made) or self._make(key, made)
+        made = _Made(acquisition, UnitResult(self.number), self.shelf.look(key, acquisition))
+        text = self._what_stays(key, made) or self._make(key, made)
         made.text = f"{acquisition.stem}: {text}"
         return made
+
+    def _what_stays(self, key: str, made: _Made) -> str | None:
+        """Words if a product of the acquisition is there and stays; None if it is to be made."""
+        acquisition = made.acquisition
+        if made.standing.is_same:
+            made.result.skipped += 1
+            where = {"unit": self.number, "key": key, "acquisition": acquisition.key}
+            made.result.already_there.append(ProductThere(**where, datetime=acquisition.datetime))
+            return "already there"
+        if made.standing.differs:
+            made.leave_out("made_differently", made.standing.differs)
+            return "left as it is, made differently"
+        return None
 
     def _make(self, key: str, made: _Made) -> str:
         acquisition = made.acquisition
@@ -185,48 +198,8 @@ class _UnitWork:
             made.leave_out("low_coverage", reason if coverage else "no valid pixel in the region")
             return f"left out, {coverage:.1%} covered"
         self._write(key, made, image, coverage, cloud)
-        return f"written, {coverage:.1%} covered"
-
-    def _what_is_there(self, key: str, made: _Made) -> str | None:
-        """Words if a product of the acquisition is there and stays; None if it is to be made."""
-        if key in self.context.remake:
-            return None
-        head = self.store.get_head(key, cog.HEAD_BYTES)
-        if head is None:
-            return self._other_baseline(key, made)
-        acquisition = made.acquisition
-        header = cog.read_header(head)
-        made_by = header.tags.get(lineage.PRODUCTION_TAG) if header else None
-        if made_by == lineage.production_hash(acquisition, self.region, self.settings):
-            made.result.skipped += 1
-            where = {"unit": self.number, "key": key, "acquisition": acquisition.key}
-            made.result.already_there.append(ProductThere(**where, datetime=acquisition.datetime))
-            return "already there"
-        if self.settings.reprocess:
-            return None
-        reason = f"{key} is there, made from other sources or with other settings; --reprocess replaces it"
-        made.leave_out("made_differently", reason)
-        return "left as it is, made differently"
-
-    def _other_baseline(self, key: str, made: _Made) -> str | None:
-        """The same for a product of another processing baseline, which has another name."""
-        if self.unit.satellite == "landsat":
-            return None
-        with self._listing:
-            if self._baselines is None:
-                prefix = self.layout.products_prefix(self.unit.satellite, self.region.name)
-                self._baselines = {acquisition_of(entry.key): entry.key for entry in self.store.list(prefix)}
-        other = self._baselines.get(made.acquisition.key)
-        if other is None or other == key:
-            return None
-        if self.settings.reprocess:
-            reason = f"superseded by {key}, of another processing baseline"
-            made.result.left_out.append(LeftOut(item_id=other, code="superseded", reason=reason))
-            return None
-        stem = made.acquisition.stem
-        reason = f"{other} is there, of another processing baseline; --reprocess makes {stem} too"
-        made.leave_out("made_differently", reason)
-        return "left out, another processing baseline is there"
+        again = ", again for sources that were added" if made.standing.note else ""
+        return f"written{again}, {coverage:.1%} covered"
 
     def _cloud(self, made: _Made) -> float | None:
         """Cloud over the region, where it is to be measured; where it cannot be, a note says so."""
@@ -273,6 +246,10 @@ class _UnitWork:
         differing = lineage.differing_offsets(acquisition)
         if differing:
             made.result.notes.append(Note(code="differing_offsets", text=f"{acquisition.stem}: {differing}"))
+        if made.standing.note:
+            made.result.notes.append(made.standing.note)
+        if made.standing.superseded:
+            made.result.left_out.append(made.standing.superseded)
         made.result.written += 1
         made.result.products.append(
             ProductRecord(

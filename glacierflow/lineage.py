@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from glacierflow import __version__
@@ -20,15 +20,18 @@ __all__ = [
     "combine_query_parts",
     "differing_offsets",
     "individual_line",
+    "lacked_scenes",
     "product_tags",
     "production_hash",
     "query_results",
+    "source_names",
     "source_of",
     "view_of",
 ]
 
 PRODUCTION_TAG = "GLACIERFLOW_PRODUCTION"
 ACQUISITION_TAG = "GLACIERFLOW_ACQUISITION"
+SOURCES_TAG = "GLACIERFLOW_SOURCES"
 
 ATTRIBUTION = {
     "sentinel2": "Contains modified Copernicus Sentinel data",
@@ -60,6 +63,27 @@ def production_hash(acquisition: Acquisition, region: Region, settings: StepSett
         "resampling": settings.resampling,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def source_names(tags: Mapping[str, str]) -> set[str]:
+    """Names of the sources in a product's tags; none where another program wrote it."""
+    return {str(source["name"]) for source in json.loads(tags.get(SOURCES_TAG, "[]"))}
+
+
+def lacked_scenes(
+    tags: Mapping[str, str], acquisition: Acquisition, region: Region, settings: StepSettings
+) -> tuple[Scene, ...]:
+    """The scenes of an acquisition that its product was made without, where it differs in nothing else.
+
+    The product's hash has to be that of the other scenes on this grid with this resampling. So whatever else
+    differs, a baseline or a source that is not found any more, nothing counts as lacked.
+    """
+    names = source_names(tags)
+    had = tuple(scene for scene in acquisition.scenes if scene.source_name in names)
+    before = acquisition.model_copy(update={"scenes": had})
+    if not had or tags.get(PRODUCTION_TAG) != production_hash(before, region, settings):
+        return ()
+    return tuple(scene for scene in acquisition.scenes if scene.source_name not in names)
 
 
 def product_tags(
@@ -95,7 +119,7 @@ def product_tags(
         "GLACIERFLOW_PLATFORM": acquisition.platform,
         "GLACIERFLOW_DATETIME": acquisition.datetime.isoformat(),
         **view,
-        "GLACIERFLOW_SOURCES": json.dumps([source_of(scene) for scene in acquisition.scenes]),
+        SOURCES_TAG: json.dumps([source_of(scene) for scene in acquisition.scenes]),
         **({"GLACIERFLOW_DIFFERING_OFFSETS": differing} if differing else {}),
         "ATTRIBUTION": attribution(acquisition),
         "TIFFTAG_DATETIME": f"{acquisition.datetime:%Y:%m:%d %H:%M:%S}",

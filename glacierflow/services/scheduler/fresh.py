@@ -1,7 +1,7 @@
 """Runs for what is new: by a clock since the last time, or for one scene that a data provider announced.
 
 What is there already is skipped by the step itself, so looking back a few days costs a search and finds
-scenes that were published late.
+scenes that were published late; an image that lacks a late tile is made again from all of them.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def submit_fresh(office: Office, event: Mapping[str, Any]) -> Json:
 
 def submit_announced(office: Office, event: Mapping[str, Any]) -> Json:
     """Submit small runs for scenes that a data provider's topic tells of, where they meet a region.
+
+    While a run for the same day and regions lives, another tile of the pass makes none. Where the tile came
+    after that run's search, the next run of the clock adds it; without a clock nothing does.
 
     Returns:
         ``runs``: ids of what was submitted, and ``ignored``: what is no scene of ours or meets no region.

@@ -396,6 +396,17 @@ def home(shared: Path) -> Iterator[Path]:
 
 
 @pytest.mark.embedded
+def test_no_sample_is_made_for_a_run_that_does_not_fit_lambda(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("glacierflow.local.sample.sample_bundle", lambda *_: pytest.fail("a sample was made"))
+    selection = ["--satellite", "sentinel2", "--regions", "134_Arsuk", "--date1", "2016-01-01"]
+    words = ["submit", "--service", "lambda", *selection, "--date2", "2024-12-31", "--local", "--quiet"]
+    assert run(words) == 64
+    assert "134_Arsuk is expected to take" in capsys.readouterr().err
+
+
+@pytest.mark.embedded
 @pytest.mark.parametrize("service", ["lambda", "fargate", "ecs"])
 def test_a_run_on_each_service_ends_with_products_and_says_so(
     service: str, home: Path, capsys: pytest.CaptureFixture[str]

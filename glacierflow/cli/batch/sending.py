@@ -54,7 +54,7 @@ class Ready:
 
 
 def make_ready(draft: Draft, line: CommandLine) -> Ready:
-    """Find the cloud and the bucket.
+    """Find the cloud and the bucket; sample imagery of an embedded cloud is made by ``send``.
 
     Raises:
         UsageError: the bucket is missing, or the embedded cloud cannot be had.
@@ -63,7 +63,7 @@ def make_ready(draft: Draft, line: CommandLine) -> Ready:
     from glacierflow.services.places import find_places
     from glacierflow.store import open_store
 
-    cloud, step = cloud_for(draft.loaded, line, draft.choice.regions)
+    cloud, step = cloud_for(draft.loaded, line)
     places = find_places(draft.loaded, cloud)
     if places.notice:
         say(f"glacierflow: {places.notice}", quiet=line.quiet)
@@ -121,6 +121,8 @@ def send(
     launcher = find_launcher(draft.service, cloud, draft.loaded, places, arrangement.arrays, **options)
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
     launcher.check(manifest)
+    # a sample takes minutes: none is made for a run that nothing takes
+    cloud_for(draft.loaded, ready.line, tuple(manifest.regions.values()))
     _check(ready, manifest, terms, measured, quiet=ready.line.quiet and ask is None)
     if ask is not None:
         ask()

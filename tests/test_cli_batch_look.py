@@ -79,6 +79,17 @@ def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) ->
     assert "all 3 slots have ended; 1 went wrong; 6 products" in out
 
 
+def test_commands_to_copy_lead_to_the_same_run(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.run.finish(failed=1)
+    where = ["--aws-region", "eu-central-1", "--profile", "science"]
+    out = typed(capsys, "status", desk.run_id, *where, expect=1)
+    again = "--profile science --aws-region eu-central-1"
+    assert f"`glacierflow batch retry {desk.run_id} {again} --only oom" in out
+    assert f"log:  glacierflow batch logs {desk.run_id} --slot 2 {again}\n" in out
+    why = typed(capsys, "why", desk.run_id, "--slot", "2", *where)
+    assert f"`glacierflow batch retry {desk.run_id} {again} --only oom" in why
+
+
 def test_status_shows_how_the_log_of_each_kinds_example_ends_within_its_calls(
     capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

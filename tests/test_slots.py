@@ -121,6 +121,7 @@ def test_many_faults_at_once_make_a_partial_unit_and_the_same_command_completes_
         assert f"/{day}.tif could not be read" in said[day]
         assert words in said[day]
     assert len(said) == 6
+    assert all(reason.isprintable() and "\\x" not in reason for reason in said.values())
     first = pixels(receipt, tmp_path)
     server.faults, server.files["9.tif"] = {}, content()
     again = process(manifest)

@@ -117,10 +117,11 @@ def test_bad_data_names_the_image_and_shows_the_last_lines(case: Case) -> None:
     case.run.attempt(1, "failed", exit_code=65, error="band 8 of S2A_x is not a TIFF")
     case.ends("FAILED", attempt(EXITED, exitCode=65), statusReason=EXITED, container={"exitCode": 65})
     case.run.batch.children["job-0"][1]["attempts"][0]["container"]["logStreamName"] = "s"
-    case.logs.write("/aws/batch/job", "s", "one", "two", "three", "ERROR band 8")
+    said = "12:00:00 ERROR failed: band 8 of S2A_x is not a TIFF"
+    case.logs.write("/aws/batch/job", "s", "one", "two", "three", "ERROR band 8", said)
     found = case.why()
     assert found.failure == "data"
-    assert "band 8 of S2A_x is not a TIFF" in found.paragraph
+    assert found.paragraph.count("band 8 of S2A_x is not a TIFF") == 1
     assert "The last lines of its log are: two / three / ERROR band 8." in found.paragraph
 
 

@@ -31,16 +31,24 @@ _MOST_GROUPS = 8
 
 
 def screen(
-    status: RunStatus, console: Console, *, spent: Spent | None = None, logs: _Logs = _NO_LOGS
+    status: RunStatus,
+    console: Console,
+    *,
+    spent: Spent | None = None,
+    logs: _Logs = _NO_LOGS,
+    again: str = "",
 ) -> None:
-    """Everything that matters, the table of slots where it is short, and one line for all of it."""
+    """Everything that matters, the table of slots where it is short, and one line for all of it.
+
+    The commands in it end with ``again``: the options that lead to the same run.
+    """
     for text in _lines(status, spent):
         _plain(console, text)
     if len(status.rows) <= _MOST_ROWS:
         _table(status, console)
     groups = group_failures(status.rows)
     for group in groups[:_MOST_GROUPS]:
-        for text in _group_lines(group, status, logs):
+        for text in _group_lines(group, status, logs, again):
             _plain(console, text)
     if len(groups) > _MOST_GROUPS:
         _plain(console, f"{len(groups) - _MOST_GROUPS} more kinds of failure; --json has all")
@@ -128,20 +136,20 @@ def span(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def with_run(next_step: str, run_id: str) -> str:
-    """A verdict's next step with the whole command in it."""
+def with_run(next_step: str, run_id: str, again: str = "") -> str:
+    """A verdict's next step with the whole command in it, and the options that lead to the same run."""
     return (
-        next_step.replace("`retry", f"`glacierflow batch retry {run_id}")
+        next_step.replace("`retry", f"`glacierflow batch retry {run_id}{again}")
         .replace("`glacierflow batch logs`", "the log below")
-        .replace("`glacierflow batch verify`", f"`glacierflow batch verify {run_id}`")
+        .replace("`glacierflow batch verify`", f"`glacierflow batch verify {run_id}{again}`")
     )
 
 
-def _group_lines(group: FailureGroup, status: RunStatus, logs: _Logs) -> list[str]:
+def _group_lines(group: FailureGroup, status: RunStatus, logs: _Logs, again: str) -> list[str]:
     return [
         f"{len(group.slots)} x {group.failure}, e.g. {group.region} (slot {group.slot}): {group.example}",
-        f"    next: {with_run(group.next_step, status.run_id)}",
-        f"    log:  glacierflow batch logs {status.run_id} --slot {group.slot}",
+        f"    next: {with_run(group.next_step, status.run_id, again)}",
+        f"    log:  glacierflow batch logs {status.run_id} --slot {group.slot}{again}",
         *(f"        {text}" for text in logs.get(group.slot, ())),
     ]
 

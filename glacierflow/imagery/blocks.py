@@ -42,6 +42,12 @@ class Span:
     """(block row, block column) of each."""
 
 
+def _as_text(head: bytes) -> str:
+    """How it begins, where people can read that: an error page in the place of an image, for one."""
+    text = head.decode("ascii", errors="replace").strip()
+    return f", it begins with {text!r}" if text.isprintable() and "\ufffd" not in text and text else ""
+
+
 def open_source(scene: Scene, ranges: Ranges) -> Source:
     """Read an image's header: one request, as a rule.
 
@@ -57,8 +63,10 @@ def open_source(scene: Scene, ranges: Ranges) -> Source:
         try:
             return Source(href, pays, parse_geotiff(head), version)
         except NotTiff as error:
-            begins = f"it begins with {head[:40]!r}" if head else "it is empty"
-            raise DataError(f"{href} could not be read: it is not a TIFF, {begins}") from error
+            empty = "" if head else ", it is empty"
+            raise DataError(
+                f"{href} could not be read: it is not a TIFF{_as_text(head[:40])}{empty}"
+            ) from error
         except Truncated as error:
             if error.needed > min(version.size, _MAX_HEAD):
                 raise DataError(

@@ -95,15 +95,15 @@ def explain(
     # "UNDETERMINED" is Batch's word for not knowing
     knows_better = blocked is not None and "UNDETERMINED" in (evidence.status_reason or "")
     verdict = blocked if knows_better else own or blocked
-    stories = tuple(_story(attempt) for attempt in attempts)
+    stories = tuple(_story(attempt, verdict) for attempt in attempts)
     sentences = [f"{_who(row)} {_how(row, verdict, latest, now or dt.datetime.now(dt.UTC))}"]
     if len(stories) > 1 or (verdict is not None and stories):
         sentences += [f"Attempt {story.number} {story.text}" for story in stories]
     if row.state in WAITING:
         sentences += queue.sentences
-    if verdict is not None and verdict.failure in _SAID_BY_ITS_LOG and log_tail:
-        lines = " / ".join(line.strip() for line in log_tail[-_LAST_LINES:])
-        sentences.append(f"The last lines of its log are: {lines}")
+    news = [text.strip() for text in log_tail if not _repeats(text, latest)][-_LAST_LINES:]
+    if verdict is not None and verdict.failure in _SAID_BY_ITS_LOG and news:
+        sentences.append(f"The last lines of its log are: {' / '.join(news)}")
     return Explanation(
         run_id=row.run_id,
         slot=row.slot,
@@ -116,6 +116,12 @@ def explain(
         attempts=stories,
         log_tail=tuple(log_tail),
     )
+
+
+def _repeats(text: str, latest: AttemptEntry | None) -> bool:
+    """Whether a line of the log says what the receipt says."""
+    error = latest.error if latest else None
+    return bool(error) and any(part.rstrip(".") in text for part in str(error).split("; ") if part)
 
 
 def _listed(attempts: Sequence[TriedAttempt]) -> Attempts | None:
@@ -168,7 +174,7 @@ def _left_out(entry: AttemptEntry) -> str:
     return ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in sorted(entry.left_out.items()))
 
 
-def _story(attempt: TriedAttempt) -> AttemptStory:
+def _story(attempt: TriedAttempt, verdict: Verdict | None) -> AttemptStory:
     state, entry = attempt.state, attempt.entry
     begin, end = _span(state, entry)
     took = f" after {_minutes((end - begin).total_seconds())}" if begin and end else ""
@@ -177,7 +183,8 @@ def _story(attempt: TriedAttempt) -> AttemptStory:
         failure = "spot"
     where = _machine(entry)
     if entry is not None and entry.outcome is not None:
-        what = f"ended{took} {entry.outcome.replace('_', ' ')}{f' ({entry.error})' if entry.error else ''}"
+        told = not entry.error or (verdict is not None and entry.error.rstrip(".") in verdict.sentence)
+        what = f"ended{took} {entry.outcome.replace('_', ' ')}{'' if told else f' ({entry.error})'}"
     elif entry is not None:
         what = f"ended{took} without a receipt" if end else "has not ended"
     else:

@@ -49,6 +49,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         SlotFailed: the slot of a run ended wrong.
     """
     logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)
     if "check" in event:
         return answer_check(str(event["check"]), cloud_of_child(os.environ), context)
     with _stopped_before(context) as stop:

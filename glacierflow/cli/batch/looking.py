@@ -122,7 +122,7 @@ def open_look(run: str, line: CommandLine) -> tuple[FamilyLook, Cloud]:
     return look, found.cloud
 
 
-def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bool = False) -> int:
+def show_status(look: FamilyLook, status: RunStatus, line: CommandLine, *, as_json: bool) -> int:
     """Print a run as it is; return the exit code."""
     from glacierflow.cli.batch.guarding import spent_by
     from glacierflow.cli.render import to_json
@@ -132,11 +132,11 @@ def show_status(look: FamilyLook, status: RunStatus, *, as_json: bool, quiet: bo
     spent, _ = spent_by(look, status)
     logs = example_logs(look, status)
     for notice in look.notices:
-        say(f"glacierflow: {notice}", quiet=quiet)
+        say(f"glacierflow: {notice}", quiet=line.quiet)
     if as_json:
         typer.echo(to_json(status_json(status, spent=spent, logs=logs)))
     else:
-        screen(status, make_console(), spent=spent, logs=logs)
+        screen(status, make_console(), spent=spent, logs=logs, again=line.again())
     return status.exit_code
 
 
@@ -191,7 +191,7 @@ def watch_run(
         )
         return _EXIT_INTERRUPTED
     tell(ended, line, ending)
-    code = show_status(look, ended, as_json=as_json, quiet=line.quiet)
+    code = show_status(look, ended, line, as_json=as_json)
     for text in where_it_is(look.manifest, look.store):
         typer.echo(text, err=as_json)
     if fetch is not None:

@@ -36,12 +36,12 @@ def queue_command(
         typer.echo(to_json({"queues": healthy}))
     else:
         for queue in queues:
-            for text in _lines(queue):
+            for text in _lines(queue, line.again()):
                 typer.echo(text)
     return 0 if all(queue.healthy for queue in queues) else 1
 
 
-def _lines(queue: QueueReport) -> list[str]:
+def _lines(queue: QueueReport, again: str) -> list[str]:
     from glacierflow.cli.status_view import span, with_run
 
     depth = ", ".join(f"{count} {state}" for state, count in queue.depth.items()) or "empty"
@@ -53,7 +53,7 @@ def _lines(queue: QueueReport) -> list[str]:
         lines.append(f"  head         {head.job_id} ({head.name}){age}{stood}")
         if head.sentence and head.next_step:
             lines.append(f"  blocked      {head.sentence}")
-            lines.append(f"  next         {with_run(head.next_step, 'RUN')}")
+            lines.append(f"  next         {with_run(head.next_step, 'RUN', again)}")
     if queue.vcpus_in_use is not None:
         lines.append(f"  in use       {queue.vcpus_in_use:g} vCPUs")
     lines += [_environment(one) for one in queue.environments]

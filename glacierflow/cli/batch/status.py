@@ -31,4 +31,4 @@ def status_command(
 ) -> int:
     """Show a run on one screen: states, outcomes, products, attempts, reclaims, and failures by kind."""
     look = looking.open_run(run, line)
-    return looking.show_status(look, look.now(quick=not receipts), as_json=as_json, quiet=line.quiet)
+    return looking.show_status(look, look.now(quick=not receipts), line, as_json=as_json)

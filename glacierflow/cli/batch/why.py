@@ -39,13 +39,13 @@ def why_command(
     run_id = status.run_id
     if as_json:
         answer = found.model_dump(mode="json")
-        answer["next_step"] = with_run(found.next_step, run_id) if found.next_step else None
+        answer["next_step"] = with_run(found.next_step, run_id, line.again()) if found.next_step else None
         answer["other_slots"] = [one.slot for one in others]
         typer.echo(to_json(answer))
         return 0
     typer.echo(found.paragraph)
     if found.next_step:
-        typer.echo(f"next: {with_run(found.next_step, run_id)}")
+        typer.echo(f"next: {with_run(found.next_step, run_id, line.again())}")
     if others:
         typer.echo(name_slots(others))
     if found.attempts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from runs_samples import NOW, make_receipt, put_attempt, some_manifest
 from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.gaps import why_all_left_out
-from glacierflow.layout import Layout, RunLayout
+from glacierflow.layout import Layout, RunLayout, parse_product
 from glacierflow.local.control import Endpoint
 from glacierflow.manifest import Manifest
 from glacierflow.model import Note
@@ -100,6 +101,41 @@ def flip_a_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+STEM = "S2A_MSIL2A_20240703T151911_N0510_R068"
+
+
+def put_item(store: Store, product: ProductRecord, data: bytes, *sources: str) -> None:
+    """A product's STAC item, as far as it tells of bytes and sources."""
+    place = parse_product(product.key)
+    assert place is not None
+    item = {
+        "properties": {"glacierflow:sources": [{"item": name, "name": name} for name in sources]},
+        "assets": {
+            "image": {"file:size": len(data), "file:checksum": "1220" + hashlib.sha256(data).hexdigest()}
+        },
+    }
+    key = place.layout.stac_item(place.satellite, place.region, place.stem)
+    store.put(key, json.dumps(item).encode())
+
+
+@pytest.mark.parametrize("depth", ["quick", "recorded", "read"])
+def test_a_product_that_a_later_run_completed_is_as_it_should_be(store: LocalStore, depth: Depth) -> None:
+    manifest = a_run(store)
+    product = put_product(store, manifest, 0, STEM)
+    put_attempt(store, manifest, 0, products=(product,), outcome="done")
+    longer = PIXELS * 2
+    put_product(store, manifest, 0, STEM, longer)
+    assert only(check(store, manifest, depth)).state == "damaged", "no item says why"
+    for sources, state in ((("x",), "damaged"), (("y", "z"), "damaged"), (("x", "y"), "complete")):
+        put_item(store, product, longer, *sources)
+        assert only(check(store, manifest, depth)).state == state, sources
+    put_product(store, manifest, 0, STEM, longer + b"!")
+    assert only(check(store, manifest, depth)).state == "damaged", "other bytes than the item says"
+    key = next(one.key for one in store.list("") if one.key.endswith(f"{STEM}.json"))
+    store.put(key, b"no item")
+    assert only(check(store, manifest, depth)).state == "damaged"
 
 
 def test_all_there_and_unchanged_is_complete(store: LocalStore) -> None:

@@ -7,6 +7,7 @@ in the run or in one of its retries, and by what that says of it: of several in 
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glacierflow.errors import DataError, GlacierflowError
-from glacierflow.layout import Layout
+from glacierflow.layout import Layout, parse_product
 from glacierflow.model import Record, Unit
 from glacierflow.receipt import ProductRecord, ProductThere, Receipt
 from glacierflow.runs.family import Family
@@ -41,6 +42,8 @@ checksum that S3 keeps, and by reading where it keeps neither; ``read`` by readi
 
 _WORST = ("damaged", "missing", "unchecked")
 _THREADS = 16
+_MULTIHASH = len("1220")
+"""Characters before the digest in ``file:checksum``: SHA-256, 32 bytes."""
 
 
 class Problem(Record):
@@ -100,6 +103,7 @@ class _Expected:
     sizes: set[int] = field(default_factory=set)
     sha256: set[str] = field(default_factory=set)
     etags: set[str] = field(default_factory=set)
+    sources: set[frozenset[str]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -125,6 +129,7 @@ class _Promise:
         if isinstance(there, ProductRecord):
             known.sizes.add(there.size)
             known.sha256.add(there.sha256)
+            known.sources.add(frozenset(there.sources))
             if there.etag is not None:
                 known.etags.add(there.etag)
 
@@ -179,7 +184,36 @@ def _listing(family: Family, store: Store) -> dict[str, Entry]:
 
 
 def _check(key: str, expected: _Expected, entry: Entry | None, store: Store, depth: Depth) -> Problem | None:
-    """What is wrong with one product, if anything."""
+    """What is wrong with one product, if anything; one that a later run completed is as it should be."""
+    problem = _differs(key, expected, entry, store, depth)
+    if problem is None or problem.kind != "damaged":
+        return problem
+    try:
+        later = _completed(key, expected, store)
+    except GlacierflowError as error:
+        return Problem(key=key, kind="unchecked", reason=error.message)
+    return _differs(key, later, entry, store, depth) if later else problem
+
+
+def _completed(key: str, expected: _Expected, store: Store) -> _Expected | None:
+    """What its STAC item says of a product, where it is made from more sources than the receipts name."""
+    place = parse_product(key)
+    if place is None:
+        return None
+    content = store.get(place.layout.stac_item(place.satellite, place.region, place.stem))
+    try:
+        item = json.loads(content or b"{}")
+        sources = {source["name"] for source in item["properties"]["glacierflow:sources"]}
+        image = item["assets"]["image"]
+        found = _Expected({image["file:size"]}, {image["file:checksum"][_MULTIHASH:]})
+    except (ValueError, KeyError, TypeError):
+        return None  # no item of ours: the receipts alone count
+    return found if expected.sources and all(sources > before for before in expected.sources) else None
+
+
+def _differs(
+    key: str, expected: _Expected, entry: Entry | None, store: Store, depth: Depth
+) -> Problem | None:
     if entry is None:
         return Problem(key=key, kind="missing", reason="it is not there")
     if entry.size == 0 or (expected.sizes and entry.size not in expected.sizes):

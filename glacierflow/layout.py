@@ -251,6 +251,11 @@ class RunLayout:
         return f"{self.prefix}retries/"
 
     @property
+    def mapped(self) -> str:
+        """The mark that a state machine's map over Lambda has ended: what has not begun never will."""
+        return f"{self.prefix}mapped.json"
+
+    @property
     def cancelled(self) -> str:
         """The mark that invocations which have not begun are to do nothing."""
         return f"{self.prefix}cancelled.json"

@@ -15,17 +15,21 @@ import jsonschema
 import pytest
 from damaged import FAR, NEAR, damaged_archive, mend
 from embedded import at_home, cloud_of, own_cloud, wait_for
+from runs_samples import put_attempt, some_job, some_manifest
+from stubbed import stubbed
 
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UsageError
+from glacierflow.layout import RunLayout
 from glacierflow.runs.family import read_family
 from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids
 from glacierflow.services.scheduler.handler import handler
 from glacierflow.services.scheduler.office import Office, open_office
 from glacierflow.services.scheduler.rounds import pascal_case
 from glacierflow.services.templates import load_template
-from glacierflow.store import Store, open_store
+from glacierflow.services.views import view_of
+from glacierflow.store import LocalStore, Store, open_store
 
 STACKS = "lambda,schedule,stepfunctions"
 BUCKET = "greenland-glacier-data"
@@ -97,6 +101,7 @@ def store(cloud: Cloud) -> Store:
     return open_store(f"s3://{BUCKET}", cloud)
 
 
+PLANNED = ["--satellite", "landsat", "--date1", "2024-07-01", "--date2", "2024-07-08"]
 Told = Callable[[], list[dict[str, Any]]]
 
 
@@ -175,24 +180,27 @@ def test_an_array_with_a_failing_child_is_tried_again_verified_and_told(
 
 @pytest.mark.embedded
 def test_a_run_goes_over_lambda_by_a_distributed_map_and_what_failed_there_to_batch(
-    cloud: Cloud, store: Store, broken: dict[Path, bytes], told: Told
+    cloud: Cloud,
+    store: Store,
+    broken: dict[Path, bytes],
+    told: Told,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for entry in list(store.list("1_download_merge_and_clip/")):
         # of another test; what is there is not read again
         cloud.client("s3").delete_object(Bucket=BUCKET, Key=entry.key)
-    before = run_ids(store)
-    machine = cloud.client("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
-    selection = {"regions": f"{FAR},{NEAR}", "date1": "2024-07-01", "date2": "2024-07-08"}
-    selection["satellite"] = "landsat"
-    started = cloud.client("stepfunctions").start_execution(
-        stateMachineArn=machine, input=json.dumps({"selection": selection, "via": "lambda"})
-    )
-    wait_for(lambda: len(run_ids(store) - before) > 1, 90)
+    submitted = submit(capsys, "--regions", f"{FAR},{NEAR}", "--via", "lambda", "--force")
+    run_id, (job, *_) = submitted["run_id"], submitted["jobs"]
+    wait_for(lambda: len(read_family(store, run_id).members) > 1, 90)
+    # while the machine goes on, what has ended on Lambda is told by its receipts, and nothing else is live
+    view = view_of(read_run_manifest(store, run_id), read_jobs(store, run_id), store, cloud)
+    assert sorted(state.state for state in view.slots.values()) == ["FAILED", "SUCCEEDED"]
     mend(broken)
-    answer = ended(cloud, started["executionArn"])
+    answer = ended(cloud, job["job_id"])
     assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
     report = json.loads(answer["output"])["report"]
-    first, again = read_family(store, report["run_id"]).members[:2]
+    assert report["run_id"] == run_id
+    first, again = read_family(store, run_id).members[:2]
     far, near = (
         next(index for index, slot in enumerate(first.manifest.slots) if slot[0].region == region)
         for region in (FAR, NEAR)
@@ -201,7 +209,93 @@ def test_a_run_goes_over_lambda_by_a_distributed_map_and_what_failed_there_to_ba
     assert "done" not in first.attempts[far].outcomes.values()
     assert {unit.region for slot in again.manifest.slots for unit in slot} == {FAR}
     assert report["complete"]
+    assert [one["Message"].split()[1] for one in told()] == [run_id]
+    assert run(["batch", "status", run_id, "--local", "--quiet"]) == 0
+
+
+@pytest.mark.embedded
+def test_an_execution_that_is_given_a_selection_plans_the_run_itself(
+    cloud: Cloud, store: Store, told: Told
+) -> None:
+    machine = cloud.client("stepfunctions").list_state_machines()["stateMachines"][0]["stateMachineArn"]
+    selection = {"regions": NEAR, "date1": "2024-07-01", "date2": "2024-07-08", "satellite": "landsat"}
+    started = cloud.client("stepfunctions").start_execution(
+        stateMachineArn=machine, input=json.dumps({"selection": selection, "via": "lambda"})
+    )
+    answer = ended(cloud, started["executionArn"])
+    assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
+    report = json.loads(answer["output"])["report"]
+    assert report["run_id"] in run_ids(store)
     assert [one["Message"].split()[1] for one in told()] == [report["run_id"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--via", "lambda"], "--via = lambda is about the state machine, and --service is batch"),
+        (["--service", "lambda", "--via", "lambda"], "and --service is lambda"),
+        (["--service", "stepfunctions", "--via", "pigeon"], "--via = pigeon is not accepted"),
+    ],
+)
+def test_a_way_that_no_state_machine_goes_is_refused(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with at_home(tmp_path):
+        for command in (["submit", "--dry-run"], ["batch", "plan"]):
+            assert run([*command, *PLANNED, "--regions", NEAR, *words]) == 64
+            assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_the_way_and_refuses_what_does_not_fit_the_function(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = ["--service", "stepfunctions", "--dry-run", "--json", "--s3-bucket", "made-up"]
+    with at_home(tmp_path):
+        asked = ["submit", *PLANNED, "--regions", NEAR, *machine]
+        assert run(asked) == 0
+        assert not any("lambda" in call for call in json.loads(capsys.readouterr().out)["calls"])
+        assert run([*asked, "--via", "lambda"]) == 0
+        calls = json.loads(capsys.readouterr().out)["calls"]
+        assert "lambda:GetFunction glacier-processing" in calls
+        assert any(call.startswith("states:StartExecution") and "via: lambda" in call for call in calls)
+        long = ["submit", "--satellite", "sentinel2", "--date1", "2016-01-01", "--date2", "2024-12-31"]
+        assert run([*long, "--regions", NEAR, *machine]) == 0
+        assert run([*long, "--regions", NEAR, *machine, "--via", "lambda"]) == 64
+        assert f"{NEAR} is expected to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "ended_map", "states"),
+    [
+        ("RUNNING", False, {0: "SUCCEEDED", 1: "SUBMITTED"}),
+        ("RUNNING", True, {0: "SUCCEEDED", 1: "FAILED"}),
+        ("FAILED", False, {0: "SUCCEEDED", 1: "FAILED"}),
+        (None, False, {0: "SUCCEEDED"}),
+    ],
+)
+def test_slots_that_go_over_lambda_are_told_by_what_they_left_and_none_waits_after_the_map(
+    status: str | None,
+    ended_map: bool,
+    states: dict[int, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """AWS Batch is not asked: there is no client of it here."""
+    manifest, store = some_manifest(2).model_copy(update={"service": "stepfunctions"}), LocalStore(tmp_path)
+    put_attempt(store, manifest, 0, "no_data")
+    if ended_map:
+        store.put(RunLayout(manifest.run_id).mapped, b"{}")
+    with stubbed(monkeypatch, "stepfunctions") as stub:
+        if status is None:
+            stub.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
+        else:
+            arn = "arn:aws:states:us-west-2:123456789012:execution:glacierflow:one"
+            now = dt.datetime.now(dt.UTC)
+            answer = {"executionArn": arn, "stateMachineArn": arn, "status": status, "startDate": now}
+            stub.add_response("describe_execution", answer)
+        job = some_job(0, 2).model_copy(update={"service": "stepfunctions", "job_queue": "lambda"})
+        view = view_of(manifest, [job], store, Cloud())
+        assert {slot: state.state for slot, state in view.slots.items()} == states
 
 
 @pytest.mark.embedded

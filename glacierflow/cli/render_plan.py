@@ -44,27 +44,42 @@ def _kind(array: ArrayRange) -> str:
 
 
 def call_names(
-    manifest: Manifest, requests: list[dict[str, Any]], *, stack: str, function: str, function_set: bool
+    manifest: Manifest,
+    requests: list[dict[str, Any]],
+    *,
+    via: str,
+    stack: str,
+    function: str,
+    function_set: bool,
 ) -> list[str]:
     """The AWS calls of a submission, in their order, where no earlier run does the same.
 
     Args:
         manifest: the run.
         requests: SubmitJob's, as AWS Batch would get them.
+        via: where a state machine sends slots first.
         stack: name of the main stack.
         function: name of the Lambda function.
         function_set: whether that name was set by hand, so that no stack is asked for it.
     """
     from glacierflow.layout import runs_prefix
 
+    function_looks = [
+        *([] if function_set else [_stack_look(stack, "lambda")]),
+        f"lambda:GetFunction {function}",
+    ]
     looks, starts = {
         "batch": (_batch_looks(requests), _submissions(manifest, requests)),
         "stepfunctions": (
-            [*_batch_looks(requests), _stack_look(stack, "stepfunctions")],
-            [f"states:StartExecution {{manifest: {_where(manifest)}}}", *_records(manifest)],
+            [
+                *_batch_looks(requests),
+                *(function_looks if via == "lambda" else []),
+                _stack_look(stack, "stepfunctions"),
+            ],
+            [f"states:StartExecution {{manifest: {_where(manifest)}, via: {via}}}", *_records(manifest)],
         ),
         "lambda": (
-            [*([] if function_set else [_stack_look(stack, "lambda")]), f"lambda:GetFunction {function}"],
+            function_looks,
             _invocations(manifest, function),
         ),
     }.get(manifest.service, (_task_looks(stack), _tasks(manifest)))

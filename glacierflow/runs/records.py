@@ -60,6 +60,11 @@ class JobRecord(Record):
     """ARNs of the ECS tasks, by slot from ``first_slot``."""
 
     @property
+    def over_lambda(self) -> bool:
+        """Whether a state machine sends its slots over Lambda, and not as a job to AWS Batch."""
+        return self.service == "stepfunctions" and self.job_queue == "lambda"
+
+    @property
     def is_array(self) -> bool:
         """Whether it has children; a job of one slot is a plain job."""
         return self.size > 1

@@ -58,23 +58,30 @@ def view_of(
         UsageError: AWS refuses to answer.
         UnavailableError: AWS cannot be reached.
     """
-    machines = [job for job in jobs if job.service == "stepfunctions"]
-    begun, slots = _of_machine(manifest, machines, cloud)
+    maps = [job for job in jobs if job.over_lambda]
+    begun, slots = _of_machine(manifest, jobs, cloud)
     own = [job for job in jobs if job.service == "batch"] + begun
     others = [job for job in jobs if job.service not in {"batch", "stepfunctions"}]
     failed = any(state.state == "FAILED" for state in slots.values())
-    attempts = list_attempts(store, manifest.run_id) if others or failed else {}
+    attempts = list_attempts(store, manifest.run_id) if others or maps or failed else {}
     if failed:
         # Batch forgets jobs after a week: what has left a trace was sent, and what is known stays known
         traced = {*attempts, *(known.slots if known else ())}
         slots = {slot: state for slot, state in slots.items() if slot not in traced}
     if own:
         slots.update(describe_run(own, cloud, known=known, explain=explain).slots)
-    if not others:
+    if not others and not maps:
         return BatchView(slots)
     reader = reader or ReceiptReader(store, manifest.run_id)
-    starts = {(one.slot, one.attempt): one for one in reader.starts(_limited(others, attempts))}
+    as_lambda = [job.model_copy(update={"service": "lambda"}) for job in maps]
+    limited = _limited([*others, *as_lambda], attempts)
+    starts = {(one.slot, one.attempt): one for one in reader.starts(limited)}
     now, cancelled = dt.datetime.now(dt.UTC), store.exists(RunLayout(manifest.run_id).cancelled)
+    for job in as_lambda:
+        # six hours are the limit of Lambda's own queue, which a map does not use
+        told = states_by_attempts(job, attempts, starts, now)
+        begun_there = {slot: state for slot, state in told.items() if slot in attempts}
+        slots.update(_of_map(job, begun_there, manifest, store, cloud))
     for job in others:
         slots.update(states_by_attempts(job, attempts, starts, now, cancelled=cancelled))
         for slot, state in _tasks(job, cloud, slots, now).items():
@@ -94,8 +101,7 @@ def _limited(jobs: Sequence[JobRecord], attempts: Mapping[int, Attempts]) -> lis
 
 def batch_jobs(manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud) -> list[JobRecord]:
     """The AWS Batch jobs of a run, whether it or a state machine sent them."""
-    machines = [job for job in jobs if job.service == "stepfunctions"]
-    return [job for job in jobs if job.service == "batch"] + _of_machine(manifest, machines, cloud)[0]
+    return [job for job in jobs if job.service == "batch"] + _of_machine(manifest, jobs, cloud)[0]
 
 
 def _of_machine(
@@ -108,6 +114,8 @@ def _of_machine(
     begun: list[JobRecord] = []
     slots: dict[int, SlotState] = {}
     for job in jobs:
+        if job.service != "stepfunctions" or job.over_lambda:
+            continue
         found = find_job(manifest, job.number, cloud, job_queue=job.job_queue)
         if found is not None:
             begun.append(found)
@@ -117,12 +125,34 @@ def _of_machine(
             continue
         state = SlotState("SUBMITTED", job.job_id)
         if answer["status"] != "RUNNING":
-            reason = (
-                f"Task failed to start: the state machine ended {answer['status']}: {answer.get('cause', '')}"
-            )
-            state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+            state = _never_sent(job, answer)
         slots.update(dict.fromkeys(range(job.first_slot, job.first_slot + job.size), state))
     return begun, slots
+
+
+def _never_sent(job: JobRecord, answer: Mapping[str, Any]) -> SlotState:
+    reason = f"Task failed to start: the state machine ended {answer['status']}: {answer.get('cause', '')}"
+    return SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+
+
+def _of_map(
+    job: JobRecord, states: Mapping[int, SlotState], manifest: Manifest, store: Store, cloud: Cloud
+) -> dict[int, SlotState]:
+    """Slots that a state machine sends over Lambda: those that have begun, and how the others stand.
+
+    Of an execution that Step Functions has forgotten the receipts tell.
+    """
+    waiting = set(range(job.first_slot, job.first_slot + job.size)) - states.keys()
+    answer = describe_execution(job.job_id, cloud) if waiting else None
+    if answer is None:
+        return dict(states)
+    state = SlotState("SUBMITTED", job.job_id)
+    if answer["status"] != "RUNNING":
+        state = _never_sent(job, answer)
+    elif store.exists(RunLayout(manifest.run_id).mapped):
+        reason = "Task failed to start: the invocation never began; see the state machine's execution"
+        state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+    return {**states, **dict.fromkeys(waiting, state)}
 
 
 def _tasks(

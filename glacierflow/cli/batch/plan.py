@@ -9,8 +9,10 @@ from glacierflow.cli.batch.planning import (
     Draft,
     PackOption,
     ServiceOption,
+    ViaOption,
     parse_by,
     parse_service,
+    parse_via,
     units_of,
 )
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
@@ -33,6 +35,7 @@ def plan_command(
     allow_egress: AllowEgressOption = False,
     measured_by_run: MeasuredByOption = None,
     service: ServiceOption = "batch",
+    via: ViaOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show units, memory classes, arrays and AWS calls of a submission; the same as submit --dry-run."""
@@ -40,7 +43,8 @@ def plan_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
+    where = parse_service(service)
+    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, where, parse_via(via, where))
     # the embedded cloud serves its images itself, in whatever region
     terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress or line.local)
     like = measured_by(make_ready(draft, line), measured_by_run) if measured_by_run else None

@@ -27,11 +27,13 @@ __all__ = [
     "Draft",
     "PackOption",
     "ServiceOption",
+    "ViaOption",
     "arrange_units",
     "job_options",
     "manifest_of",
     "parse_by",
     "parse_service",
+    "parse_via",
     "show_plan",
     "units_of",
 ]
@@ -55,6 +57,14 @@ ServiceOption = Annotated[
     str,
     typer.Option("--service", metavar="NAME", help="batch, lambda, ecs, fargate or stepfunctions."),
 ]
+ViaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--via",
+        metavar="NAME",
+        help="Where the state machine of --service stepfunctions sends slots first: batch or lambda.",
+    ),
+]
 _SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions")
 
 
@@ -70,6 +80,24 @@ def parse_service(text: str) -> Service:
     raise UsageError(f"--service = {text} is not accepted", next_step=f"accepted: {', '.join(_SERVICES)}")
 
 
+def parse_via(text: str | None, service: Service) -> Service:
+    """Where a state machine sends slots first; AWS Batch where nothing is said.
+
+    Raises:
+        UsageError: there is no state machine, or it does not go there.
+    """
+    if text is None:
+        return "batch"
+    if service != "stepfunctions":
+        raise UsageError(
+            f"--via = {text} is about the state machine, and --service is {service}",
+            next_step="add --service stepfunctions, or leave --via out",
+        )
+    if text.lower() not in {"batch", "lambda"}:
+        raise UsageError(f"--via = {text} is not accepted", next_step="accepted: batch, lambda")
+    return parse_service(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What is to be done, before it has a run id."""
@@ -80,6 +108,13 @@ class Draft:
     by: Period | None = None
     pack_minutes: float | None = None
     service: Service = "batch"
+    via: Service = "batch"
+    """Where a state machine sends slots first."""
+
+    @property
+    def runs_on(self) -> Service:
+        """What the slots run on at first, a state machine looked through."""
+        return self.via if self.service == "stepfunctions" else self.service
 
 
 def parse_by(text: str | None) -> Period | None:
@@ -160,7 +195,7 @@ def _login() -> str | None:
 def show_plan(
     manifest: Manifest,
     places: Places,
-    loaded: LoadedSettings,
+    draft: Draft,
     *,
     estimate: Estimate | None = None,
     rest: int | None = None,
@@ -171,7 +206,7 @@ def show_plan(
     Args:
         manifest: the run.
         places: names in the account.
-        loaded: settings and where they are from.
+        draft: what it was made of.
         estimate: what it would cost, where that is wanted.
         rest: units that would follow as a run of their own where this one is a canary.
         as_json: for programs.
@@ -180,10 +215,11 @@ def show_plan(
     from glacierflow.runs.plan import submit_requests
     from glacierflow.services.targets import named_destination
 
+    loaded = draft.loaded
     requests = submit_requests(
         manifest, lambda array: named_destination(places, array), **job_options(loaded.settings, places)
     )
-    calls = _calls(manifest, requests, loaded)
+    calls = _calls(manifest, requests, draft)
     if as_json:
         plan = {
             "dry_run": True,
@@ -208,18 +244,20 @@ def show_plan(
     typer.echo("dry run: nothing was submitted or written")
 
 
-def _calls(manifest: Manifest, requests: list[dict[str, Any]], loaded: LoadedSettings) -> list[str]:
+def _calls(manifest: Manifest, requests: list[dict[str, Any]], draft: Draft) -> list[str]:
     """Every AWS call of the submission; what a service cannot run is refused here already."""
     from glacierflow.cli import render_plan
     from glacierflow.services.launch.fit import check_lambda_fit
     from glacierflow.settings.load import DEFAULT
 
+    loaded = draft.loaded
     function = loaded.settings.lambda_
-    if manifest.service == "lambda":
+    if draft.runs_on == "lambda":
         check_lambda_fit(manifest, memory_mb=function.memory_size, timeout_s=function.timeout)
     return render_plan.call_names(
         manifest,
         requests,
+        via=draft.via,
         stack=loaded.settings.batch.stack,
         function=function.function_name,
         function_set=loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT,

@@ -10,7 +10,7 @@ from glacierflow.errors import DataError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.cli.batch.planning import Draft
-    from glacierflow.manifest import Manifest
+    from glacierflow.manifest import Manifest, Service
     from glacierflow.runs.estimate import Estimate
     from glacierflow.runs.scene_counts import SceneCounts
     from glacierflow.runs.workload import Measured
@@ -114,7 +114,7 @@ def check_egress(draft: Draft, manifest: Manifest, places: Places, *, allowed: b
     )
 
 
-def check_budget(estimate: Estimate, max_usd: float | None, manifest: Manifest) -> None:
+def check_budget(estimate: Estimate, max_usd: float | None, manifest: Manifest, service: Service) -> None:
     """Refuse a run whose estimate is above the limit.
 
     Raises:
@@ -122,7 +122,7 @@ def check_budget(estimate: Estimate, max_usd: float | None, manifest: Manifest) 
     """
     if max_usd is None:
         return
-    ceiling = estimate.ceiling_usd(manifest.service, on_demand=manifest.arrays[0].on_demand)
+    ceiling = estimate.ceiling_usd(service, on_demand=manifest.arrays[0].on_demand)
     if ceiling > max_usd:
         raise UsageError(
             f"the run is estimated at up to ${ceiling:,.4g} without storage, above --max-usd {max_usd:,g}",

@@ -118,7 +118,9 @@ def send(
     draft, cloud, store, places = ready.draft, ready.cloud, ready.store, ready.places
     arrangement = arrange_units(draft, units, measured=measured)
     options = job_options(draft.loaded.settings, places)
-    launcher = find_launcher(draft.service, cloud, draft.loaded, places, arrangement.arrays, **options)
+    launcher = find_launcher(
+        draft.service, cloud, draft.loaded, places, arrangement.arrays, via=draft.via, **options
+    )
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
     launcher.check(manifest)
     # a sample takes minutes: none is made for a run that nothing takes
@@ -151,7 +153,7 @@ def _check(ready: Ready, manifest: Manifest, terms: Terms, measured: Measured | 
         estimate = price_run(draft, manifest, places, measured=measured)
         for text in estimate_lines(estimate):
             say(text, quiet=quiet)
-        check_budget(estimate, terms.max_usd, manifest)
+        check_budget(estimate, terms.max_usd, manifest, draft.runs_on)
 
 
 def _log(manifest: Manifest, line: CommandLine) -> None:

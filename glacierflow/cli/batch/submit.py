@@ -16,10 +16,12 @@ from glacierflow.cli.batch.planning import (
     Draft,
     PackOption,
     ServiceOption,
+    ViaOption,
     arrange_units,
     manifest_of,
     parse_by,
     parse_service,
+    parse_via,
     show_plan,
     units_of,
 )
@@ -86,6 +88,7 @@ def submit_command(
     measured_by_run: MeasuredByOption = None,
     force: ForceOption = False,
     service: ServiceOption = "batch",
+    via: ViaOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Submit array jobs whose children process one region and one period each."""
@@ -98,7 +101,8 @@ def submit_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, parse_service(service))
+    where = parse_service(service)
+    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, where, parse_via(via, where))
     if loaded.settings.settings.dry_run:
         ready = make_ready(draft, line) if missing or measured_by_run else None
         units = missing_units(ready, units_of(draft)) if missing and ready else units_of(draft)
@@ -177,7 +181,7 @@ def show_draft(
     if canary:
         first = choose_canary(units, whole.regions)
         shown, rest = made(first), len(units) - len(first)
-    show_plan(shown, places, draft.loaded, estimate=estimate, rest=rest, as_json=as_json)
+    show_plan(shown, places, draft, estimate=estimate, rest=rest, as_json=as_json)
     if estimate is not None:
-        check_budget(estimate, terms.max_usd, whole)
+        check_budget(estimate, terms.max_usd, whole, draft.runs_on)
     return 0

@@ -29,6 +29,7 @@ def find_launcher(
     *,
     tags: Mapping[str, str],
     consumable_resource: str | None = None,
+    via: Service = "batch",
 ) -> Launcher:
     """A service's places, looked up and found to exist.
 
@@ -39,6 +40,7 @@ def find_launcher(
         places: names in the account.
         arrays: what will be submitted.
         tags: of everything that is started.
+        via: where the state machine sends slots first: batch or lambda.
         consumable_resource: AWS Batch consumable resource of which each child holds one.
 
     Raises:
@@ -49,7 +51,8 @@ def find_launcher(
     if service in {"batch", "stepfunctions"}:
         targets = find_targets(cloud, places, arrays)
         if service == "stepfunctions":
-            return find_machine(cloud, base, targets=targets, log_group=places.log_group)
+            function = find_function(cloud, function_name(cloud, loaded)) if via == "lambda" else None
+            return find_machine(cloud, base, targets=targets, log_group=places.log_group, function=function)
         image = targets.image(arrays[0]) if arrays else None
         return JobLauncher(cloud, targets, image, tags, consumable_resource)
     if service == "lambda":

@@ -10,7 +10,7 @@ from glacierflow.aws import Cloud
 from glacierflow.manifest import Manifest, Service
 from glacierflow.runs.records import JobRecord
 from glacierflow.services.failures import plain_errors
-from glacierflow.services.launch.functions import record_arrays
+from glacierflow.services.launch.functions import FunctionLauncher, record_arrays
 from glacierflow.services.launch.launcher import manifest_uri
 from glacierflow.services.stack import outputs_with
 from glacierflow.services.targets import Targets
@@ -30,6 +30,8 @@ class MachineLauncher:
     arn: str
     targets: Targets
     log_group: str | None
+    function: FunctionLauncher | None = None
+    """Where it sends the slots first; None is AWS Batch."""
     service: Service = "stepfunctions"
 
     @property
@@ -39,13 +41,15 @@ class MachineLauncher:
         return min((image for image in named if image), default=None)
 
     def check(self, manifest: Manifest) -> None:
-        """The machine submits to AWS Batch, which takes whatever has a memory class."""
+        """AWS Batch takes whatever has a memory class, and the function what fits it."""
+        if self.function is not None:
+            self.function.check(manifest)
 
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:
         """Start the execution; one of the same name and input is the same one."""
         if len(known) == len(manifest.arrays):
             return list(known)
-        told = {"manifest": manifest_uri(manifest), "via": "batch"}
+        told = {"manifest": manifest_uri(manifest), "via": "lambda" if self.function else "batch"}
         with plain_errors("start the state machine", service="Step Functions"):
             answer = self.cloud.client("stepfunctions").start_execution(
                 stateMachineArn=self.arn, name=_execution_name(manifest), input=json.dumps(told)
@@ -57,7 +61,10 @@ class MachineLauncher:
             job_id=answer["executionArn"],
             place=self.arn,
             log_group=self.log_group,
-            queues=[self.targets.destination(array).job_queue for array in manifest.arrays],
+            queues=[
+                "lambda" if self.function else self.targets.destination(array).job_queue
+                for array in manifest.arrays
+            ],
         )
 
 
@@ -66,7 +73,9 @@ def _execution_name(manifest: Manifest) -> str:
     return manifest.run_id[-_LONGEST_NAME:].lstrip("-_")
 
 
-def find_machine(cloud: Cloud, base: str, *, targets: Targets, log_group: str) -> MachineLauncher:
+def find_machine(
+    cloud: Cloud, base: str, *, targets: Targets, log_group: str, function: FunctionLauncher | None = None
+) -> MachineLauncher:
     """The state machine of the stack ``{base}-stepfunctions``.
 
     Raises:
@@ -75,4 +84,4 @@ def find_machine(cloud: Cloud, base: str, *, targets: Targets, log_group: str) -
     """
     name = stack_name(base, "stepfunctions")
     outputs = outputs_with(cloud, name, "StateMachine", made_by="schedule,stepfunctions")
-    return MachineLauncher(cloud, outputs["StateMachine"], targets, log_group)
+    return MachineLauncher(cloud, outputs["StateMachine"], targets, log_group, function)

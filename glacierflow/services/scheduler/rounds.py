@@ -71,6 +71,8 @@ def assess(office: Office, event: Mapping[str, Any]) -> Json:
     What Lambda did not manage goes to AWS Batch, which has no deadline of fifteen minutes.
     """
     work: Json = dict(event["work"]) | {"arrays": [], "items": None}
+    if work["via"] == "lambda":
+        office.store.put(RunLayout(work["run_id"]).mapped, b"{}")
     family = read_family(office.store, work["run_id"])
     plan = find_retry(family, office.store, office.cloud, office.places, RETRIED_UNASKED)
     work["live"] = plan.live

@@ -63,8 +63,8 @@ def test_peaks_and_the_median_factor_are_measured() -> None:
 class Ended:
     """What the watch of a canary brings."""
 
-    def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code
+    def __init__(self, exit_code: int, attempts: int) -> None:
+        self.exit_code, self.attempts = exit_code, attempts
         self.running = frozenset[tuple[str, int]]()
 
 
@@ -82,7 +82,7 @@ def come_back(monkeypatch: pytest.MonkeyPatch, exit_code: int, hours: int = 0) -
             put_attempt(store, look.manifest, slot, "done", peak_memory_mb=9_000.0, ended_at=ended_at)
             receipt = make_receipt(look.manifest, slot, ended_at=ended_at)
             look.root.ledger.add_attempt(AttemptEntry.of(receipt))
-        return Ended(exit_code)
+        return Ended(exit_code, len(look.manifest.slots))
 
     monkeypatch.setattr(canary_cli, "_watch", watch)
 

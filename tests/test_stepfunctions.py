@@ -373,6 +373,27 @@ def test_an_announced_scene_makes_a_run_where_it_meets_a_region(office: Office) 
 
 
 @pytest.mark.embedded
+def test_a_tile_announced_while_its_neighbours_run_lives_is_left_to_the_clock(
+    office: Office, store: Store
+) -> None:
+    def announce(tile: str) -> list[str]:
+        when = {"datetime": "2024-07-15T15:29:11Z"}
+        item = {"id": f"S2A_{tile}_20240715_0_L2A", "collection": "sentinel-2-l2a", "properties": when}
+        runs: list[str] = handler({"Records": [{"Sns": {"Message": json.dumps(item)}}]}, None)["runs"]
+        return runs
+
+    both = ["22XER", "22XDR"]
+    assert [announce(tile) for tile in both] == [announce(both[0])] * 2, "one run for both"
+    clock = {"do": "schedule", "satellite": "sentinel2", "regions": "189_Ryder"}
+    for today in ("2024-07-16", "2024-07-25"):
+        answer = handler(clock | {"today": today}, None)
+        assert answer["submitted"]
+        ((unit,),) = read_run_manifest(store, answer["run_id"]).slots
+        assert unit.region == "189_Ryder"
+        assert unit.date1 <= dt.date(2024, 7, 15) <= unit.date2, "the day is looked at again"
+
+
+@pytest.mark.embedded
 def test_usgs_announces_a_product_by_its_id_and_place(
     office: Office, cloud: Cloud, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,6 +29,7 @@ class Case:
         self.run = BigRun(3)
         self.logs = LogsFake(page=100)
         self.quotas: dict[str, float] = {}
+        self.routes: list[dict[str, Any]] = []
         """By code; one that is not here is refused."""
         self.run.batch.add_environment("spot-x86")
         self.run.batch.add_queue("queue", "spot-x86")
@@ -39,6 +40,13 @@ class Case:
     def why(self, region: str | None = "001_made_up", slot: int | None = None) -> Explanation:
         quotas = SimpleNamespace(get_service_quota=self.quota)
         clients = {"batch": self.run.batch, "s3": self.run.s3, "logs": self.logs, "service-quotas": quotas}
+        subnet = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "MapPublicIpOnLaunch": True}
+        endpoints = SimpleNamespace(paginate=lambda **_: [{"VpcEndpoints": []}])
+        clients["ec2"] = SimpleNamespace(
+            describe_subnets=lambda **_: {"Subnets": [subnet]},
+            describe_route_tables=lambda **_: {"RouteTables": [{"Routes": self.routes}]},
+            get_paginator=lambda _: endpoints,
+        )
         cloud = FakeCloud(clients=clients)
         look = self.run.open()
         return explain_slot(look, find_slot(look.now(quick=True), region=region, slot=slot), cloud)
@@ -207,6 +215,30 @@ def test_a_quota_that_may_not_be_asked_for_is_said_and_concludes_nothing(case: C
     found = case.why()
     assert found.failure is None
     assert "The spot vCPU quota could not be asked: you are not allowed to" in found.paragraph
+
+
+@pytest.mark.parametrize("reason", ["", "UNDETERMINED - Batch job is blocked"])
+def test_machines_that_start_and_cannot_reach_aws_batch(case: Case, reason: str) -> None:
+    """The usual stuck job: desired vCPUs, nothing starts, and Batch does not say why."""
+    resources = {"type": "SPOT", "maxvCpus": 256, "desiredvCpus": 16, "subnets": ["subnet-1"]}
+    case.run.batch.add_environment("spot-x86", computeResources=resources)
+    case.run.batch.set_child("job-0", 1, statusReason=reason)
+    job = {"jobArn": "arn:aws:batch:us-west-2:1:job/job-0:0", "earliestTimeAtPosition": NOW_MS}
+    case.run.batch.snapshots["queue"] = {"frontOfQueue": {"jobs": [job], "lastUpdatedAt": NOW_MS}}
+    case.quotas["L-34B43A08"] = 64.0
+    case.routes = []
+    found = case.why()
+    assert found.failure == "config"
+    assert "subnet-1 has no way out" in found.paragraph
+    assert found.next_step is not None
+    assert "use a public subnet or a NAT gateway" in found.next_step
+    case.routes = [{"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1"}]
+    found = case.why()
+    assert found.failure == ("capacity" if reason else None)
+    assert "the routes of its subnets look right" in found.paragraph
+    case.run.batch.jobs["job-0"]["jobQueue"] = "queue"
+    case.run.batch.set_child("job-0", 0, status="RUNNING")
+    assert "routes of its subnets" not in case.why().paragraph
 
 
 def test_what_batch_itself_is_certain_of_comes_before_the_quota(case: Case) -> None:

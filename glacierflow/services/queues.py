@@ -52,6 +52,8 @@ class EnvironmentReport(Record):
     vcpus: int | None
     """vCPUs of the machines that Batch wants now; None for Fargate."""
     max_vcpus: int | None
+    subnets: tuple[str, ...] = ()
+    """Where its machines start."""
 
     @property
     def healthy(self) -> bool:
@@ -258,4 +260,5 @@ def _environment(found: dict[str, Any]) -> EnvironmentReport:
         reason=found.get("statusReason"),
         vcpus=resources.get("desiredvCpus"),
         max_vcpus=resources.get("maxvCpus"),
+        subnets=tuple(resources.get("subnets", ())),
     )

@@ -8,6 +8,8 @@ from glacierflow.runs.states import WAITING
 from glacierflow.runs.status import SlotRow
 from glacierflow.runs.verdict import Verdict
 from glacierflow.runs.why import Explanation, QueueWords, TriedAttempt, explain
+from glacierflow.services.doctor.network import judge_subnets
+from glacierflow.services.failures import plain_errors
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.services.logs import LogStream
 from glacierflow.services.queues import QueueReport, look_at_queue
@@ -18,6 +20,8 @@ __all__ = ["example_log", "explain_slot", "queue_words"]
 
 _TAIL = 20
 _EXAMPLE_LINES = 3
+_LONG_S = 900.0
+"""By then a machine that Batch has started takes jobs, if it ever does."""
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
 
 
@@ -74,7 +78,39 @@ def _queue(facts: SlotFacts, cloud: Cloud) -> QueueWords:
     quota = _quota_words(queue, cloud)
     # Batch itself does not know of quotas: where it names a cause without certainty, this is it
     certain = words.verdict if words.verdict is not None and words.verdict.failure == "config" else None
-    return QueueWords(words.sentences + quota.sentences, certain or quota.verdict or words.verdict)
+    network = QueueWords() if certain or quota.verdict else _network_words(queue, cloud)
+    return QueueWords(
+        words.sentences + quota.sentences + network.sentences,
+        certain or quota.verdict or network.verdict or words.verdict,
+    )
+
+
+def _network_words(queue: QueueReport, cloud: Cloud) -> QueueWords:
+    """Whether machines that are there, and have taken no job for long, can reach ECS at all."""
+    head = queue.head
+    waited = 0.0 if head is None else head.age_s or 0.0 if head.at_head_s is None else head.at_head_s
+    busy = queue.depth.get("STARTING", 0) + queue.depth.get("RUNNING", 0)
+    started = [one for one in queue.environments if one.vcpus and one.kind in LIFECYCLES]
+    if busy or waited < _LONG_S or not started:
+        return QueueWords()
+    subnets = dict.fromkeys(subnet for one in started for subnet in one.subnets)
+    if not subnets:
+        return QueueWords()
+    try:
+        with plain_errors("look at the network", service="EC2"):
+            findings = list(judge_subnets(cloud, [(subnet, None) for subnet in subnets]))
+    except GlacierflowError as error:
+        return QueueWords((f"The network could not be looked at: {error.message}",))
+    for finding in findings:
+        if finding.verdict == "problem":
+            text = f"AWS Batch has started machines, and they do not get to it: {finding.text}"
+            return QueueWords(verdict=Verdict("config", text, finding.next_step or "`glacierflow doctor`"))
+    return QueueWords(
+        (
+            f"Nothing has started for {waited / 60:.0f} min, though AWS Batch wants machines; "
+            "the routes of its subnets look right",
+        )
+    )
 
 
 def _quota_words(queue: QueueReport, cloud: Cloud) -> QueueWords:

@@ -5,15 +5,16 @@ A task in a subnet without a way out ends with 403 from ECR before its first lin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from glacierflow.aws import Cloud
 from glacierflow.services.doctor.patient import Patient
 from glacierflow.services.findings import Finding
 from glacierflow.services.stack import describe
 from glacierflow.services.templates import stack_name
 
-__all__ = ["check_network"]
+__all__ = ["check_network", "judge_subnets"]
 
 _ENDPOINTS = ("ecr.api", "ecr.dkr", "s3", "logs")
 """VPC endpoints a subnet without a way to the internet needs to start a container."""
@@ -25,7 +26,17 @@ def check_network(patient: Patient) -> Iterator[Finding]:
     if not ways:
         yield Finding("network", "unknown", "the compute environments name no subnet")
         return
-    ec2 = patient.cloud.client("ec2")
+    yield from judge_subnets(patient.cloud, ways)
+
+
+def judge_subnets(cloud: Cloud, ways: Sequence[tuple[str, bool | None]]) -> Iterator[Finding]:
+    """Whether each subnet leads out: two or three calls each, and one for all.
+
+    Args:
+        cloud: whose EC2.
+        ways: subnets, and whether what runs there gets a public address; None leaves it to the subnet.
+    """
+    ec2 = cloud.client("ec2")
     subnets = sorted({subnet for subnet, _ in ways})
     for facts in ec2.describe_subnets(SubnetIds=subnets)["Subnets"]:
         subnet, own = facts["SubnetId"], bool(facts.get("MapPublicIpOnLaunch"))

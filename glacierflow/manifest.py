@@ -64,6 +64,8 @@ class Manifest(Record):
     """The first run this one retries units of; None for a first run. A retry of a retry names the first."""
     origin_slots: tuple[int, ...] = ()
     """For each slot of a retry, the slot of the first run whose units it repeats."""
+    canary_run_id: str | None = None
+    """The run that tried some units before the others, which are this run's; None where there was none."""
     remake: tuple[str, ...] = ()
     """Keys of products that a retry makes again although they are there, because they are damaged."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +18,9 @@ pytestmark = pytest.mark.embedded
 DOCUMENT = Path(__file__).parents[1] / "docs/how-to/backfill.md"
 SHORT = {
     "--start-end-index 0:23": "--regions 134_Arsuk",
-    "--date1 2016-01-01": "--date1 2024-12-28",
+    "--date1 2016-01-01": "--date1 2024-06-28",
     "--date2 2025-12-31": "--date2 2025-01-06",
+    "--by year": "--by quarter",
     "--canary": "--canary --yes",
 }
 """What is typed here instead of what stands there."""
@@ -58,7 +61,12 @@ def test_the_walk_runs_as_it_is_written(folder: Path, capsys: pytest.CaptureFixt
         # 2: the doctor could not check what the embedded cloud has not got
         expected = {0, 2} if command == "doctor" else {0}
         assert code in expected, (command, code, told.err[-2000:])
-    assert (folder / "coverage.csv").exists()
     assert (folder / "coverage.png").exists()
-    assert (folder / "cost.csv").exists()
-    assert any((folder / "methods").iterdir())
+    # four quarters: the canary had three of them, the rest one
+    assert len((folder / "coverage.csv").read_text().splitlines()) == 1 + 4
+    costs = list(csv.DictReader((folder / "cost.csv").read_text().splitlines()))
+    assert sorted(Counter(row["run_id"] for row in costs).values()) == [1, 3]
+    canary, rest = sorted({row["run_id"] for row in costs}, key=lambda run_id: run_id[-23:-7])
+    methods = (folder / "methods/methods.md").read_text()
+    assert f"# Methods of {canary} and {rest}\n" in methods
+    assert "Of 4 units of work" in methods

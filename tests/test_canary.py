@@ -101,6 +101,9 @@ def test_the_rest_is_sent_with_what_was_measured(
     first, rest = sorted(runs, key=lambda one: one.created_at)
     assert (len(first.slots), len(rest.slots)) == (3, 9)
     assert len({unit for manifest in (first, rest) for slot in manifest.slots for unit in slot}) == 12
+    assert (first.canary_run_id, rest.canary_run_id) == (None, first.run_id)
+    for verb in ("verify", "cost", "methods"):
+        assert f"\n  glacierflow batch {verb} {first.run_id} {rest.run_id} --s3-bucket made-up\n" in said
     assert [(one.size, one.memory_mib) for one in rest.arrays] == [(3, 15_500), (6, 7_500)]
 
 

@@ -13,7 +13,6 @@ from test_verify import put_manifest, put_product
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.cli.batch import looking
-from glacierflow.cli.batch import verify as verify_cli
 from glacierflow.cli.context import CommandLine
 from glacierflow.errors import CredentialsError, GlacierflowError, StoreError, UnavailableError, UsageError
 from glacierflow.manifest import Manifest
@@ -34,7 +33,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
         loaded = load_settings(environ={})
         return looking.Located(name, store, Cloud(), loaded, find_places(loaded, None))
 
-    monkeypatch.setattr(verify_cli, "locate_run", locate)
+    monkeypatch.setattr(looking, "locate_run", locate)
     return store
 
 
@@ -131,7 +130,7 @@ def test_without_credentials_to_find_the_run_it_exits_2(
     def fail(*_: object) -> None:
         raise CredentialsError("there are no AWS credentials to describe the stack glacierflow")
 
-    monkeypatch.setattr(verify_cli, "locate_run", fail)
+    monkeypatch.setattr(looking, "locate_run", fail)
     assert run(["batch", "verify", "latest"]) == 2
     assert "could not check: there are no AWS credentials" in capsys.readouterr().err
 
@@ -142,4 +141,6 @@ def test_bad_options_are_refused(manifest: Manifest, capsys: pytest.CaptureFixtu
     assert run(["batch", "verify", manifest.run_id, "--csv", "nowhere/a.csv"]) == 64
     assert "--csv = nowhere/a.csv cannot be written: No such file" in capsys.readouterr().err
     assert run(["batch", "verify", "nothing"]) == 64
+    assert "there is no run nothing" in capsys.readouterr().err
+    assert run(["batch", "verify", manifest.run_id, "nothing"]) == 64
     assert "there is no run nothing" in capsys.readouterr().err

@@ -75,6 +75,8 @@ class CostReport(Record):
     """What a run has cost with its retries."""
 
     run_id: str
+    runs: tuple[str, ...]
+    """All first runs, where several are added up; ``run_id`` alone, as a rule."""
     retries: tuple[str, ...]
     attempts: tuple[AttemptCost, ...]
     regions: tuple[RegionCost, ...]
@@ -119,7 +121,8 @@ def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook, *, unsta
     products = _products(family)
     return CostReport(
         run_id=family.root.run_id,
-        retries=tuple(member.manifest.run_id for member in family.members[1:]),
+        runs=family.runs,
+        retries=family.retries,
         attempts=tuple(attempts),
         regions=tuple(
             RegionCost(region=name, usd=usd[name], wasted_usd=wasted[name], products=products[name])

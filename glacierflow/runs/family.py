@@ -50,11 +50,34 @@ class Family:
     """The first run, and its retries in the order in which they were made."""
 
     members: tuple[Member, ...]
+    joined: tuple[Place, ...] = ()
+    """Of several runs seen as one (``joined.py``): which run's slot each slot of the root is."""
 
     @property
     def root(self) -> Manifest:
         """The first run."""
         return self.members[0].manifest
+
+    @property
+    def sent(self) -> tuple[Member, ...]:
+        """The runs that there really are: without the root, where that is made up."""
+        return self.members[1:] if self.joined else self.members
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Ids of the first run, or of the first runs of which it is made up."""
+        manifests = [member.manifest for member in self.sent]
+        return tuple(one.run_id for one in manifests if one.root_run_id is None)
+
+    @property
+    def retries(self) -> tuple[str, ...]:
+        """Ids of the runs that tried slots again."""
+        manifests = [member.manifest for member in self.sent]
+        return tuple(one.run_id for one in manifests if one.root_run_id is not None)
+
+    def place_of(self, slot: int) -> Place:
+        """The run, and the slot in it, that a slot of the root is."""
+        return self.joined[slot] if self.joined else Place(self.root.run_id, slot)
 
     def places(self, slot: int) -> Iterator[tuple[Member, int]]:
         """Where a slot of the first run was tried, oldest first: the run and its own slot."""

@@ -112,7 +112,7 @@ def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
 
 def methods_markdown(methods: Methods) -> str:
     """The paragraph, the exclusions by reason, and a table with a line a region."""
-    parts = [f"# Methods of {methods.family.root.run_id}", _paragraph(methods)]
+    parts = [f"# Methods of {_listed(methods.family.runs)}", _paragraph(methods)]
     if methods.excluded:
         parts.append(_exclusions(methods))
     parts.append(_regions(methods))

@@ -55,12 +55,12 @@ def spells_of(family: Family, ends: Mapping[tuple[str, int, int], AttemptEnd]) -
         family: the run and its retries.
         ends: of attempts that were ended from outside or left no record, by run id, slot and attempt.
     """
-    return [spell for member in family.members for spell in _spells(member, ends)]
+    return [spell for member in family.sent for spell in _spells(member, ends)]
 
 
 def unstarted(family: Family, ends: Mapping[tuple[str, int, int], AttemptEnd]) -> int:
     """How many attempts AWS Batch tells of whose containers never started."""
-    members = {member.manifest.run_id: member for member in family.members}
+    members = {member.manifest.run_id: member for member in family.sent}
     return sum(
         end.started_at is None and not _recorded(members[run_id], slot, attempt)
         for (run_id, slot, attempt), end in ends.items()

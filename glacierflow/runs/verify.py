@@ -16,6 +16,7 @@ from typing import Literal
 
 from glacierflow.errors import DataError, GlacierflowError
 from glacierflow.layout import Layout, parse_product
+from glacierflow.manifest import Manifest
 from glacierflow.model import Record, Unit
 from glacierflow.receipt import ProductRecord, ProductThere, Receipt
 from glacierflow.runs.family import Family
@@ -57,6 +58,8 @@ class Problem(Record):
 class UnitCheck(Record):
     """What was found of one unit."""
 
+    run_id: str
+    """The first run."""
     slot: int
     """In the first run."""
     unit: Unit
@@ -72,6 +75,8 @@ class VerifyReport(Record):
     """What was found of a run with its retries."""
 
     run_id: str
+    runs: tuple[str, ...]
+    """All first runs, where several are verified as one; ``run_id`` alone, as a rule."""
     retries: tuple[str, ...]
     depth: Depth
     checked_at: dt.datetime
@@ -161,7 +166,8 @@ def verify_run(
                 tell(number, len(keys))
     return VerifyReport(
         run_id=family.root.run_id,
-        retries=tuple(member.manifest.run_id for member in family.members[1:]),
+        runs=family.runs,
+        retries=family.retries,
         depth=depth,
         checked_at=dt.datetime.now(dt.UTC),
         units=tuple(
@@ -173,14 +179,16 @@ def verify_run(
 
 
 def _listing(family: Family, store: Store) -> dict[str, Entry]:
-    """Everything below the product prefixes of the run's regions."""
-    settings = family.root.settings
-    layout = Layout(settings.base_path, settings.folder_structure)
-    units = {(unit.satellite, unit.region) for slot in family.root.slots for unit in slot}
-    prefixes = sorted(layout.products_prefix(satellite, region) for satellite, region in units)
+    """Everything below the product prefixes of the regions."""
+    prefixes = sorted({prefix for member in family.members for prefix in _prefixes(member.manifest)})
     with ThreadPoolExecutor(_THREADS) as pool:
         listings = pool.map(lambda prefix: list(store.list(prefix)), prefixes)
         return {entry.key: entry for listing in listings for entry in listing}
+
+
+def _prefixes(manifest: Manifest) -> set[str]:
+    layout = Layout(manifest.settings.base_path, manifest.settings.folder_structure)
+    return {layout.products_prefix(unit.satellite, unit.region) for slot in manifest.slots for unit in slot}
 
 
 def _check(key: str, expected: _Expected, entry: Entry | None, store: Store, depth: Depth) -> Problem | None:
@@ -259,9 +267,15 @@ def _judge(
         state, reason = "missing", _why_nothing(family, slot, number, receipts)
     elif good is not None and not own and (end := good.end_of(number)).outcome == "partial":
         state, reason = "partial", end.error
-    unit = family.root.slots[slot][number]
+    place = family.place_of(slot)
     return UnitCheck(
-        slot=slot, unit=unit, state=state, products=len(keys), reason=reason, problems=tuple(own)
+        run_id=place.run_id,
+        slot=place.slot,
+        unit=family.root.slots[slot][number],
+        state=state,
+        products=len(keys),
+        reason=reason,
+        problems=tuple(own),
     )
 
 

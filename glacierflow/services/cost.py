@@ -46,7 +46,7 @@ def report_cost(
         DataError: there is no price for an instance type.
     """
     ends: dict[tuple[str, int, int], AttemptEnd] = {}
-    for member in family.members:
+    for member in family.sent:
         ends |= _ends(member, store, cloud, places)
     spells = spells_of(family, ends)
     book, notice = _with_history(spells, cloud, prices)

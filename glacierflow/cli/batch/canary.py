@@ -95,7 +95,13 @@ def send_after_canary(
             raise typer.Abort
 
     terms = replace(terms, price=True, max_usd=left)
-    return send(ready, rest, terms, measured=measured, ask=ask), left
+    canary = look.manifest.run_id
+    look = send(ready, rest, terms, measured=measured, canary=canary, ask=ask)
+    both = f"{canary} {look.manifest.run_id}{ready.line.again()}"
+    commands = "".join(f"\n  glacierflow batch {verb} {both}" for verb in ("verify", "cost", "methods"))
+    text = f"glacierflow: the canary and the rest together (the rest's id alone does it too):{commands}"
+    say(text, quiet=ready.line.quiet)
+    return look, left
 
 
 def _left(look: FamilyLook, status: RunStatus, max_usd: float | None) -> float | None:

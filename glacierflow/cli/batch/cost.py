@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.batch.looking import RunsArgument, heading, locate_runs
 from glacierflow.cli.batch.verify import write_file
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
@@ -24,19 +24,22 @@ CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="W
 @collects(*CONNECTION, "s3_bucket")
 def cost_command(
     line: CommandLine,
-    run: RunArgument = "latest",
+    runs: RunsArgument = None,
     csv: CsvOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Add up what a run and its retries have cost: time of each attempt x price of its share of a machine."""
+    """Add up what runs, their canaries and their retries have cost.
+
+    Time of each attempt x price of its share of a machine; an attempt of any of the runs counts once.
+    """
     from glacierflow.local.control import default_home
     from glacierflow.runs.cost import cost_csv
-    from glacierflow.runs.family import read_family
+    from glacierflow.runs.joined import read_joined
     from glacierflow.services.cost import report_cost
     from glacierflow.services.prices import load_prices
 
-    found = locate_run(run, line)
-    family = read_family(found.store, found.run_id)
+    found, run_ids = locate_runs(runs, line)
+    family = read_joined(found.store, run_ids)
     prices = load_prices(default_home().parent, found.cloud.region)
     report, notice = report_cost(family, found.store, found.cloud, found.places, prices)
     if notice is not None:
@@ -56,9 +59,8 @@ def _show(report: CostReport, *, as_json: bool) -> None:
         sums = {"usd": report.usd, "wasted": report.wasted, "products": report.products}
         typer.echo(render.to_json({**facts, **sums}))
         return
-    typer.echo(f"run {report.run_id}")
-    for retry in report.retries:
-        typer.echo(f"  with its retry {retry}")
+    for text in heading(report.runs, report.retries):
+        typer.echo(text)
     names = max(len(region.region) for region in report.regions)
     typer.echo(f"{'region':{names}}  {'dollars':>10}  {'wasted':>10}  {'products':>8}  {'a product':>10}")
     for region in report.regions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,10 +28,13 @@ __all__ = [
     "FetchOption",
     "Located",
     "RunArgument",
+    "RunsArgument",
     "WaitOption",
     "check_fetch",
     "interval_s",
+    "heading",
     "locate_run",
+    "locate_runs",
     "open_look",
     "open_run",
     "show_status",
@@ -45,6 +49,10 @@ _MOST_LOGS = 3
 """Kinds of failure whose example's log is read for the status."""
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.")]
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN", help="Run ids, taken together; or latest.", show_default="latest"),
+]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Stay and show progress until the run has ended.")]
 FetchOption = Annotated[
     Path | None,
@@ -98,6 +106,23 @@ def locate_run(run: str, line: CommandLine) -> Located:
         # a run of an embedded cloud that was reset is still in the log
         run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
     return Located(run, store, cloud, loaded, places)
+
+
+def locate_runs(runs: Sequence[str] | None, line: CommandLine) -> tuple[Located, list[str]]:
+    """Where the runs named lie, or the latest, and their ids.
+
+    Raises:
+        UsageError: ``latest``, and there is no run at all.
+    """
+    first, *others = runs or ["latest"]
+    found = locate_run(first, line)
+    ids = [locate_run(run, line).run_id if run == "latest" else run for run in others]
+    return found, [found.run_id, *ids]
+
+
+def heading(runs: Sequence[str], retries: Sequence[str]) -> list[str]:
+    """Of which runs a report is."""
+    return [*(f"run {run}" for run in runs), *(f"  with its retry {retry}" for retry in retries)]
 
 
 def open_run(run: str, line: CommandLine) -> FamilyLook:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glacierflow.cli.batch.looking import RunArgument, check_fetch, locate_run
+from glacierflow.cli.batch.looking import RunsArgument, check_fetch, locate_runs
 from glacierflow.cli.batch.verify import write_file
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine
@@ -23,16 +23,21 @@ OutOption = Annotated[
 @collects(*CONNECTION, "s3_bucket")
 def methods_command(
     line: CommandLine,
-    run: RunArgument = "latest",
+    runs: RunsArgument = None,
     out: OutOption = None,
 ) -> int:
-    """Write the methods paragraph of a run with its retries: scenes, dates, versions, exclusions."""
-    from glacierflow.runs.family import read_family
+    """Write the methods paragraph of a run: scenes, dates, versions, exclusions.
+
+    Its retries and its canary are in it; of several runs, one paragraph and one table are made.
+    """
+    from glacierflow.runs.joined import check_alike, read_joined
     from glacierflow.runs.methods import exclusions_csv, methods_markdown, methods_of, scenes_csv
 
     check_fetch(out, option="--out")
-    found = locate_run(run, line)
-    methods = methods_of(read_family(found.store, found.run_id))
+    found, run_ids = locate_runs(runs, line)
+    family = read_joined(found.store, run_ids)
+    check_alike(family)
+    methods = methods_of(family)
     if out is None:
         typer.echo(methods_markdown(methods), nl=False)
         return 0

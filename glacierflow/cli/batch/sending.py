@@ -94,6 +94,7 @@ def send(
     terms: Terms,
     *,
     measured: Measured | None = None,
+    canary: str | None = None,
     ask: Callable[[], None] | None = None,
 ) -> FamilyLook:
     """Submit units as one run, or complete the submission of the same run that was broken off.
@@ -103,6 +104,7 @@ def send(
         units: which.
         terms: on what terms.
         measured: what a canary or an earlier run tells.
+        canary: id of the run that tried some units before, to be found from this one.
         ask: called when all is found and allowed, before anything is written; raises where it is not wanted.
 
     Raises:
@@ -122,6 +124,7 @@ def send(
         draft.service, cloud, draft.loaded, places, arrangement.arrays, via=draft.via, **options
     )
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
+    manifest = manifest.model_copy(update={"canary_run_id": canary})
     launcher.check(manifest)
     # a sample takes minutes: none is made for a run that nothing takes
     cloud_for(draft.loaded, ready.line, tuple(manifest.regions.values()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.batch.looking import RunsArgument, heading, locate_runs
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
 from glacierflow.cli.options import JsonOption
@@ -49,7 +49,7 @@ class _UncheckedError(GlacierflowError):
 @collects(*CONNECTION, "s3_bucket")
 def verify_command(
     line: CommandLine,
-    run: RunArgument = "latest",
+    runs: RunsArgument = None,
     quick: QuickOption = False,
     read: ReadOption = False,
     csv: CsvOption = None,
@@ -58,15 +58,16 @@ def verify_command(
 ) -> int:
     """Compare a run's products with its receipts: complete, no data, partial, missing or damaged.
 
-    A unit is judged by its latest good attempt, in the run or in one of its retries. Exits 0 where all is
-    complete or has no data, 1 where something is wrong, 2 where something could not be checked.
+    A unit is judged by its latest good attempt, in the runs named, their canaries and their retries.
+    Exits 0 where all is complete or has no data, 1 where something is wrong, 2 where something could not be
+    checked.
     """
     if quick and read:
         raise UsageError("--quick and --read exclude each other", next_step="leave one of the two out")
     # Anyone can alter a file of the embedded cloud behind its back, so there nothing stands for the bytes.
     depth: Depth = "quick" if quick else "read" if read or line.local else "recorded"
     try:
-        report = _verify(run, line, depth)
+        report = _verify(runs, line, depth)
     except _UncheckedError as error:
         say(f"glacierflow: could not check: {error.message}")
         return EXIT_UNCHECKED
@@ -75,16 +76,16 @@ def verify_command(
     return report.exit_code
 
 
-def _verify(run: str, line: CommandLine, depth: Depth) -> VerifyReport:
-    from glacierflow.runs.family import read_family
+def _verify(runs: list[str] | None, line: CommandLine, depth: Depth) -> VerifyReport:
+    from glacierflow.runs.joined import read_joined
     from glacierflow.runs.verify import verify_run
 
     try:
-        found = locate_run(run, line)
+        found, run_ids = locate_runs(runs, line)
     except (CredentialsError, StoreError, UnavailableError) as error:
         raise _UncheckedError(error.message) from error
     try:
-        return verify_run(read_family(found.store, found.run_id), found.store, depth=depth)
+        return verify_run(read_joined(found.store, run_ids), found.store, depth=depth)
     except RunError:
         raise
     except GlacierflowError as error:
@@ -99,7 +100,7 @@ def _write(report: VerifyReport, csv: Path | None, png: Path | None) -> None:
     if csv is not None:
         write_file(csv, coverage_csv(coverage).encode(), option="--csv")
     if png is not None:
-        title = f"{report.run_id}, verified {report.checked_at:%Y-%m-%d %H:%M} UTC"
+        title = f"{' + '.join(report.runs)}, verified {report.checked_at:%Y-%m-%d %H:%M} UTC"
         write_file(png, coverage_png(coverage, title), option="--png")
 
 
@@ -125,16 +126,14 @@ def _show(report: VerifyReport, *, as_json: bool) -> None:
         facts = report.model_dump(mode="json")
         typer.echo(render.to_json({**facts, "states": report.states, "products": report.products}))
         return
-    typer.echo(f"run {report.run_id}")
-    for retry in report.retries:
-        typer.echo(f"  with its retry {retry}")
-    for text in _matrix(coverage_of(report.units)):
+    for text in (*heading(report.runs, report.retries), *_matrix(coverage_of(report.units))):
         typer.echo(text)
     signs = "  ".join(f"{SIGNS[state]} {state}" for state in SIGNS if state in report.states)
     typer.echo(f"\n{signs}\n")
     notable = [unit for unit in report.units if unit.state not in {"complete", "no_data"}]
     for unit in notable[:_MOST_NAMED]:
-        where = f"slot {unit.slot}  {unit.unit.region}  {unit.unit.date1}..{unit.unit.date2}"
+        of_run = f" of {unit.run_id}" if len(report.runs) > 1 else ""
+        where = f"slot {unit.slot}{of_run}  {unit.unit.region}  {unit.unit.date1}..{unit.unit.date2}"
         typer.echo(f"{unit.state:9} {where}  {unit.reason}")
     if len(notable) > _MOST_NAMED:
         typer.echo(f"... and {len(notable) - _MOST_NAMED} more; --csv FILE names all")

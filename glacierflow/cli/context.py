@@ -34,6 +34,7 @@ __all__ = [
     "CommandLine",
     "choose_regions",
     "cloud_for",
+    "imagery_of",
     "load_line",
     "say",
     "settings_file",
@@ -240,12 +241,16 @@ def cloud_for(
     cloud = replace(cloud, endpoint_url=endpoint.url, embedded=True)
     if line.live_imagery:
         return cloud, step
-    served = {
+    return cloud, step.model_copy(update=imagery_of(endpoint))
+
+
+def imagery_of(endpoint: Endpoint) -> dict[str, str]:
+    """The step's settings for the images that an embedded cloud serves."""
+    return {
         "sentinel2_stac_url": endpoint.stac_url,
         "landsat_stac_url": endpoint.stac_url,
         "imagery_s3_endpoint": endpoint.url,
     }
-    return cloud, step.model_copy(update=served)
 
 
 def _embedded(loaded: LoadedSettings, line: CommandLine, regions: tuple[Region, ...]) -> Endpoint:

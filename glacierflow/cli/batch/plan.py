@@ -1,9 +1,12 @@
-"""``glacierflow batch plan``: what a submission would do, offline."""
+"""``glacierflow batch plan``: what a submission would do, without submitting it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from glacierflow.cli.batch.canary import CanaryOption
+from glacierflow.cli.batch.drafting import check_measures, dry_run
+from glacierflow.cli.batch.missing import MissingOption
 from glacierflow.cli.batch.planning import (
     ByOption,
     Draft,
@@ -13,11 +16,9 @@ from glacierflow.cli.batch.planning import (
     parse_by,
     parse_service,
     parse_via,
-    units_of,
 )
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
-from glacierflow.cli.batch.sending import MeasuredByOption, Terms, make_ready, measured_by
-from glacierflow.cli.batch.submit import show_draft
+from glacierflow.cli.batch.sending import MeasuredByOption, Terms
 from glacierflow.cli.collect import CONNECTION, DATES, REGIONS, collects
 from glacierflow.cli.context import CommandLine, choose_regions, load_line, step_settings
 from glacierflow.cli.options import JsonOption
@@ -25,7 +26,15 @@ from glacierflow.cli.options import JsonOption
 __all__ = ["plan_command"]
 
 
-@collects("reprocess", *CONNECTION, "s3_bucket", first=(*REGIONS, *DATES))
+@collects(
+    "accept_all",
+    "reprocess",
+    "archive",
+    "live_imagery",
+    *CONNECTION,
+    "s3_bucket",
+    first=(*REGIONS, *DATES),
+)
 def plan_command(
     line: CommandLine,
     by: ByOption = None,
@@ -33,19 +42,20 @@ def plan_command(
     price: PriceOption = False,
     max_usd: MaxUsdOption = None,
     allow_egress: AllowEgressOption = False,
+    missing: MissingOption = False,
+    canary: CanaryOption = False,
     measured_by_run: MeasuredByOption = None,
     service: ServiceOption = "batch",
     via: ViaOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show units, memory classes, arrays and AWS calls of a submission; the same as submit --dry-run."""
+    check_measures(canary=canary, like=measured_by_run)
     line = replace(line, dry_run=True)
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     where = parse_service(service)
     draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, where, parse_via(via, where))
-    # the embedded cloud serves its images itself, in whatever region
-    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress or line.local)
-    like = measured_by(make_ready(draft, line), measured_by_run) if measured_by_run else None
-    return show_draft(draft, units_of(draft), terms, measured=like, as_json=as_json)
+    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress)
+    return dry_run(draft, line, terms, missing=missing, canary=canary, like=measured_by_run, as_json=as_json)

@@ -110,6 +110,8 @@ class Draft:
     service: Service = "batch"
     via: Service = "batch"
     """Where a state machine sends slots first."""
+    uncounted: str | None = None
+    """Why no STAC API can be asked how many images there are, where none can."""
 
     @property
     def runs_on(self) -> Service:

@@ -66,7 +66,7 @@ def price_run(
     from glacierflow.services.prices import load_prices
 
     units = [unit for slot in manifest.slots for unit in slot]
-    counts = _counted(manifest) if ask else assumed_counts(units)
+    counts = _counted(draft, manifest) if ask else assumed_counts(units)
     book = load_prices(default_home().parent, draft.loaded.settings.aws_account.aws_region)
     return estimate_run(
         manifest,
@@ -78,17 +78,26 @@ def price_run(
     )
 
 
-def _counted(manifest: Manifest) -> SceneCounts:
+def _counted(draft: Draft, manifest: Manifest) -> SceneCounts:
     from glacierflow.runs.scene_counts import SceneCounts, assumed_counts, count_scenes
 
     units = [unit for slot in manifest.slots for unit in slot]
     brief = manifest.settings.model_copy(update={"request_attempts": 2, "request_timeout_s": 20.0})
     try:
-        return count_scenes(units, manifest.regions, brief)
+        if draft.uncounted:
+            raise UnavailableError(draft.uncounted)
+        counts = count_scenes(units, manifest.regions, brief)
+        if (
+            draft.loaded.settings.settings.dry_run
+            and brief.imagery_s3_endpoint
+            and not any(counts.images.values())
+        ):
+            raise DataError("the embedded cloud serves none of these yet; a submission makes a sample")
     except (UnavailableError, DataError) as error:
         assumed = assumed_counts(units)
         why = f"images are assumed at a yearly average, not counted: {error.message}"
         return SceneCounts(assumed.images, why)
+    return counts
 
 
 def crosses_regions(draft: Draft) -> bool:

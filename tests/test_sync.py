@@ -127,6 +127,8 @@ def test_only_sources_are_of_the_project_and_none_that_is_excluded(project: Path
 
 def test_every_tracked_file_of_this_checkout_is_of_the_project() -> None:
     root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        pytest.skip("this is no checkout: which files are tracked, only git knows")
     # also where the checkout is another user's, as in a container
     git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = subprocess.run(git, cwd=root, check=True, capture_output=True, text=True)

@@ -68,8 +68,25 @@ def test_runs_are_listed_again_after_delete_and_deploy(
         assert listed() == second
         names = {one["Name"] for one in cloud_of(tmp_path).client("s3").list_buckets()["Buckets"]}
         assert names == {"greenland-glacier-data", "my-own-bucket"}
-        outputs = stack_outputs(cloud_of(tmp_path).client("cloudformation"), "glacierflow")
-        assert outputs["RepositoryName"] == "images"
+
+        def repository() -> str:
+            client = cloud_of(tmp_path).client("cloudformation")
+            return stack_outputs(client, "glacierflow")["RepositoryName"]
+
+        assert repository() == "images"
+        # aws_config.ini names the repository of a stack that is yet to be made; one there keeps its own
+        Path("aws_config.ini").write_text("[LAMBDA]\necr_repository = glacier-lambda\n")
+        told = stack("deploy")[1]
+        assert "keeps its image repository images; ecr_repository = glacier-lambda is for a stack" in told
+        assert repository() == "images"
+        stack("delete")
+        assert "keeps" not in stack("deploy", "--set", "BucketName=my-own-bucket")[1]
+        assert repository() == "glacier-lambda"
+        stack("delete")
+        typed = ["--set", "BucketName=my-own-bucket", "--set", "RepositoryName=images"]
+        assert "ExistingRepository = images" in stack("deploy", *typed)[1]
+        assert run(["stack", "policies", "roles", "--account", "111122223333"]) == 0
+        assert ":repository/glacier-lambda" in Path("roles", "execution-role.policy.json").read_text()
 
 
 def adopted(monkeypatch: pytest.MonkeyPatch, there: set[str], **told: str) -> dict[str, str]:

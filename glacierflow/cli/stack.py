@@ -215,14 +215,14 @@ def policies(
     from glacierflow.services.resolve import Account
     from glacierflow.services.stack_constraints import check_values
     from glacierflow.services.stack_left import account_of
-    from glacierflow.services.stack_parameters import check_names, from_settings
+    from glacierflow.services.stack_parameters import check_names, from_settings, repository_named
 
     templates = _templates(extras)
     typed = _typed(sets)
     check_names(typed, templates)
     loaded = load_line(line)
     settings = loaded.settings
-    given = from_settings(loaded) | typed
+    given = from_settings(loaded) | repository_named(loaded) | typed
     check_values(given, templates)
     number = account or settings.aws_account.account_id or account_of(cloud_for(loaded, line)[0])
     where = Account(number, settings.aws_account.aws_region, stack or settings.batch.stack)
@@ -242,16 +242,36 @@ def _given(
 ) -> tuple[list[Template], dict[str, str], Cloud, str]:
     """The templates named, their parameters as given and checked, the cloud, and the main stack's name."""
     from glacierflow.services.stack_constraints import check_values
-    from glacierflow.services.stack_parameters import check_names, from_settings
+    from glacierflow.services.stack_parameters import check_names, from_settings, repository_named
 
     templates = _templates(extras)
     typed = _typed(sets)
     check_names(typed, templates)
     loaded = load_line(line)
-    given = from_settings(loaded) | typed
-    check_values(given, templates)
+    given, named = from_settings(loaded) | typed, repository_named(loaded)
+    check_values(named | given, templates)
     cloud, _ = cloud_for(loaded, line)
-    return templates, given, cloud, stack or loaded.settings.batch.stack
+    base = stack or loaded.settings.batch.stack
+    if named and not typed.keys() & {"RepositoryName", "ExistingRepository"}:
+        given |= _first_repository(named, cloud, base, quiet=line.quiet)
+    return templates, given, cloud, base
+
+
+def _first_repository(named: dict[str, str], cloud: Cloud, base: str, *, quiet: bool) -> dict[str, str]:
+    """The repository as aws_config.ini names it, unless the stack has one, with its images, already."""
+    from glacierflow.services.stack import describe
+
+    state, wanted = describe(cloud, base), named["RepositoryName"]
+    kept = state.outputs.get("RepositoryName") if state else None
+    if kept is None:
+        return named
+    if kept != wanted:
+        say(
+            f"{base}: keeps its image repository {kept};"
+            f" ecr_repository = {wanted} is for a stack that is yet to be made",
+            quiet=quiet,
+        )
+    return {}
 
 
 def _templates(extras: str | None) -> list[Template]:

@@ -15,7 +15,7 @@ from glacierflow.services.templates import MAIN, NETWORK, Template, stack_name
 from glacierflow.settings import LoadedSettings, section_attribute
 from glacierflow.settings.load import DEFAULT
 
-__all__ = ["check_names", "choose_parameters", "from_settings"]
+__all__ = ["check_names", "choose_parameters", "from_settings", "repository_named"]
 
 _FROM_SETTINGS = {
     "BasePath": "STORAGE.s3_base_path",
@@ -48,6 +48,12 @@ def from_settings(loaded: LoadedSettings) -> dict[str, str]:
         if by_hand and (section != "SECURITY" or str(value).startswith("arn:")):
             told[parameter] = str(value)
     return told
+
+
+def repository_named(loaded: LoadedSettings) -> dict[str, str]:
+    """The repository's name by aws_config.ini, for a stack that has none yet."""
+    name = loaded.settings.lambda_.ecr_repository
+    return {"RepositoryName": name} if name else {}
 
 
 def check_names(names: Iterable[str], templates: Iterable[Template]) -> None:

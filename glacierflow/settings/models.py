@@ -213,7 +213,7 @@ class Lambda(Section):
     ephemeral_storage: Whole = 10240
     package_type: Annotated[Text, one_of("Image", "Zip"), _UNUSED] = "Image"
     handler: Annotated[Text, _UNUSED] = "lambda_handler.handler"
-    ecr_repository: Annotated[Text, _UNUSED] = "glacier-lambda"
+    ecr_repository: Text | None = None
     ecr_image_tag: Annotated[Text, _UNUSED] = "latest"
     ecr_image_uri: Text | None = None
     dockerfile_path: Annotated[Text, _UNUSED] = "aws/lambda/Dockerfile.lambda"

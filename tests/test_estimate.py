@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from http_servers import Api
@@ -142,6 +143,66 @@ def test_an_hour_of_each_class_on_the_packaged_prices() -> None:
     assert job_hour(book, 15_500, on_demand=True) == pytest.approx(2 * small)
     assert job_hour(book, 63_200, on_demand=True) == pytest.approx(16 * small)
     assert job_hour(book, 7_500, on_demand=False) < job_hour(book, 7_500, on_demand=False, high=True) < small
+
+
+def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
+    """By hand, from ancillary/prices.json of 2026-11-24 (us-west-2) and 200 images a unit.
+
+    Regions of 10, 50 and 100 km: 1, 25 and 100 million pixels; 100, 80 and 12 of them; ten years of each.
+        seconds of a unit, 8 + 200 x (0.5 + 0.1 x pixels): 128, 608 and 2,108
+        all: 1,000 x 128 + 800 x 608 + 120 x 2,108 = 867,360 s = 240.9333 h, in the smallest class
+        pixels: 200 x (1,000 x 1 + 800 x 25 + 120 x 100) = 6,600,000 million: 11,220 GB read, 9,240 GB written
+    A child has a vCPU of an r type, or a half of an m type's xlarge, which costs two vCPUs:
+        on demand r5a is the cheapest, 5.65 cents; of the cheaper seven of the thirteen x86_64 types
+        (r5a 5.65, r6a 5.67, r5 and r6i 6.3, r7i 6.615, r5n 7.45, r7a 7.607) the fourth costs 6.3 cents,
+        on spot 40 % and 55 % of it: 2.52 and 3.465 cents
+    """
+    regions = squares(*[10] * 100, *[50] * 80, *[100] * 12)
+    units = plan_units(
+        "sentinel2", list(regions.values()), dt.date(2016, 1, 1), dt.date(2025, 12, 31), by="year"
+    )
+    arrangement = arrange(units, regions)
+    manifest = build_manifest(
+        arrangement.slots,
+        list(regions.values()),
+        StepSettings(),
+        catalogue_sha256="c",
+        store="s3://x",
+        arrays=arrangement.arrays,
+    )
+    counts = SceneCounts(dict.fromkeys(units, 200), "counted by hand")
+    found = estimate_run(manifest, counts, load_prices(None))
+    assert (found.units, found.slots, found.images) == (1_920, 1_920, 384_000)
+    assert [(array.size, array.memory_mib) for array in manifest.arrays] == [(1_920, 7_500)]
+    assert found.child_hours == pytest.approx(240.9333, abs=1e-4)
+    assert found.longest_minutes == pytest.approx(2_108 / 60)
+
+    def about(usd: float) -> Any:
+        return pytest.approx(usd, abs=0.0001)
+
+    assert (found.read_gb, found.written_gb) == (about(11_220), about(9_240))
+    median, high, on_demand, fargate, function = found.lines
+    # 240.9333 h x 1.10 idle x 1.05 repeated = 278.278 h; x 0.0252, x 0.03465
+    assert (median.compute_usd, high.compute_usd) == (about(7.0126), about(9.6423))
+    # 69.5695 hosts of 4 vCPUs an hour x (0.005 address + 100 GB x 0.08 / 730 h = 0.0109589)
+    assert (median.around_usd, high.around_usd) == (about(1.1103), about(1.1103))
+    # 240.9333 h x 1.10 = 265.0267 h; x 0.0565; a quarter of them x 0.0159589
+    assert (on_demand.compute_usd, on_demand.around_usd) == (about(14.9740), about(1.0574))
+    # 240.9333 h x 1.05 = 252.98 h x 30 % of (0.04048 + 8 GB x 0.004445 = 0.07604); x 0.005 address
+    assert (fargate.compute_usd, fargate.around_usd) == (about(5.7710), about(1.2649))
+    # 867,360 s x 7,500 / 1,024 GB = 6,352,734.4 GB s x 0.0000166667 = 105.8791, 1,920 x 0.0000002 = 0.0004;
+    # 867,360 s x 9.5 GB x 0.0000000309 of disk
+    assert (function.compute_usd, function.around_usd) == (about(105.8795), about(0.2546))
+    assert function.note.startswith("120 of 1920 slots exceed its 15 minutes")
+    # 384,000 x (30 x 0.0000004 + 4 x 0.000005 = 0.000032) = 12.288, and 1,920 x 6 x 0.000005 = 0.0576
+    assert found.requests_usd == about(12.3456)
+    # 384,000 x 0.001 MB = 0.384 GB x 0.50
+    assert found.logs_usd == about(0.1920)
+    # 9,240 GB x 0.023 x 12 months
+    assert found.storage_year_usd == about(2_550.24)
+    assert found.egress_usd == 0.0
+    # 7.0126 + 1.1103 + 12.3456 + 0.1920 + 2,550.24
+    assert found.total_usd(median) == pytest.approx(2_570.9005, abs=0.0002)
 
 
 def test_graviton_is_priced_as_graviton_and_nothing_else_is() -> None:

@@ -18,7 +18,7 @@ from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.cli.batch import looking
 from glacierflow.cli.context import CommandLine
-from glacierflow.errors import RunError, UsageError
+from glacierflow.errors import RunError
 from glacierflow.manifest import Manifest
 from glacierflow.model import StepSettings
 from glacierflow.receipt import Counts
@@ -199,11 +199,14 @@ def test_a_canary_whose_records_are_gone_is_named(store: LocalStore) -> None:
         read_joined(store, [rest.run_id])
 
 
-def test_units_packed_in_different_ways_are_refused(store: LocalStore) -> None:
+def test_units_packed_in_different_ways_are_refused(
+    store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
     loose = a_run_of(store, 0, 2)
     packed = a_run_of(store, 0, 2, hours=1, slots=((*loose.slots[0], *loose.slots[1]),))
-    with pytest.raises(UsageError, match="pack the unit 000_made_up 2024-07-01"):
-        read_joined(store, [loose.run_id, packed.run_id])
+    for verb in ("verify", "cost", "methods"):
+        assert run(["batch", verb, loose.run_id, packed.run_id]) == 64
+        assert "pack the unit 000_made_up 2024-07-01" in capsys.readouterr().err
 
 
 def test_runs_made_in_different_ways_get_no_common_paragraph(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from glacierflow.errors import UsageError
+from glacierflow.errors import RunError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.model import Unit
 from glacierflow.runs.family import Family, Member, Place, read_family
@@ -35,7 +35,7 @@ def read_joined(store: Store, run_ids: Iterable[str]) -> Family:
     """The runs, with the canary of each, as one; just the run and its retries where it is only one.
 
     Raises:
-        UsageError: there is no such run, or the runs pack the same units in different ways.
+        RunError: there is no such run, or the runs pack the same units in different ways.
         StoreError: a manifest cannot be understood.
     """
     families: dict[str, Family] = {}
@@ -54,7 +54,7 @@ def join_families(store: Store, families: Sequence[Family]) -> Family:
     The root is made up: the first of the runs with the units of all, and without attempts of its own.
 
     Raises:
-        UsageError: the runs pack the same units in different ways.
+        RunError: the runs pack the same units in different ways.
     """
     if len(families) == 1:
         return families[0]
@@ -91,7 +91,7 @@ def _check_packing(slots: Iterable[tuple[Unit, ...]], families: Sequence[Family]
         for unit in units:
             if unit in seen:
                 names = " and ".join(family.root.run_id for family in families)
-                raise UsageError(
+                raise RunError(
                     f"{names} pack the unit {unit.region} {unit.date1}..{unit.date2} together with different "
                     "units, so they cannot be taken as one",
                     next_step="name one of them at a time",

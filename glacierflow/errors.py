@@ -58,7 +58,7 @@ class RegionError(UsageError):
 
 
 class RunError(UsageError):
-    """There is no run of that name, or none at all."""
+    """There is no run of that name, or none at all, or those named cannot be taken as one."""
 
 
 class CredentialsError(UsageError):

@@ -364,6 +364,35 @@ def test_of_a_run_on_lambda_only_what_has_not_begun_is_cancelled_and_no_region_a
     assert store.exists(mark)
 
 
+def test_of_a_run_over_lambda_by_a_machine_the_execution_is_stopped_and_what_runs_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS Batch, which has none of its jobs, is not asked."""
+    manifest = some_manifest(3).model_copy(update={"service": "stepfunctions"})
+    store, run_layout = LocalStore(tmp_path), RunLayout(manifest.run_id)
+    store.put(run_layout.manifest, manifest.model_dump_json().encode())
+    now = dt.datetime.now(dt.UTC)
+    job = some_job(0, 3, submitted_at=now).model_copy(update=MACHINE | {"job_queue": "lambda"})
+    write_job(store, manifest.run_id, job)
+    put_attempt(store, manifest, 0, "no_data")
+    started = make_started(manifest, 1).model_copy(update={"started_at": now})
+    store.put(run_layout.started(1, 1), started.model_dump_json().encode())
+    stopped: list[str] = []
+    machine = SimpleNamespace(
+        describe_execution=lambda **_: {"status": "RUNNING"},
+        stop_execution=lambda executionArn, cause: stopped.append(f"{executionArn} {cause}"),  # noqa: N803
+    )
+    clients = {"stepfunctions": machine}
+    monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])
+    family = read_family(store, manifest.run_id)
+    with pytest.raises(UsageError, match="cannot be ended by itself"):
+        cancel_family(family, store, Cloud(), PLACES, regions=["001_made_up"])
+    assert not stopped
+    (cancelled,) = cancel_family(family, store, Cloud(), PLACES)
+    assert cancelled == Cancelled(manifest.run_id, (2,), {"no_data": 1}, 0, goes_on=(1,))
+    assert len(stopped) == 1
+
+
 def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_and_not_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,6 +192,8 @@ def test_a_run_goes_over_lambda_by_a_distributed_map_and_what_failed_there_to_ba
     submitted = submit(capsys, "--regions", f"{FAR},{NEAR}", "--via", "lambda", "--force")
     run_id, (job, *_) = submitted["run_id"], submitted["jobs"]
     wait_for(lambda: len(read_family(store, run_id).members) > 1, 90)
+    assert job["log_group"] == "/aws/lambda/glacier-processing"
+    assert run(["batch", "why", run_id, NEAR, "--local", "--quiet"]) == 0
     # while the machine goes on, what has ended on Lambda is told by its receipts, and nothing else is live
     view = view_of(read_run_manifest(store, run_id), read_jobs(store, run_id), store, cloud)
     assert sorted(state.state for state in view.slots.values()) == ["FAILED", "SUCCEEDED"]

@@ -65,6 +65,11 @@ class JobRecord(Record):
         return self.service == "stepfunctions" and self.job_queue == "lambda"
 
     @property
+    def on_batch(self) -> bool:
+        """Whether AWS Batch runs its slots, whoever sends them."""
+        return self.service in {"batch", "stepfunctions"} and not self.over_lambda
+
+    @property
     def is_array(self) -> bool:
         """Whether it has children; a job of one slot is a plain job."""
         return self.size > 1

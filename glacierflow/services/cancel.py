@@ -52,7 +52,8 @@ class _Seen:
     @property
     def on_lambda(self) -> set[int]:
         """Live slots that run there, or wait to."""
-        places = [(job.first_slot, job.first_slot + job.size) for job in self.jobs if job.service == "lambda"]
+        there = [job for job in self.jobs if job.service == "lambda" or job.over_lambda]
+        places = [(job.first_slot, job.first_slot + job.size) for job in there]
         return {slot for slot in self.live if any(first <= slot < end for first, end in places)}
 
 

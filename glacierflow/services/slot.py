@@ -124,7 +124,7 @@ def gather_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> SlotFacts:
     member = look.member_of(row.run_id)
     member.read_slot(row.run_slot)
     job = _job_of(member, row)
-    if job is None or job.service in {"batch", "stepfunctions"}:
+    if job is None or job.on_batch:
         own = batch_jobs(member.manifest, member.jobs, cloud)
         said = describe_slots(own, [row.run_slot], cloud).get(row.run_slot)
     else:

@@ -66,7 +66,7 @@ def _last_lines(attempt: AttemptFacts, stream: str, cloud: Cloud, *, lines: int)
 
 
 def _queue(facts: SlotFacts, cloud: Cloud) -> QueueWords:
-    if facts.row.state not in WAITING or facts.job is None:
+    if facts.row.state not in WAITING or facts.job is None or not facts.job.on_batch:
         return QueueWords()
     try:
         queue = look_at_queue(facts.job.job_queue, cloud)

@@ -60,7 +60,7 @@ class MachineLauncher:
             self.service,
             job_id=answer["executionArn"],
             place=self.arn,
-            log_group=self.log_group,
+            log_group=f"/aws/lambda/{self.function.name}" if self.function else self.log_group,
             queues=[
                 "lambda" if self.function else self.targets.destination(array).job_queue
                 for array in manifest.arrays

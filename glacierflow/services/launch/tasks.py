@@ -105,7 +105,7 @@ class TaskLauncher:
                 tasks=tasks,
             )
 
-        spot, recorded = _Spot(), 0.0
+        spot, recorded = _Spot(), time.monotonic()
         try:
             for array, slot in _slots(manifest):
                 if not tasks[slot]:

@@ -132,7 +132,7 @@ def floors(cases: Sequence[Case], archive: Path) -> dict[str, Any]:
     """What an acquisition costs at least, where it is asked for."""
     found = {}
     for case in cases:
-        if case.has_floor:
+        if case.floor_s is not None:
             command = [sys.executable, str(HERE / "floor.py"), "--dir", str(archive), "--region", case.region]
             done = subprocess.run(
                 [*command, "--rate-mb-s", str(RATE_MB_S)], check=True, stdout=subprocess.PIPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from runs_samples import some_regions
 from glacierflow.cli.app import run
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.local.control import Endpoint
+from glacierflow.manifest import Manifest
 from glacierflow.model import Region, StepSettings, Unit
 from glacierflow.runs import scene_counts
 from glacierflow.runs.arrange import arrange, plan_units
@@ -27,6 +29,19 @@ from glacierflow.services.prices import load_prices
 from glacierflow.stac import Catalogue, Query, count_items
 
 DATE1, DATE2 = dt.date(2024, 1, 1), dt.date(2024, 1, 10)
+
+
+def planned(units: Sequence[Unit], regions: Mapping[str, Region]) -> Manifest:
+    """A run of these units."""
+    arrangement = arrange(units, regions)
+    return build_manifest(
+        arrangement.slots,
+        list(regions.values()),
+        StepSettings(),
+        catalogue_sha256="c",
+        store="s3://x",
+        arrays=arrangement.arrays,
+    )
 
 
 def squares(*km: float) -> dict[str, Region]:
@@ -65,15 +80,7 @@ def estimate_of(
     """Two units of one million pixels each."""
     regions = squares(10, 10)
     units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
-    arrangement = arrange(units, regions)
-    manifest = build_manifest(
-        arrangement.slots,
-        list(regions.values()),
-        StepSettings(),
-        catalogue_sha256="c",
-        store="s3://x",
-        arrays=arrangement.arrays,
-    )
+    manifest = planned(units, regions)
     counts = SceneCounts(dict.fromkeys(units, images), "counted by hand")
     return estimate_run(
         manifest, counts, simple_book(), measured=measured, egress=egress, architecture=architecture
@@ -161,15 +168,7 @@ def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
     units = plan_units(
         "sentinel2", list(regions.values()), dt.date(2016, 1, 1), dt.date(2025, 12, 31), by="year"
     )
-    arrangement = arrange(units, regions)
-    manifest = build_manifest(
-        arrangement.slots,
-        list(regions.values()),
-        StepSettings(),
-        catalogue_sha256="c",
-        store="s3://x",
-        arrays=arrangement.arrays,
-    )
+    manifest = planned(units, regions)
     counts = SceneCounts(dict.fromkeys(units, 200), "counted by hand")
     found = estimate_run(manifest, counts, load_prices(None))
     assert (found.units, found.slots, found.images) == (1_920, 1_920, 384_000)

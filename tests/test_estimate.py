@@ -120,14 +120,15 @@ def test_the_sums_by_hand() -> None:
 
 def test_the_limit_is_held_against_the_service_that_is_asked_for() -> None:
     found = estimate_of(1_000)
-    named = {"fargate": found.lines[3], "lambda": found.lines[4], "ecs": found.lines[1]}
+    named = {"fargate": found.lines[3], "lambda": found.lines[4], "ecs": found.lines[3]}
     for service in ("fargate", "lambda", "ecs"):
         expected = found.total_usd(named[service]) - found.storage_year_usd
         assert found.ceiling_usd(service, on_demand=False) == pytest.approx(expected)
     # Fargate Spot is taken at 30 % of Fargate
     more = found.lines[3].compute_usd / 0.3 - found.lines[3].compute_usd
-    spot = found.ceiling_usd("fargate", on_demand=False)
-    assert found.ceiling_usd("fargate", on_demand=True) == pytest.approx(spot + more)
+    for on_fargate in ("fargate", "ecs"):
+        spot = found.ceiling_usd(on_fargate, on_demand=False)
+        assert found.ceiling_usd(on_fargate, on_demand=True) == pytest.approx(spot + more)
 
 
 def test_what_crosses_regions_is_priced_and_what_exceeds_lambda_is_said() -> None:

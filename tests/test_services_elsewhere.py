@@ -56,7 +56,8 @@ def launcher(cloud: Any = None, service: Any = "fargate") -> TaskLauncher:
     )
 
 
-def test_every_run_task_call_is_one_that_ecs_would_take() -> None:
+@pytest.mark.parametrize("service", ["fargate", "ecs"])
+def test_every_run_task_call_is_one_that_ecs_would_take_and_says_what_the_manifest_says(service: str) -> None:
     client = boto3.client("ecs", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
     arrays = (
         ArrayRange(first_slot=0, size=1, memory_mib=15_500, on_demand=True),
@@ -66,7 +67,7 @@ def test_every_run_task_call_is_one_that_ecs_would_take() -> None:
     shape = client.meta.service_model.operation_model("RunTask").input_shape
     from botocore.validate import ParamValidator
 
-    requests = launcher().requests(manifest)
+    requests = launcher(service=service).requests(manifest)
     for request in requests:
         assert not ParamValidator().validate(request, shape).has_errors()
         assert len(request["clientToken"]) <= 64
@@ -75,7 +76,6 @@ def test_every_run_task_call_is_one_that_ecs_would_take() -> None:
     assert len(tokens) == 3
     providers = [request["capacityProviderStrategy"][0]["capacityProvider"] for request in requests]
     assert providers == ["FARGATE", "FARGATE_SPOT", "FARGATE_SPOT"]
-    assert "capacityProviderStrategy" not in launcher(service="ecs").requests(manifest)[0]
 
 
 MACHINE = {
@@ -435,10 +435,19 @@ def test_no_sample_is_made_for_a_run_that_does_not_fit_lambda(
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("service", ["lambda", "fargate", "ecs"])
+@pytest.mark.parametrize(
+    ("service", "spot", "provider"),
+    [("lambda", "1", None), ("fargate", "1", "FARGATE_SPOT"), ("ecs", "0", "FARGATE")],
+)
 def test_a_run_on_each_service_ends_with_products_and_says_so(
-    service: str, home: Path, capsys: pytest.CaptureFixture[str]
+    service: str,
+    spot: str,
+    provider: str | None,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("GLACIERFLOW_USE_SPOT_INSTANCES", spot)
     where = ["--local", "--quiet"]
     selection = ["--satellite", "landsat", "--regions", "134_Arsuk,135_SermilikSW"]
     dates = ["--date1", "2024-07-01", "--date2", "2024-07-08"]
@@ -447,6 +456,13 @@ def test_a_run_on_each_service_ends_with_products_and_says_so(
     status = json.loads(capsys.readouterr().out)
     assert [row["state"] for row in status["slots"]] == ["SUCCEEDED", "SUCCEEDED"]
     assert all(row["products"] for row in status["slots"])
+    if provider is not None:
+        (job,) = read_jobs(open_store("s3://greenland-glacier-data", cloud_of(home)), status["run_id"])
+        tasks = (
+            cloud_of(home).client("ecs").describe_tasks(cluster=job.job_id, tasks=list(job.tasks))["tasks"]
+        )
+        assert {task["capacityProviderName"] for task in tasks} == {provider}
+        assert job.on_demand is (spot == "0")
     assert run(["batch", "verify", status["run_id"], *where]) == 0
     assert run(["batch", "status", status["run_id"], *where]) == 0
     capsys.readouterr()

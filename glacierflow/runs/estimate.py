@@ -86,9 +86,9 @@ class Estimate(Record):
     def ceiling_usd(self, service: Service, *, on_demand: bool) -> float:
         """What the run itself may cost, storage aside: on instances spot's 90th percentile, or on-demand."""
         instances = 2 if on_demand else 1
-        line = self.lines[{"fargate": 3, "lambda": 4}.get(service, instances)]
+        line = self.lines[{"fargate": 3, "ecs": 3, "lambda": 4}.get(service, instances)]
         total = self.total_usd(line) - self.storage_year_usd
-        if service == "fargate" and on_demand:
+        if service in {"fargate", "ecs"} and on_demand:
             total += line.compute_usd * (1 / self.fargate_spot_share - 1)
         return total
 

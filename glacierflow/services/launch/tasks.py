@@ -1,4 +1,4 @@
-"""Amazon ECS as a launcher: one task a slot on Fargate, spot first or as the cluster's default strategy says.
+"""Amazon ECS as a launcher: one task a slot on Fargate Spot, or on Fargate where the manifest says on-demand.
 
 Overrides of RunTask belong to the whole call, so every slot is a call of its own, with a client token: the
 same run and slot asked for twice are one task.
@@ -166,15 +166,17 @@ class TaskLauncher:
         self, manifest: Manifest, array: ArrayRange, slot: int, *, on_demand: bool = False
     ) -> dict[str, Any]:
         environment = {"GLACIERFLOW_MANIFEST": manifest_uri(manifest), "GLACIERFLOW_INDEX": str(slot)}
-        strategy = _strategy(on_demand=array.on_demand or on_demand) if self.service == "fargate" else []
+        provider = "FARGATE" if array.on_demand or on_demand else "FARGATE_SPOT"
         # a token goes with all the rest of a request, so one for other capacity is another
-        asked = [manifest.run_id, str(slot), *(one["capacityProvider"] for one in strategy)]
+        asked = [manifest.run_id, str(slot), provider]
         token = hashlib.sha256("/".join(asked).encode()).hexdigest()
         pairs = [{"name": name, "value": value} for name, value in environment.items()]
-        request: dict[str, Any] = {
+        return {
             "cluster": self.cluster,
             "taskDefinition": self._definition(array),
             "count": 1,
+            # always said: a cluster's default strategy knows nothing of what the manifest says
+            "capacityProviderStrategy": [{"capacityProvider": provider, "weight": 1, "base": 0}],
             "clientToken": token,
             "startedBy": manifest.fingerprint[:32],
             "propagateTags": "TASK_DEFINITION",
@@ -192,19 +194,12 @@ class TaskLauncher:
             },
             "overrides": {"containerOverrides": [{"name": "child", "environment": pairs}]},
         }
-        return request | ({"capacityProviderStrategy": strategy} if strategy else {})
 
 
 def _slots(manifest: Manifest) -> Iterator[tuple[ArrayRange, int]]:
     for array in manifest.arrays:
         for slot in range(array.first_slot, array.first_slot + array.size):
             yield array, slot
-
-
-def _strategy(*, on_demand: bool) -> list[dict[str, Any]]:
-    """Fargate Spot, or Fargate for what is to run on demand or found no spot capacity in all other tries."""
-    provider = "FARGATE" if on_demand else "FARGATE_SPOT"
-    return [{"capacityProvider": provider, "weight": 1, "base": 0}]
 
 
 def find_cluster(

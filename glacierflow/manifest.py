@@ -57,6 +57,8 @@ class Manifest(Record):
     """``s3://bucket`` or a directory: below it lie products and ``runs/``."""
     service: Service = "batch"
     """What runs the slots."""
+    owner: str | None = None
+    """Whose run it is, as its jobs are tagged: the setting ``[BATCH] owner``, else the submitter's login."""
     image: str | None = None
     """Container image as the job definition names it, where it is known."""
     settings_source: SettingsSource | None = None

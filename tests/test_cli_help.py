@@ -41,8 +41,7 @@ def test_help_has_an_example_of_this_very_verb_that_the_verb_takes(path: tuple[s
     ("typed", "helps"),
     [
         (["bogus"], "glacierflow --help"),
-        (["batch", "statsu"], "glacierflow batch --help"),
-        (["batch", "why"], "glacierflow batch why --help"),
+        (["regions", "show"], "glacierflow regions show --help"),
         (["regions", "show", "--colour", "x"], "glacierflow regions show --help"),
     ],
 )

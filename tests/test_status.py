@@ -10,6 +10,7 @@ from runs_samples import NOW, make_receipt, put_attempt, some_job, some_manifest
 
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout
+from glacierflow.manifest import Manifest
 from glacierflow.model import Note
 from glacierflow.receipt import Counts
 from glacierflow.runs.ledger import AttemptEntry
@@ -17,6 +18,7 @@ from glacierflow.runs.log import Submission, latest_submission, log_submission
 from glacierflow.runs.records import (
     JobRecord,
     ReceiptReader,
+    latest_of,
     latest_run,
     list_attempts,
     read_jobs,
@@ -203,6 +205,23 @@ def test_latest_run_goes_by_the_time_in_the_id(store: CountingStore) -> None:
         store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
     store.put("runs/zzz/manifest.json", b"{}")
     assert latest_run(store) == new.run_id
+
+
+def of(owner: str | None, second: int) -> Manifest:
+    made = some_manifest(2, now=NOW + dt.timedelta(seconds=second))
+    return made.model_copy(update={"owner": owner})
+
+
+def test_in_a_shared_bucket_the_latest_is_ones_own_else_it_is_said_whose(store: CountingStore) -> None:
+    mine, unknown, hers = of("ann", 1), of(None, 0), of("bea", 2)
+    for manifest in (mine, unknown, hers):
+        store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    assert latest_of(store, "ann") == (mine.run_id, None)
+    assert latest_of(store, "bea") == (hers.run_id, None)
+    assert latest_of(store, "carl") == (hers.run_id, "bea")
+    newer = of(None, 3)
+    store.put(RunLayout(newer.run_id).manifest, newer.model_dump_json().encode())
+    assert latest_of(store, "carl") == (newer.run_id, None)
 
 
 def test_the_log_of_submissions_tells_clouds_and_buckets_apart(tmp_path: Path) -> None:

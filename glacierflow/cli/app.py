@@ -8,15 +8,15 @@ import typer
 from typer.exceptions import TyperException
 
 from glacierflow import __version__
-from glacierflow.cli import batch, config, container, lambda_, local, prices, regions, stack, sync
+from glacierflow.cli import config, container, lambda_, local, prices, regions, stack, sync
 from glacierflow.cli.check import check_command
 from glacierflow.cli.clean import clean_command
 from glacierflow.cli.compare import compare_command
 from glacierflow.cli.doctor import doctor_command
-from glacierflow.cli.logs import logs_command
 from glacierflow.cli.options import DryRunCommand
-from glacierflow.cli.plan import plan_command
+from glacierflow.cli.panels import RUNS, Verbs
 from glacierflow.cli.run import run_command
+from glacierflow.cli.run_verbs import register_run_verbs
 from glacierflow.cli.task import task_command
 from glacierflow.errors import GlacierflowError
 
@@ -24,14 +24,15 @@ __all__ = ["app", "run"]
 
 EXIT_WRONG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 64, 130
 
-app = typer.Typer(
+app = Verbs(
     name="glacierflow",
     help="Turn a range of glacier regions into clipped satellite images, on AWS Batch or here.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
+batch_app = Verbs(help="The same verbs of runs, for array jobs on AWS Batch.")
+register_run_verbs(app, "glacierflow")
+register_run_verbs(batch_app, "glacierflow batch")
 app.command(
     "run",
     cls=DryRunCommand,
@@ -39,16 +40,7 @@ app.command(
 )(run_command)
 app.command("check", epilog="Example: glacierflow check output")(check_command)
 app.command("compare", epilog="Example: glacierflow compare output s3://bucket/prefix")(compare_command)
-app.command(
-    "submit",
-    cls=DryRunCommand,
-    epilog="Example: glacierflow submit --service lambda --satellite landsat --start-end-index 0:23",
-)(batch.submit_command)
-app.command("logs", epilog="Example: glacierflow logs scheduler --follow")(logs_command)
 app.command("doctor", epilog="Example: glacierflow doctor --profile science")(doctor_command)
-app.command(
-    "plan", epilog="Example: glacierflow plan --manifest manifest.json --start-end-index 0:23 --by year"
-)(plan_command)
 app.command(
     "clean",
     cls=DryRunCommand,
@@ -59,7 +51,7 @@ app.command(
     hidden=True,
     epilog="Example: GLACIERFLOW_MANIFEST=manifest.json GLACIERFLOW_INDEX=0 glacierflow task",
 )(task_command)
-app.add_typer(batch.app, name="batch")
+app.add_typer(batch_app, name="batch", rich_help_panel=RUNS)
 app.add_typer(regions.app, name="regions")
 app.add_typer(config.app, name="config")
 app.add_typer(stack.app, name="stack")

@@ -47,7 +47,9 @@ def check_command(
     regions_file: o.RegionsFileOption = None,
     as_json: o.JsonOption = False,
 ) -> int:
-    """Check every image: grid, profile, pixels, lineage, and that the file is whole.
+    """Check that images are whole and right.
+
+    Looks at grid, profile, pixels and lineage of every image below a folder, a bucket or of a run.
 
     Exits 0 where all is well, 1 where something is wrong, 2 where something could not be checked.
     """

@@ -40,7 +40,10 @@ def clean_command(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Remove products and lineage of regions from the bucket; manifests and receipts stay."""
+    """Remove images and lineage of regions.
+
+    Manifests and receipts stay.
+    """
     from glacierflow.layout import Layout
     from glacierflow.services.clean import delete_objects, find_objects, is_versioned
     from glacierflow.services.places import find_places

@@ -37,7 +37,9 @@ def compare_command(
     tolerance: ToleranceOption = 0,
     as_json: o.JsonOption = False,
 ) -> int:
-    """Compare the pixels of two trees, matched by region and acquisition whatever the file names.
+    """Compare the pixels of two sets of images.
+
+    Images are matched by region and acquisition, whatever their file names.
 
     Exits 0 where they are the same, 1 where something differs or is missing, 2 where nothing matches or a
     file cannot be read.

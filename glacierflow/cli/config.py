@@ -8,13 +8,14 @@ import typer
 
 from glacierflow.cli.context import CommandLine, load_line, settings_file
 from glacierflow.cli.options import AwsConfigOption, ConfigOption, JsonOption
+from glacierflow.cli.panels import Verbs
 
 if TYPE_CHECKING:
     from glacierflow.settings import LoadedSettings
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
+app = Verbs(help="Show and check the settings.")
 
 
 @app.command("show", epilog="Example: glacierflow config show --json")

@@ -11,14 +11,11 @@ from glacierflow.cli import context as c
 from glacierflow.cli import options as o
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.container_run import run_command
+from glacierflow.cli.panels import Verbs
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="The image of a child: build it, run one child in it, push it, weigh it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="The container image: build it, run one child in it, push it.")
 
 TargetOption = Annotated[
     Literal["batch", "lambda"],

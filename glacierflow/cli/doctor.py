@@ -16,7 +16,9 @@ def doctor_command(
     line: CommandLine,
     as_json: o.JsonOption = False,
 ) -> int:
-    """Check credentials, bucket, queues, roles, image, network, quotas and data access, each with its fix.
+    """Check that everything a run needs is there.
+
+    Credentials, bucket, queues, roles, image, network, quotas and data access, each with its fix.
 
     Exit code 0: all is well; 1: a problem; 2: something could not be checked.
     """

@@ -12,6 +12,7 @@ from glacierflow.cli import options as o
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.findings import show_findings
 from glacierflow.cli.lambda_invoke import invoke_command
+from glacierflow.cli.panels import Verbs
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="The Lambda function: deploy it, call it, read its log, test it; pack the scheduler's.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="The Lambda function: deploy it, call it, test it.")
 app.command(
     "invoke",
     epilog="Example: glacierflow lambda invoke --satellite sentinel2 --region 134_Arsuk "
@@ -91,24 +88,6 @@ def check_function(
     loaded, cloud, places = _open(line)
     facts = function_facts(cloud, function_name(cloud, loaded))
     return show_findings(list(examine_function(facts, cloud, loaded, places.bucket)), as_json=as_json)
-
-
-@app.command(epilog="Example: glacierflow lambda logs --follow")
-@collects(*CONNECTION)
-def logs(
-    line: c.CommandLine,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Of the end of the last log.")] = 50,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Stay, and print lines as they come.")
-    ] = False,
-    grep: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Only lines in which this expression occurs.")
-    ] = None,
-) -> int:
-    """Print the end of the function's last log; `glacierflow logs` has the others."""
-    from glacierflow.cli.logs import show_end
-
-    return show_end(line, "function", lines=lines, follow=follow, grep=grep, as_json=False)
 
 
 @app.command(epilog="Example: glacierflow lambda package --zip dist --push")

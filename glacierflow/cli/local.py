@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from glacierflow.cli.panels import Verbs
+
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="An AWS on this machine: S3, Batch whose jobs really run, CloudWatch Logs, and a STAC API.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="The embedded cloud: an AWS on this machine that runs jobs.")
 
 
 @app.command(epilog="Example: glacierflow local up --archive images")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from glacierflow.cli.panels import PanelCommand
 from glacierflow.errors import UsageError
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "RegionsOption",
     "ReprocessOption",
     "SatelliteOption",
+    "YesOption",
 ]
 
 ConfigOption = Annotated[
@@ -87,6 +88,7 @@ AllOption = Annotated[
     bool,
     typer.Option("--all", "--yes", "-y", help="Process all regions without asking, where none is named."),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[
     bool | None,
     typer.Option(
@@ -106,7 +108,7 @@ _DRY_RUN_WORDS = {
 }
 
 
-class DryRunCommand(TyperCommand):
+class DryRunCommand(PanelCommand):
     """A command whose ``--dry-run`` is a flag that also takes ``true`` or ``false``, as users type it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private

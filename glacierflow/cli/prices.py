@@ -9,17 +9,14 @@ import typer
 from glacierflow.cli.collect import collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.cli.options import JsonOption
+from glacierflow.cli.panels import Verbs
 
 if TYPE_CHECKING:
     from glacierflow.runs.prices import PriceBook
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Prices that estimates and cost reports use: show, refresh.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="Prices used by estimates: show them, refresh them.")
 
 
 @app.command(epilog="Example: glacierflow prices show --aws-region eu-central-1")

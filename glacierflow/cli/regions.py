@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glacierflow.cli.options import IndexRangeOption, JsonOption, RegionsFileOption, RegionsOption
+from glacierflow.cli.panels import Verbs
 from glacierflow.errors import RegionError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show and map the glacier regions.", no_args_is_help=True)
+app = Verbs(help="List, show and map the glacier regions.")
 
 
 @app.command("list", epilog="Example: glacierflow regions list --start-end-index 0:23")

@@ -47,7 +47,7 @@ def run_command(
     scheduler: SchedulerOption = None,
     as_json: o.JsonOption = False,
 ) -> int:
-    """Process regions in this process, into a directory; no AWS Batch needed."""
+    """Make images here, into a folder, without AWS."""
     more = {
         "paths.local_base_dir": base_dir,
         "imagery.sentinel2_stac_url": stac_url,

@@ -10,6 +10,7 @@ import typer
 from glacierflow.cli import options as o
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.panels import Verbs
 from glacierflow.cli.stack_steps import (
     all_outputs,
     confirm,
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Everything on AWS that runs need: deploy, status, outputs, diff, delete, policies.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="What runs need on AWS: deploy it, look at it, delete it.")
 
 StackOption = Annotated[
     str | None, typer.Option("--stack", metavar="NAME", help="Name of the stack, default glacierflow.")

@@ -11,6 +11,7 @@ from glacierflow.cli import options as o
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
 from glacierflow.cli.findings import show_findings
+from glacierflow.cli.panels import Verbs
 from glacierflow.errors import GlacierflowError, UsageError
 
 if TYPE_CHECKING:
@@ -36,11 +37,7 @@ CopiedProjectOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
-app = typer.Typer(
-    help="Keep the bucket and this machine in step: push settings and sources, pull results.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="Push settings and sources to the bucket, pull results.")
 
 
 @app.command(epilog="Example: glacierflow sync push --dry-run")

@@ -15,9 +15,14 @@ from glacierflow.runs.ledger import Ledger, read_ledger
 from glacierflow.runs.records import run_ids
 from glacierflow.store import Store
 
-__all__ = ["RunEntry", "list_runs"]
+__all__ = ["RunEntry", "is_run_id", "list_runs"]
 
 _RUN_ID = re.compile(r"(\w+?)-(\d{8})-(\d{8})-(\d+)_(n?\d+)-(\d{8}T\d{6}Z)-[0-9a-f]{6}")
+
+
+def is_run_id(word: str) -> bool:
+    """Whether a word is written as the id of a run, or ``latest``; no region's name is."""
+    return word == "latest" or _RUN_ID.fullmatch(word) is not None
 
 
 class RunEntry(Record):

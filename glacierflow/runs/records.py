@@ -24,6 +24,7 @@ __all__ = [
     "Attempts",
     "JobRecord",
     "ReceiptReader",
+    "latest_of",
     "latest_run",
     "list_attempts",
     "read_jobs",
@@ -35,6 +36,8 @@ __all__ = [
 _R = TypeVar("_R", bound=Record)
 
 _STAMP = re.compile(r"-(\d{8}T\d{6}Z)-[0-9a-f]{6}$")
+_MOST_OF_OTHERS = 20
+"""Newest runs among which a user's own latest is looked for; a call each."""
 
 
 class JobRecord(Record):
@@ -163,12 +166,44 @@ def latest_run(store: Store) -> str:
     Raises:
         RunError: there is no run at all.
     """
+    return _newest_runs(store)[0]
+
+
+def latest_of(store: Store, owner: str) -> tuple[str, str | None]:
+    """The latest run of one of the people who share a bucket; where they have none of late, anybody's.
+
+    Returns:
+        The run's id, and whose it is where it is known to be somebody else's.
+
+    Raises:
+        RunError: there is no run at all.
+    """
+    newest = _newest_runs(store)
+    somebody = _owner_of(store, newest[0])
+    if somebody in {owner, None}:
+        return newest[0], None
+    for run_id in newest[1:_MOST_OF_OTHERS]:
+        if _owner_of(store, run_id) == owner:
+            return run_id, None
+    return newest[0], somebody
+
+
+def _newest_runs(store: Store) -> list[str]:
+    """Ids of all runs, newest first; at least one."""
     stamped = {run_id: found[1] for run_id in run_ids(store) if (found := _STAMP.search(run_id))}
     if not stamped:
         raise RunError(
             f"there is no run in {store.uri('')}", next_step="submit one with `glacierflow batch submit`"
         )
-    return max(stamped, key=lambda run_id: (stamped[run_id], run_id))
+    return sorted(stamped, key=lambda run_id: (stamped[run_id], run_id), reverse=True)
+
+
+def _owner_of(store: Store, run_id: str) -> str | None:
+    """Whose a run is; None where nobody knows: a run of an older version, or one of a newer."""
+    try:
+        return read_run_manifest(store, run_id).owner
+    except (RunError, StoreError):
+        return None
 
 
 def run_ids(store: Store) -> set[str]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.looking import RunArgument, locate_run
+from glacierflow.cli.batch.looking import RunArgument, confirm_found, locate_run
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.options import JsonOption, YesOption
 
 if TYPE_CHECKING:
     from glacierflow.services.cancel import Cancelled
@@ -29,8 +29,9 @@ RegionOption = Annotated[
 @collects(*CONNECTION, "s3_bucket")
 def cancel_command(
     line: CommandLine,
-    run: RunArgument,
+    run: RunArgument = "latest",
     region: RegionOption = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """End a run's jobs and those of its retries, and say what was done already; products stay.
@@ -41,6 +42,7 @@ def cancel_command(
     from glacierflow.services.cancel import cancel_family
 
     found = locate_run(run, line)
+    confirm_found(found, run, "cancel", yes=yes)
     family = read_family(found.store, found.run_id)
     cancelled = cancel_family(family, found.store, found.cloud, found.places, regions=tuple(region or ()))
     _show(cancelled, as_json=as_json)

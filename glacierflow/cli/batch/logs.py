@@ -1,4 +1,4 @@
-"""``glacierflow batch logs``: what one child wrote."""
+"""The log of one child of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.batch import looking
-from glacierflow.cli.batch.looking import RunArgument
-from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import JsonOption
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +27,6 @@ __all__ = [
     "RegionOption",
     "SlotOption",
     "as_line",
-    "logs_command",
     "name_slots",
     "pattern_of",
     "show_child",
@@ -55,21 +51,6 @@ GrepOption = Annotated[
 ]
 
 
-@collects(*CONNECTION, "s3_bucket")
-def logs_command(
-    line: CommandLine,
-    run: RunArgument = "latest",
-    region: RegionOption = None,
-    slot: SlotOption = None,
-    attempt: AttemptOption = None,
-    follow: FollowOption = False,
-    grep: GrepOption = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Print the log of one child's attempt; Batch's reason where no container ever started."""
-    return show_child(line, run, region, slot, attempt, follow=follow, grep=grep, as_json=as_json)
-
-
 def show_child(
     line: CommandLine,
     run: str,
@@ -81,7 +62,7 @@ def show_child(
     grep: str | None,
     as_json: bool,
 ) -> int:
-    """Print the log of one child's attempt, as ``batch logs`` and ``logs`` do."""
+    """Print the log of one child's attempt, following it where asked."""
     wanted = pattern_of(grep)
     gather, cloud = _open(run, line, region, slot)
     facts = gather()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "RunsArgument",
     "WaitOption",
     "check_fetch",
+    "confirm_found",
     "interval_s",
     "heading",
     "locate_run",
@@ -48,10 +50,14 @@ _LOCAL_INTERVAL_S, _AWS_INTERVAL_S = 1.0, 10.0
 _MOST_LOGS = 3
 """Kinds of failure whose example's log is read for the status."""
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="A run's id; without it your latest run.", show_default=False)
+]
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN", help="Run ids, taken together; or latest.", show_default="latest"),
+    typer.Argument(
+        metavar="[RUN]...", help="Runs taken together; without any your latest run.", show_default=False
+    ),
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Stay and show progress until the run has ended.")]
 FetchOption = Annotated[
@@ -89,10 +95,10 @@ def locate_run(run: str, line: CommandLine) -> Located:
     Raises:
         UsageError: ``latest``, and there is no run at all.
     """
+    from glacierflow.cli.batch.planning import owner_of
     from glacierflow.layout import RunLayout
     from glacierflow.local.control import default_home
     from glacierflow.runs.log import latest_submission
-    from glacierflow.runs.records import latest_run
     from glacierflow.services.places import find_places
     from glacierflow.store import open_store
 
@@ -104,8 +110,47 @@ def locate_run(run: str, line: CommandLine) -> Located:
     if run == "latest":
         logged = latest_submission(default_home().parent, where, local=line.local)
         # a run of an embedded cloud that was reset is still in the log
-        run = logged if logged and store.exists(RunLayout(logged).manifest) else latest_run(store)
+        if logged and store.exists(RunLayout(logged).manifest):
+            run = logged
+        else:
+            run = _latest_in(store, owner_of(loaded.settings))
     return Located(run, store, cloud, loaded, places)
+
+
+def _latest_in(store: Store, owner: str | None) -> str:
+    from glacierflow.runs.records import latest_of, latest_run
+
+    if owner is None:
+        return latest_run(store)
+    run, somebody = latest_of(store, owner)
+    if somebody:
+        say(f"glacierflow: the latest run is {somebody}'s, you have none here: {run}")
+    return run
+
+
+def confirm_found(found: Located, run: str, act: str, *, yes: bool) -> None:
+    """Name the run that was found and ask, where none was named by its id.
+
+    Args:
+        found: the run.
+        run: as typed.
+        act: what would be done with it, e.g. ``cancel``.
+        yes: whether the answer was given already.
+
+    Raises:
+        UsageError: nobody is there to answer.
+        typer.Abort: the answer is no.
+    """
+    if yes or run == found.run_id:
+        return
+    say(f"your latest run is {found.run_id}")
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"no run is named, and nobody is there to confirm that this one is meant: {found.run_id}",
+            next_step=f"add --yes, or write `glacierflow {act} {found.run_id}`",
+        )
+    if not typer.confirm(f"{act.capitalize()} it?", err=True):
+        raise typer.Abort
 
 
 def locate_runs(runs: Sequence[str] | None, line: CommandLine) -> tuple[Located, list[str]]:
@@ -212,7 +257,7 @@ def watch_run(
         look.keep()
         say(
             f"\nglacierflow: stopped watching; the run goes on. Look again with:\n"
-            f"  glacierflow batch watch {run_id}{line.again()}"
+            f"  glacierflow watch {run_id}{line.again()}"
         )
         return _EXIT_INTERRUPTED
     tell(ended, line, ending)

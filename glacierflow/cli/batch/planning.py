@@ -31,6 +31,7 @@ __all__ = [
     "arrange_units",
     "job_options",
     "manifest_of",
+    "owner_of",
     "parse_by",
     "parse_service",
     "parse_via",
@@ -175,22 +176,23 @@ def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: s
         image=image,
         settings_source=draft.loaded.source,
         service=draft.service,
-    )
+    ).model_copy(update={"owner": owner_of(draft.loaded.settings)})
 
 
 def job_options(settings: Settings, places: Places) -> dict[str, Any]:
     """Tags and consumable resource of the jobs, as ``find_launcher`` takes them."""
-    owner = settings.batch.owner or _login()
+    owner = owner_of(settings)
     return {
         "tags": {"owner": owner} if owner else {},
         "consumable_resource": places.consumable_resource,
     }
 
 
-def _login() -> str | None:
+def owner_of(settings: Settings) -> str | None:
+    """Whose a submission is: as set, else the login; None for a user without a name, as in a container."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
+        return settings.batch.owner or getpass.getuser()
+    except (OSError, KeyError):
         return None
 
 

@@ -16,13 +16,14 @@ from glacierflow.cli.batch.looking import (
     RunArgument,
     WaitOption,
     check_fetch,
+    confirm_found,
     locate_run,
     watch_run,
 )
 from glacierflow.cli.batch.planning import job_options, parse_service
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.options import JsonOption, YesOption
 from glacierflow.cli.places import submission_json, where_to_look
 from glacierflow.errors import UsageError
 
@@ -73,6 +74,7 @@ def retry_command(
     max_usd: StopAtUsdOption = None,
     auto_retry: AutoRetryOption = False,
     service: RetryServiceOption = "batch",
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Submit only the units that went wrong, as a new, dense array recorded with the first run.
@@ -94,6 +96,8 @@ def retry_command(
         raise UsageError("--max-usd stops a run only while it is watched", next_step="add --wait")
     classes, where = parse_only(only), _parse_service(service)
     found = locate_run(run, line)
+    if not found.loaded.settings.settings.dry_run:
+        confirm_found(found, run, "retry", yes=yes)
     root, plan, look = _retry(found, line, classes, where)
     if look is None:
         show_plan(root, plan, as_json=as_json)

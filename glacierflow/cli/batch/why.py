@@ -11,18 +11,22 @@ from glacierflow.cli.batch.logs import SlotOption, name_slots
 from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, say
 from glacierflow.cli.options import JsonOption
+from glacierflow.errors import UsageError
 
 __all__ = ["why_command"]
 
-RunFirst = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or latest.")]
-RegionArgument = Annotated[str | None, typer.Argument(metavar="REGION", help="The region's name.")]
+WordsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN] [REGION]", help="A region's name, and before it a run's id where it is not the latest."
+    ),
+]
 
 
 @collects(*CONNECTION, "s3_bucket")
 def why_command(
     line: CommandLine,
-    run: RunFirst,
-    region: RegionArgument = None,
+    words: WordsArgument = None,
     slot: SlotOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -32,6 +36,7 @@ def why_command(
     from glacierflow.services.slot import find_slot, other_slots
     from glacierflow.services.why import explain_slot
 
+    run, region = run_and_region(words or [])
     look, cloud = looking.open_look(run, line)
     status = look.now(quick=True)
     row = find_slot(status, region=region, slot=slot)
@@ -49,5 +54,24 @@ def why_command(
     if others:
         typer.echo(name_slots(others))
     if found.attempts:
-        say(f"log:  glacierflow batch logs {run_id} --slot {found.slot}{line.again()}", quiet=line.quiet)
+        say(f"log:  glacierflow logs {run_id} --slot {found.slot}{line.again()}", quiet=line.quiet)
     return 0
+
+
+def run_and_region(words: list[str]) -> tuple[str, str | None]:
+    """Which run and which region ``why RUN REGION``, ``why REGION`` and ``why RUN`` are about.
+
+    Raises:
+        UsageError: more than two words.
+    """
+    from glacierflow.runs.history import is_run_id
+
+    if len(words) > 2:
+        raise UsageError(
+            f"{' '.join(words)} is more than a run and a region",
+            next_step="write e.g. `glacierflow why 049_jakobshavn`",
+        )
+    if len(words) == 1 and not is_run_id(words[0]):
+        return "latest", words[0]
+    run, region = (*words, None, None)[:2]
+    return run or "latest", region

@@ -1,6 +1,7 @@
 """glacierflow: index ranges of glacier regions become clipped satellite images.
 
-``open_region`` gives a region's images as one lazy array; everything else is the command line's.
+``regions()`` gives the catalogue as a GeoDataFrame, ``open_region`` a region's images as one lazy array;
+everything else is the command line's.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glacierflow.arrays import open_region
+    from glacierflow.regions.frame import regions
 
-__all__ = ["__version__", "open_region"]
+__all__ = ["__version__", "open_region", "regions"]
 
 __version__ = "0.1.0"
 
@@ -21,5 +23,14 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
         from glacierflow.arrays import open_region
 
         return open_region
+    if name == "regions":
+        import importlib
+
+        # the package of that name, which can be called, so that it does not matter who imported it first
+        return importlib.import_module("glacierflow.regions")
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

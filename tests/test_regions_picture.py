@@ -11,6 +11,7 @@ from samples import real_regions
 
 from glacierflow.model import Region
 from glacierflow.regions import Catalogue, load_catalogue
+from glacierflow.regions.frame import to_frame
 from glacierflow.regions.picture import draw_map
 
 
@@ -26,8 +27,8 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_the_map_shows_every_region_and_makes_the_chosen_stand_out(catalogue: Catalogue) -> None:
-    plain = pixels(draw_map(catalogue.regions))
-    chosen = pixels(draw_map(catalogue.regions, ["049_jakobshavn"]))
+    plain = pixels(draw_map(to_frame(catalogue.regions)))
+    chosen = pixels(draw_map(to_frame(catalogue.regions), ["049_jakobshavn"]))
     assert plain.shape == chosen.shape
     assert max(plain.shape) == 2800
     fill = np.all(chosen == (0xF2, 0xA6, 0x5A), axis=2)
@@ -58,7 +59,7 @@ def test_the_map_names_nearly_every_region(catalogue: Catalogue, monkeypatch: py
         real(self, place, text, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
-    draw_map(catalogue.regions)
+    draw_map(to_frame(catalogue.regions))
     names = {region.name for region in catalogue.regions}
     assert len(names & set(written)) >= 185
     assert "192 regions" in written
@@ -67,6 +68,6 @@ def test_the_map_names_nearly_every_region(catalogue: Catalogue, monkeypatch: py
 def test_the_map_of_a_single_region_is_small() -> None:
     (yahtse, _) = load_catalogue(real_regions()).regions
     assert isinstance(yahtse, Region)
-    picture = pixels(draw_map([yahtse], [yahtse.name]))
+    picture = pixels(draw_map(to_frame([yahtse]), [yahtse.name]))
     assert max(picture.shape) < 600
     assert np.all(picture == (0xF2, 0xA6, 0x5A), axis=2).sum() > 10_000

@@ -73,7 +73,9 @@ IndexRangeOption = Annotated[
 ]
 RegionsFileOption = Annotated[
     Path | None,
-    typer.Option("--regions-file", metavar="FILE", help="Another catalogue: CSV, GeoPackage or GeoJSON."),
+    typer.Option(
+        "--regions-file", metavar="FILE", help="Another catalogue: CSV, GeoPackage, GeoJSON, Shapefile."
+    ),
 ]
 SatelliteOption = Annotated[
     str | None, typer.Option("--satellite", metavar="NAME", help="sentinel2 or landsat.")

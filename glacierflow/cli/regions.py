@@ -111,12 +111,13 @@ def map_command(
     json: JsonOption = False,
 ) -> None:
     """Draw all regions as a PNG; --regions or --start-end-index makes some stand out."""
+    from glacierflow.regions.frame import to_frame
     from glacierflow.regions.picture import draw_map
 
     catalogue = _load(regions_file)
     given = regions is not None or start_end_index is not None
     chosen = [region.name for region in _choose(catalogue, regions, start_end_index)] if given else []
-    picture = draw_map(catalogue.regions, chosen)
+    picture = draw_map(to_frame(catalogue.regions), chosen)
     try:
         out.write_bytes(picture)
     except OSError as error:

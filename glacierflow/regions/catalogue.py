@@ -111,7 +111,8 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
 
     Args:
         path: CSV with the columns region, mgrs_tiles, xmin, ymin, xmax, ymax (metres, EPSG:3413), or a
-            GeoPackage or GeoJSON of such regions; None is the packaged catalogue of 192 glaciers.
+            GeoPackage, GeoJSON, Shapefile or FlatGeobuf of such regions; None is the packaged catalogue of
+            192 glaciers.
 
     Raises:
         RegionError: the file is missing or unreadable, or a region in it is not usable.

@@ -1,4 +1,4 @@
-"""Catalogue files of three formats become plain rows of text and numbers; nothing is judged here but form."""
+"""Catalogue files become plain rows of text and numbers; nothing is judged here but form."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ __all__ = ["COLUMNS", "Row", "read_rows"]
 
 COLUMNS = ("region", "mgrs_tiles", "xmin", "ymin", "xmax", "ymax")
 _EXTENT = COLUMNS[2:]
+_VECTOR = (".gpkg", ".geojson", ".json", ".shp", ".fgb")
+"""Endings of the vector files that are read with geopandas."""
 _AGREEMENT_M = 0.5
 """A rectangle and its xmin..ymax columns may differ by rounding, not by an edit of one of them."""
 
@@ -29,7 +31,7 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a CSV, GeoPackage or GeoJSON file.
+    """Rows of a CSV file, or by geopandas of a GeoPackage, GeoJSON, Shapefile or FlatGeobuf.
 
     Raises:
         RegionError: the file is missing, of another kind, unreadable, or lacks a column.
@@ -37,10 +39,10 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         raise RegionError(f"there is no file {path}", next_step="check the path given with --regions-file")
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".gpkg", ".geojson", ".json"):
+    if suffix not in (".csv", *_VECTOR):
         raise RegionError(
             f"{path} is no region file that is known here",
-            next_step="name a .csv, .gpkg, .geojson or .json file",
+            next_step=f"name a file that ends with .csv, {', '.join(_VECTOR[:-1])} or {_VECTOR[-1]}",
         )
     rows = _read_csv(path) if suffix == ".csv" else _read_vector(path)
     if not rows:
@@ -72,7 +74,7 @@ def _read_vector(path: Path) -> list[Row]:
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, IndexError, ValueError) as error:
         raise RegionError(
             f"{path} cannot be read: {error}",
-            next_step="name a GeoPackage or GeoJSON file with one layer of regions",
+            next_step="name a GeoPackage, GeoJSON, Shapefile or FlatGeobuf with one layer of regions",
         ) from error
     frame = frame.rename(columns={name: name.lower() for name in frame.columns if name != "geometry"})
     _need_columns(path, list(frame.columns), COLUMNS[:2])

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from glacierflow.model import Region
-
 if TYPE_CHECKING:
+    import geopandas
     from PIL import ImageDraw, ImageFont
 
 __all__ = ["draw_map"]
@@ -44,17 +43,18 @@ class _Frame:
             _MARGIN_PX + (self.ymax - y) / self.m_per_px,
         )
 
-    def box(self, region: Region) -> Box:
-        left, top = self.point(region.xmin, region.ymax)
-        right, bottom = self.point(region.xmax, region.ymin)
+    def box(self, bounds: Box) -> Box:
+        """A rectangle (xmin, ymin, xmax, ymax) in metres as left, top, right, bottom, two pixels at least."""
+        left, top = self.point(bounds[0], bounds[3])
+        right, bottom = self.point(bounds[2], bounds[1])
         return left, top, max(right, left + 2), max(bottom, top + 2)
 
 
-def draw_map(regions: Sequence[Region], chosen: Sequence[str] = ()) -> bytes:
+def draw_map(regions: geopandas.GeoDataFrame, chosen: Sequence[str] = ()) -> bytes:
     """Draw all regions; the chosen ones are filled.
 
     Args:
-        regions: all regions of a catalogue, at least one.
+        regions: a catalogue of at least one region, as ``regions`` gives it.
         chosen: names of the regions to make stand out.
 
     Returns:
@@ -63,42 +63,44 @@ def draw_map(regions: Sequence[Region], chosen: Sequence[str] = ()) -> bytes:
     from PIL import Image, ImageDraw, ImageFont
 
     frame = _frame(regions)
+    homes = {
+        name: frame.box(tuple(bounds))
+        for name, bounds in zip(regions["region"], regions.bounds.to_numpy().tolist(), strict=True)
+    }
     image = Image.new("RGB", frame.size, _SEA)
     pen = ImageDraw.Draw(image)
     for ring in _land(regions):
         pen.polygon([frame.point(x, y) for x, y in ring], fill=_LAND, outline=_SHORE, width=2)
     stand_out = set(chosen)
-    for region in sorted(regions, key=lambda region: region.name in stand_out):
-        picked = region.name in stand_out
+    for name, home in sorted(homes.items(), key=lambda one: one[0] in stand_out):
+        picked = name in stand_out
         pen.rectangle(
-            frame.box(region),
+            home,
             fill=_CHOSEN_FILL if picked else None,
             outline=_CHOSEN if picked else _PLAIN,
             width=2,
         )
     legend = _draw_legend(pen, frame, len(regions), len(stand_out))
-    _draw_names(pen, frame, regions, stand_out, ImageFont.load_default(size=12), legend)
+    _draw_names(pen, frame, homes, stand_out, ImageFont.load_default(size=12), legend)
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
-def _frame(regions: Sequence[Region]) -> _Frame:
-    xmin, xmax = min(region.xmin for region in regions), max(region.xmax for region in regions)
-    ymin, ymax = min(region.ymin for region in regions), max(region.ymax for region in regions)
+def _frame(regions: geopandas.GeoDataFrame) -> _Frame:
+    xmin, ymin, xmax, ymax = regions.total_bounds.tolist()
     m_per_px = max(_FINEST_M, max(xmax - xmin, ymax - ymin) / (_LONGEST_SIDE_PX - 2 * _MARGIN_PX))
     width = round((xmax - xmin) / m_per_px) + 2 * _MARGIN_PX
     height = round((ymax - ymin) / m_per_px) + 2 * _MARGIN_PX
     return _Frame(xmin, ymax, m_per_px, (width, height))
 
 
-def _land(regions: Sequence[Region]) -> Iterator[list[tuple[float, float]]]:
+def _land(regions: geopandas.GeoDataFrame) -> Iterator[list[tuple[float, float]]]:
     import shapely
 
-    corners = [(x, y) for r in regions for x in (r.xmin, r.xmax) for y in (r.ymin, r.ymax)]
-    hull = shapely.concave_hull(shapely.MultiPoint(corners), ratio=_HULL_RATIO)
-    shore = shapely.union_all([hull, *(shapely.box(*r.bounds) for r in regions)]).buffer(_SHORE_M)
-    for part in shapely.get_parts(shore):
+    outlines = regions.union_all()
+    hull = shapely.concave_hull(shapely.MultiPoint(regions.get_coordinates().to_numpy()), ratio=_HULL_RATIO)
+    for part in shapely.get_parts(hull.union(outlines).buffer(_SHORE_M)):
         yield list(part.exterior.coords)
 
 
@@ -122,16 +124,15 @@ def _draw_legend(pen: ImageDraw.ImageDraw, frame: _Frame, count: int, chosen: in
 def _draw_names(
     pen: ImageDraw.ImageDraw,
     frame: _Frame,
-    regions: Sequence[Region],
+    homes: dict[str, Box],
     chosen: set[str],
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     legend: Box,
 ) -> None:
     """Each name beside its rectangle, where there is room, with a line to it where it had to go further."""
-    taken = [legend, *(frame.box(region) for region in regions)]
-    for region in sorted(regions, key=lambda region: (region.name not in chosen, region.index)):
-        width = pen.textlength(region.name, font=font) + 2
-        home = frame.box(region)
+    taken = [legend, *homes.values()]
+    for name, home in sorted(homes.items(), key=lambda one: one[0] not in chosen):
+        width = pen.textlength(name, font=font) + 2
         place = next(
             (
                 box
@@ -144,7 +145,7 @@ def _draw_names(
             continue
         taken.append(place)
         _draw_leader(pen, home, place)
-        pen.text(place[:2], region.name, fill=_CHOSEN if region.name in chosen else _INK, font=font)
+        pen.text(place[:2], name, fill=_CHOSEN if name in chosen else _INK, font=font)
 
 
 def _places(home: Box, width: float, height: float) -> Iterator[Box]:

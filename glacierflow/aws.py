@@ -1,14 +1,17 @@
 """The one place that decides which cloud is spoken to: AWS itself, or an endpoint the user named.
 
-Every boto3 client and every imagery session is made here, so that one run never mixes the two.
+Every boto3 client and every imagery session is made here, so that one run never mixes the two. Both are made
+once and kept for the process: credentials are fetched once (a profile with ``mfa_serial`` asks for one code)
+and renewed by botocore in time, and clients share what they know of throttling.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from glacierflow.errors import CredentialsError
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.config import Config
 
 __all__ = ["Cloud", "EMBEDDED_ACCESS_KEY", "cloud_of_child"]
 
@@ -43,21 +47,28 @@ class Cloud:
     """How long an answer may take."""
 
     def session(self) -> boto3.Session:
-        """A boto3 session with the credentials of this cloud."""
-        if not self.embedded:
-            import boto3
-
-            return boto3.Session(region_name=self.region, profile_name=self.profile)
-        return _embedded_session(self.region)
-
-    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
-        """A boto3 client; throttling is answered by adaptive retries.
+        """The boto3 session with the credentials of this cloud.
 
         Raises:
             CredentialsError: the named profile does not exist.
         """
+        return self._kept().session
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 clients are made at run time
+        """The boto3 client of a service; throttling is answered by adaptive retries.
+
+        Raises:
+            CredentialsError: the named profile does not exist.
+        """
+        kept = self._kept()
+        key = (service, self.endpoint_url, self.retries, self.read_timeout_s)
+        with _one_at_a_time:
+            if key not in kept.clients:
+                kept.clients[key] = self._make_client(kept.session, service)
+            return kept.clients[key]
+
+    def _make_client(self, session: Any, service: str) -> Any:  # noqa: ANN401 - the stubs want a literal
         from botocore.config import Config
-        from botocore.exceptions import ProfileNotFound
 
         endpoint = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
         config = Config(
@@ -67,39 +78,43 @@ class Cloud:
             max_pool_connections=32,
             s3={"addressing_style": "path"} if endpoint else None,
         )
-        try:
-            # Any: the service is a name here, and the stubs want a literal
-            session: Any = self.session()
-            with _one_at_a_time:
-                return session.client(
-                    service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
-                )
-        except ProfileNotFound as error:
-            raise CredentialsError(
-                f"aws_profile = {self.profile} is not in your AWS configuration",
-                next_step="run `aws configure list-profiles`, or set aws_profile in aws_config.ini",
-            ) from error
+        return session.client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
+
+    def _kept(self) -> _Kept:
+        if self.embedded:
+            return _keep(("embedded", self.region), lambda: _embedded_session(self.region))
+        return _keep(
+            ("profile", self.profile, self.region), lambda: _profile_session(self.region, self.profile)
+        )
 
     def imagery_session(self, s3_endpoint: str | None) -> boto3.Session:
         """The session for s3:// imagery, which may be elsewhere than the outputs.
 
         The embedded cloud hands a child its owner's real credentials as ``GLACIERFLOW_IMAGERY_AWS_*``, for
         real requester-pays imagery (``--live-imagery``).
-        """
-        import boto3
 
+        Raises:
+            CredentialsError: the named profile does not exist.
+        """
         if s3_endpoint is not None:
             return self.session()
         if f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID" in os.environ:
-            return boto3.Session(
-                region_name=self.region,
-                aws_access_key_id=os.environ[f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=os.environ.get(f"{_IMAGERY_PREFIX}AWS_SECRET_ACCESS_KEY"),
-                aws_session_token=os.environ.get(f"{_IMAGERY_PREFIX}AWS_SESSION_TOKEN"),
-            )
+            return _keep(("imagery", self.region), lambda: _owner_session(self.region)).session
         if self.embedded:
-            return boto3.Session(region_name=self.region, profile_name=self.profile)
+            return Cloud(region=self.region, profile=self.profile).session()
         return self.session()
+
+    def imagery_credentials(self, s3_endpoint: str | None) -> Any:  # noqa: ANN401 - plain or renewing ones
+        """What signs reads of s3:// imagery, renewed by botocore where that is possible; None without any."""
+        session = self.imagery_session(s3_endpoint)
+        with _one_at_a_time:
+            return session.get_credentials()
+
+    def imagery_client(self, s3_endpoint: str | None, region: str, config: Config) -> Any:  # noqa: ANN401
+        """An S3 client that sees images as the ranges do, patient as ``config`` says."""
+        session: Any = self.imagery_session(s3_endpoint)
+        with _one_at_a_time:
+            return session.client("s3", region_name=region, endpoint_url=s3_endpoint, config=config)
 
     def require_imagery_credentials(self, s3_endpoint: str | None) -> None:
         """Make sure requester-pays imagery can be asked for at all, before anything is searched.
@@ -110,7 +125,7 @@ class Cloud:
         from botocore.exceptions import BotoCoreError
 
         try:
-            credentials = self.imagery_session(s3_endpoint).get_credentials()
+            credentials = self.imagery_credentials(s3_endpoint)
             key = credentials.access_key if credentials is not None else None
         except BotoCoreError as error:
             raise CredentialsError(
@@ -130,8 +145,58 @@ def cloud_of_child(environ: Mapping[str, str]) -> Cloud:
     return Cloud(region=region, embedded=environ.get("GLACIERFLOW_EMBEDDED") == "1")
 
 
-_one_at_a_time = threading.Lock()
+@dataclass
+class _Kept:
+    """A session, and the clients that were made from it."""
+
+    session: boto3.Session
+    clients: dict[tuple[str, str | None, int, int], Any] = field(default_factory=dict)
+
+
+_one_at_a_time = threading.RLock()
 """A session may be shared by threads except while it makes a client."""
+_MOST_SESSIONS = 8
+_sessions: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+"""Sessions by what decides their credentials, the one that was used last at the end."""
+
+
+def _keep(key: tuple[object, ...], make: Callable[[], boto3.Session]) -> _Kept:
+    """The session of a key and of the environment that boto3 would read now."""
+    read = ("AWS_", f"{_IMAGERY_PREFIX}AWS_")
+    environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith(read))
+    with _one_at_a_time:
+        whole = (*key, environment)
+        if whole not in _sessions:
+            _sessions[whole] = _Kept(make())
+        _sessions.move_to_end(whole)
+        while len(_sessions) > _MOST_SESSIONS:
+            _sessions.popitem(last=False)
+        return _sessions[whole]
+
+
+def _profile_session(region: str, profile: str | None) -> boto3.Session:
+    import boto3
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        return boto3.Session(region_name=region, profile_name=profile)
+    except ProfileNotFound as error:
+        named = f"aws_profile = {profile}" if profile else f"AWS_PROFILE = {os.environ.get('AWS_PROFILE')}"
+        raise CredentialsError(
+            f"{named} is not in your AWS configuration",
+            next_step="run `aws configure list-profiles`, or set aws_profile in aws_config.ini",
+        ) from error
+
+
+def _owner_session(region: str) -> boto3.Session:
+    import boto3
+
+    return boto3.Session(
+        region_name=region,
+        aws_access_key_id=os.environ[f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=os.environ.get(f"{_IMAGERY_PREFIX}AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=os.environ.get(f"{_IMAGERY_PREFIX}AWS_SESSION_TOKEN"),
+    )
 
 
 @lru_cache

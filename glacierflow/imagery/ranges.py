@@ -227,8 +227,7 @@ class Ranges:
 
     @functools.cached_property
     def _credentials(self) -> Any:  # noqa: ANN401 - botocore's credentials, plain or renewing
-        with self._lock:
-            return self.cloud.imagery_session(self.settings.imagery_s3_endpoint).get_credentials()
+        return self.cloud.imagery_credentials(self.settings.imagery_s3_endpoint)
 
     def _count(self, received: int, requests: int) -> None:
         with self._lock:

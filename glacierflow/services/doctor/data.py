@@ -65,13 +65,8 @@ def check_requester_pays(patient: Patient) -> Iterator[Finding]:
 
     name = "requester-pays read"
     endpoint = patient.step.imagery_s3_endpoint
-    session = patient.cloud.imagery_session(endpoint)
-    s3 = session.client(
-        "s3",
-        region_name=patient.step.imagery_region,
-        endpoint_url=endpoint,
-        config=Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S, retries={"max_attempts": 2}),
-    )
+    config = Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S, retries={"max_attempts": 2})
+    s3 = patient.cloud.imagery_client(endpoint, patient.step.imagery_region, config)
     try:
         s3.list_objects_v2(Bucket=_LANDSAT_BUCKET, MaxKeys=1, RequestPayer="requester")
     except ClientError as error:

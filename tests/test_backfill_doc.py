@@ -13,7 +13,7 @@ import pytest
 from glacierflow.cli.app import run
 from glacierflow.local import control
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.rehearsal]
 
 DOCUMENT = Path(__file__).parents[1] / "docs/how-to/backfill.md"
 SHORT = {

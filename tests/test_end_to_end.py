@@ -24,7 +24,7 @@ from glacierflow.layout import RunLayout
 from glacierflow.receipt import Receipt
 from glacierflow.store import Store, open_store
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.rehearsal]
 
 # Debian's awscli is version 2, with `logs tail`; version 1, which pip installs, lacks it
 AWSCLI = next((path for path in ("/usr/bin/aws", "/usr/local/bin/aws") if Path(path).is_file()), None)

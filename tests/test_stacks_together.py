@@ -14,7 +14,7 @@ from glacierflow.cli.app import run
 from glacierflow.local.control import Endpoint
 from glacierflow.services.templates import MAIN, stack_name, template_names
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.rehearsal]
 
 OWN = ["--stack", "all", "--local"]
 BESIDE = [name for name in template_names() if name != MAIN]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from glacierflow import __version__
+from glacierflow.footprints import overlap_share
 from glacierflow.model import Acquisition, Region, Scene, StepSettings
 
 __all__ = [
@@ -253,7 +254,7 @@ def query_results(scenes: Iterable[Scene], region: Region) -> str:
                 "s3_href": scene.href if scene.href.startswith("s3://") else "",
                 "geometry": footprint.wkt,
                 "geometry_intersect": shared.wkt,
-                "aoi_intersect_frac": shared.area / rectangle.area,
+                "aoi_intersect_frac": overlap_share(scene.footprint, region),
                 "subset_id": scene.stem,
                 "subset_id_no_collection": scene.stem[:14],
             }

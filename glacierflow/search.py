@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from glacierflow.footprints import overlap_share
 from glacierflow.gaps import why_no_items, worth_searching
 from glacierflow.lineage import view_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
@@ -161,7 +162,7 @@ def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, s
     for scene in scenes:
         tier = str(scene.properties.get("landsat:collection_category"))
         correction = str(scene.properties.get("landsat:correction"))
-        overlap = _overlap(scene, region)
+        overlap = overlap_share(scene.footprint, region)
         if tier not in settings.landsat_tiers:
             accepted = ", ".join(settings.landsat_tiers)
             sorting.leave(scene, "tier", f"tier {tier} is not among the wanted tiers {accepted}")
@@ -208,16 +209,6 @@ def _keep_clear(
 
 def _tier(scene: Scene) -> str:
     return str(scene.properties.get("landsat:collection_category"))
-
-
-def _overlap(scene: Scene, region: Region) -> float:
-    """Share of the region's rectangle inside the footprint, both in longitude and latitude."""
-    from shapely import make_valid
-    from shapely.geometry import Polygon, shape
-
-    rectangle = Polygon(region.outline)
-    footprint = make_valid(shape(scene.footprint))  # recorded footprints may cross themselves
-    return float(footprint.intersection(rectangle).area / rectangle.area)
 
 
 def _by(scenes: list[Scene], key: Any) -> Iterable[tuple[Any, list[Scene]]]:  # noqa: ANN401 - sort keys

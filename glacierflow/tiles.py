@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glacierflow.errors import RegionError
+from glacierflow.footprints import project, transformer
 from glacierflow.model import CRS, Region
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from shapely.geometry.base import BaseGeometry
 
 __all__ = ["TILE_M", "mgrs_corner", "missing_tiles", "same_place", "tile_outline", "uncovered_share"]
@@ -80,7 +80,7 @@ def tile_outline(tile: str) -> BaseGeometry:
 
     epsg, left, top = mgrs_corner(tile)
     square = shapely.segmentize(shapely.box(left, top - TILE_M, left + TILE_M, top), TILE_M / _EDGE_POINTS)
-    return _project(square, epsg, CRS)
+    return project(square, epsg, CRS)
 
 
 def uncovered_share(region: Region) -> float:
@@ -120,10 +120,10 @@ def _gap(region: Region) -> BaseGeometry:
 
 def _tiles_near(gap: BaseGeometry) -> Iterator[str]:
     """Names of all tiles that may touch a geometry in EPSG:3413, in its UTM zones and their neighbours."""
-    west, _, east, _ = _project(gap, CRS, 4326).bounds
+    west, _, east, _ = project(gap, CRS, 4326).bounds
     for number in range(_zone(west) - 1, _zone(east) + 2):
         zone = (number - 1) % 60 + 1
-        left, bottom, right, top = _project(gap, CRS, 32600 + zone).bounds
+        left, bottom, right, top = project(gap, CRS, 32600 + zone).bounds
         for column in range(max(1, int((left - TILE_M) // _SQUARE_M)), min(8, int(right // _SQUARE_M)) + 1):
             for row in range(int((bottom - TILE_M) // _SQUARE_M), int(top // _SQUARE_M) + 1):
                 name = _name(zone, column, row)
@@ -134,7 +134,7 @@ def _tiles_near(gap: BaseGeometry) -> Iterator[str]:
 def _name(zone: int, column: int, row: int) -> str | None:
     """The name of a northern square by its place in units of 100 km; None where there is no such tile."""
     centre = ((column + 0.5) * _SQUARE_M, (row + 0.5) * _SQUARE_M)
-    longitude, latitude = _transformer(32600 + zone, 4326).transform(*centre)
+    longitude, latitude = transformer(32600 + zone, 4326).transform(*centre)
     if not 0 <= latitude < 84:
         return None
     # Only squares that reach into their own zone are tiles; half a square's width in degrees tells.
@@ -152,27 +152,7 @@ def _zone(longitude: float) -> int:
     return int((longitude + 180) // 6) + 1
 
 
-def _project(geometry: BaseGeometry, source: int | str, target: int | str) -> BaseGeometry:
-    import numpy as np
-    import shapely
-
-    transform = _transformer(source, target).transform
-
-    def move(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.column_stack(transform(points[:, 0], points[:, 1]))
-
-    moved: BaseGeometry = shapely.transform(geometry, move)
-    return moved
-
-
-@functools.cache
-def _transformer(source: int | str, target: int | str) -> Any:  # noqa: ANN401 - pyproj is imported when needed
-    import pyproj
-
-    return pyproj.Transformer.from_crs(source, target, always_xy=True)
-
-
 @functools.cache
 def _northing(latitude: float) -> float:
     """UTM northing on the central meridian, negative in the south."""
-    return float(_transformer(4326, 32631).transform(3.0, latitude)[1])
+    return float(transformer(4326, 32631).transform(3.0, latitude)[1])

@@ -10,10 +10,23 @@ from typing import Literal
 from glacierflow.errors import UsageError
 from glacierflow.model import Record, Region, StepSettings, Unit
 
-__all__ = ["SERVICES", "ArrayRange", "Manifest", "Service", "SettingsSource", "fingerprint", "make_run_id"]
+__all__ = [
+    "ORDERS",
+    "SERVICES",
+    "ArrayRange",
+    "Manifest",
+    "Order",
+    "Service",
+    "SettingsSource",
+    "fingerprint",
+    "make_run_id",
+]
 
 Service = Literal["batch", "lambda", "ecs", "fargate", "stepfunctions", "local"]
 SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions", "local")
+
+Order = Literal["catalogue", "largest"]
+ORDERS: tuple[Order, ...] = ("catalogue", "largest")
 
 
 class ArrayRange(Record):
@@ -52,6 +65,9 @@ class Manifest(Record):
     settings: StepSettings
     slots: tuple[tuple[Unit, ...], ...]
     """Units by slot; one each, as a rule."""
+    order: Order | None = None
+    """How slots stand: ``catalogue``, by index of the region and by time, or ``largest``, the longest first
+    in each memory class; of a retry, its first run's slots. None: the manifest is older than this field."""
     arrays: tuple[ArrayRange, ...]
     store: str
     """``s3://bucket`` or a directory: below it lie products and ``runs/``."""

@@ -159,8 +159,11 @@ def process_slot(
             unless_stopped(work, stop, "nothing was searched")
         for unit, result in zip(units, results, strict=True):
             begun += 1
-            log.info("%s %s %s to %s", unit.satellite, unit.region, unit.date1, unit.date2)
-            process_unit(unit, manifest.regions[unit.region], context, result)
+            region = manifest.regions[unit.region]
+            log.info(
+                "%s region %d %s %s to %s", unit.satellite, region.index, region.name, unit.date1, unit.date2
+            )
+            process_unit(unit, region, context, result)
     except GlacierflowError as expected:
         error = expected
     except Exception as bug:

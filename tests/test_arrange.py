@@ -8,7 +8,7 @@ import pytest
 from runs_samples import DATE1, DATE2, some_regions
 
 from glacierflow.model import Region
-from glacierflow.runs.arrange import arrange, cut_arrays, plan_units
+from glacierflow.runs.arrange import arrange, cut_arrays, plan_units, usual_order
 from glacierflow.runs.workload import Measured, expected_seconds
 
 YEARS = dt.date(2016, 3, 1), dt.date(2025, 12, 31)
@@ -49,10 +49,45 @@ def test_arrays_hold_at_most_ten_thousand(slots: int, expected: list[tuple[int, 
     assert [(array.first_slot, array.size) for array in cut_arrays(slots)] == expected
 
 
+def test_with_one_unit_a_region_an_index_is_the_catalogues() -> None:
+    regions = sized(10, 40, 20, 40)
+    units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
+    for given in (units, units[::-1]):
+        arrangement = arrange(given, regions)
+        assert [slot[0].region[:3] for slot in arrangement.slots] == ["000", "001", "002", "003"]
+        assert (arrangement.order, arrangement.roomier) == ("catalogue", 0)
+
+
+def test_the_catalogues_order_is_one_array_of_the_class_that_the_largest_unit_needs() -> None:
+    regions = sized(10, 20, 30)
+    units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
+    measured = Measured(peak_mb={"000_made_up": 7_000.0, "001_made_up": 20_000.0})
+    arrangement = arrange(units, regions, measured=measured)
+    assert [slot[0].region[:3] for slot in arrangement.slots] == ["000", "001", "002"]
+    (array,) = arrangement.arrays
+    assert (array.size, array.memory_mib, arrangement.roomier) == (3, 31_500, 2)
+
+
+def test_the_usual_order_is_the_catalogues_only_where_an_index_can_be_a_region() -> None:
+    regions = list(sized(10, 20).values())
+    assert usual_order(plan_units("landsat", regions, *YEARS)) == "catalogue"
+    assert usual_order(plan_units("landsat", regions, *YEARS, "year")) == "largest"
+    # one year by year is one unit a region
+    assert usual_order(plan_units("landsat", regions, DATE1, DATE1, "year")) == "catalogue"
+    assert arrange((), {}).slots == ()
+
+
+def test_several_units_a_region_can_stand_in_the_catalogues_order_too() -> None:
+    regions = sized(10, 40)
+    units = plan_units("sentinel2", list(regions.values()), *YEARS, "year")
+    assert [slot for (slot,) in arrange(units, regions, order="catalogue").slots] == list(units)
+
+
 def test_the_largest_comes_first_and_equals_stay_in_order() -> None:
     regions = sized(10, 40, 20, 40)
     units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
-    arrangement = arrange(units, regions)
+    arrangement = arrange(units, regions, order="largest")
+    assert arrangement.order == "largest"
     assert [slot[0].region[:3] for slot in arrangement.slots] == ["001", "003", "002", "000"]
     (array,) = arrangement.arrays
     assert (array.first_slot, array.size, array.memory_mib, array.on_demand) == (0, 4, 7_500, False)
@@ -71,7 +106,7 @@ def test_an_array_has_one_memory_class_and_the_largest_class_is_first() -> None:
     regions = sized(10, 20, 30)
     units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
     measured = Measured(peak_mb={"000_made_up": 20_000.0, "001_made_up": 7_000.0})
-    arrangement = arrange(units, regions, measured=measured, on_demand=True)
+    arrangement = arrange(units, regions, measured=measured, on_demand=True, order="largest")
     assert [slot[0].region[:3] for slot in arrangement.slots] == ["000", "001", "002"]
     assert [(one.first_slot, one.size, one.memory_mib) for one in arrangement.arrays] == [
         (0, 1, 31_500),
@@ -105,6 +140,11 @@ def test_packing_fills_slots_with_units_on_the_same_tiles() -> None:
     units = plan_units("sentinel2", list(regions.values()), DATE1, DATE2)
     one = expected_seconds(units[0], regions["000_made_up"])
     arrangement = arrange(units, regions, pack_minutes=2.5 * one / 60)
-    assert [{tiles[unit.region] for unit in slot} for slot in arrangement.slots] == [{"21XWA"}, {"22WEB"}]
+    assert [{tiles[unit.region] for unit in slot} for slot in arrangement.slots] == [{"22WEB"}, {"21XWA"}]
+    # the slot with the first region of the catalogue stands first
+    assert [[unit.region[:3] for unit in slot] for slot in arrangement.slots] == [
+        ["000", "002"],
+        ["001", "003"],
+    ]
     # a unit longer than the limit is alone, not refused
     assert len(arrange(units, regions, pack_minutes=0.5 * one / 60).slots) == 4

@@ -135,7 +135,13 @@ def test_a_dry_run_shows_units_arrays_and_calls_offline(
     assert submit(*flag, *GOOD, "--start-end-index", "48:51") == 0
     out = capsys.readouterr().out
     assert "3 units in 3 slots, 1 jobs, to s3://" in out
-    assert "049_jakobshavn" in out
+    shown = [line.split()[:5] for line in out.splitlines() if line.startswith("  slot ")]
+    assert shown == [
+        ["slot", "0", "index", "48", "049_jakobshavn"],
+        ["slot", "1", "index", "49", "050_jensen"],
+        ["slot", "2", "index", "50", "051_johan_petersen_south"],
+    ]
+    assert "slots stand by index in the catalogue:" in out
     assert "array of 3" in out
     calls = [line.split()[0] for line in out.splitlines() if line.startswith(("  s3:", "  batch:"))]
     assert calls == [
@@ -167,11 +173,46 @@ def test_a_dry_run_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert manifest.units_of(0)[0].region == "049_jakobshavn"
 
 
+def test_the_largest_may_come_first_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--dry-run", "--json", *GOOD, "--regions", "090_petermann,134_Arsuk,049_jakobshavn")
+    slots = {}
+    for order in ("catalogue", "largest"):
+        assert submit(*asked, "--order", order) == 0
+        manifest = Manifest.model_validate(json.loads(capsys.readouterr().out)["manifest"])
+        assert manifest.order == order
+        slots[order] = [unit.region for (unit,) in manifest.slots]
+    assert slots["catalogue"] == ["049_jakobshavn", "090_petermann", "134_Arsuk"]
+    assert slots["largest"] == ["090_petermann", "049_jakobshavn", "134_Arsuk"]
+    assert submit(*asked, "--order", "random") == 64
+    told = capsys.readouterr().err
+    assert "--order = random is not accepted" in told
+    assert "accepted: catalogue, largest" in told
+
+
+def test_what_the_catalogues_order_costs_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A region as large as a quarter of Greenland needs a class of its own."""
+    (home / "regions.csv").write_text(
+        "region,mgrs_tiles,xmin,ymin,xmax,ymax\n"
+        "large,22WEB,0,-1500000,600000,-900000\n"
+        "small,22WEB,0,-1500000,30000,-1470000\n"
+    )
+    asked = ("--dry-run", *GOOD, "--all", "--regions-file", "regions.csv")
+    assert submit(*asked) == 0
+    told = capsys.readouterr()
+    assert "1 need less, and --order largest gives it to them" in told.err
+    assert "array of 2, 15,500 MiB each" in told.out
+    assert submit(*asked, "--order", "largest") == 0
+    told = capsys.readouterr()
+    assert "need less" not in told.err
+    assert told.out.count("plain job") == 2
+
+
 def test_plan_shows_years_of_everything_offline(capsys: pytest.CaptureFixture[str]) -> None:
     dates = ["--date1", "2016-01-01", "--date2", "2025-12-31"]
     assert run(["batch", "plan", "--satellite", "landsat", *dates, "--by", "year"]) == 0
     out = capsys.readouterr().out
     assert "1920 units in 1920 slots, 1 jobs" in out
+    assert "slots stand largest first:" in out
     assert "array of 1920, 7,500 MiB each" in out
     assert "... and 1720 more units; --json has all" in out
     assert run(["batch", "plan", *dates, "--by", "week"]) == 64

@@ -150,6 +150,27 @@ def test_an_array_job_on_the_sample_archive_and_what_awscli_sees(user: User) -> 
     assert user.json("batch", "status", run_id, "--local")["states"] == {"SUCCEEDED": 3}
 
 
+@pytest.mark.skipif(
+    AWSCLI is None and "CI" not in os.environ,
+    reason="AWSCLI IS MISSING: what it sees of the embedded cloud is not tested (apt-get install awscli)",
+)
+def test_the_index_of_a_child_counts_from_the_first_region_asked_for(user: User) -> None:
+    """Child 2 of 4:9 is region 6 of the catalogue, as people count in the console."""
+    dates = ("--date1", "2024-07-01", "--date2", "2024-07-02")
+    status = user.submits("--satellite", "landsat", "--start-end-index", "4:9", *dates)
+    assert status["states"] == {"SUCCEEDED": 5}
+    parent = status["slots"][0]["job_id"].partition(":")[0]
+    (child,) = json.loads(user.aws("batch", "describe-jobs", "--jobs", f"{parent}:2"))["jobs"]
+    assert child["arrayProperties"]["index"] == 2
+    log = user.aws(
+        *("logs", "get-log-events", "--log-group-name", "/glacierflow/batch", "--start-from-head"),
+        *("--log-stream-name", child["container"]["logStreamName"]),
+    )
+    assert "region 6 007_bernstorf_mid" in log
+    plan = user.types("batch", "plan", "--satellite", "landsat", "--start-end-index", "4:9", *dates)
+    assert "slot 2     index 6     007_bernstorf_mid" in plan
+
+
 def _child_pid(dates: str, index: int) -> int:
     """The process of one child of the run over these dates, found as soon as it runs."""
     deadline = time.monotonic() + 60

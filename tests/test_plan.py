@@ -57,6 +57,12 @@ def test_manifest_keeps_only_the_regions_it_names_and_survives_json() -> None:
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 
+def test_a_manifest_from_before_its_order_was_kept_still_loads() -> None:
+    content = some_manifest(3).model_dump(mode="json")
+    assert content.pop("order") == "catalogue"
+    assert Manifest.model_validate(content).order is None
+
+
 def test_nothing_to_do_is_refused() -> None:
     with pytest.raises(UsageError, match="no region"):
         build_manifest((), [], StepSettings(), catalogue_sha256="abc", store="s3://made-up")

@@ -171,7 +171,10 @@ def test_a_dry_run_with_a_canary_shows_the_canary_and_counts_the_rest(
     assert "--canary and --measured-by exclude each other" in capsys.readouterr().err
 
 
-KILLED = ["batch", "submit", "--start-end-index", "0:3", "--s3-bucket", "made-up", "--quiet"]
+KILLED = [
+    *("batch", "submit", "--start-end-index", "0:3", "--s3-bucket", "made-up"),
+    *("--order", "largest", "--quiet"),
+]
 
 
 def type_submit(hour: int = 12) -> int:

@@ -22,12 +22,14 @@ def write_plan(draft: Draft, path: Path) -> int:
     from glacierflow.runs.plan import build_manifest
 
     loaded, choice = draft.loaded, draft.choice
+    arrangement = arrange_units(draft, units_of(draft))
     made = build_manifest(
-        arrange_units(draft, units_of(draft)).slots,
+        arrangement.slots,
         choice.regions,
         draft.step,
         catalogue_sha256=choice.catalogue_sha256,
         store=str(loaded.settings.output_dir.expanduser().absolute()),
+        order=arrangement.order,
         settings_source=loaded.source,
     ).model_copy(update={"service": "local"})
     _write(path, made.model_dump_json(indent=1))

@@ -17,8 +17,11 @@ _MOST_UNITS = 200
 def plan_lines(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str]:
     """What a submission would do: units, classes, arrays, and the calls in their order."""
     units = [(slot, unit) for slot, units in enumerate(manifest.slots) for unit in units]
+    order = "by index in the catalogue" if manifest.order == "catalogue" else "largest first"
     lines = [
-        f"{len(units)} units in {len(manifest.slots)} slots, {len(manifest.arrays)} jobs, to {manifest.store}"
+        f"{len(units)} units in {len(manifest.slots)} slots, {len(manifest.arrays)} jobs,"
+        f" to {manifest.store}",
+        f"slots stand {order}:",
     ]
     lines += [
         f"  slot {slot:<5} index {manifest.regions[unit.region].index:<5} {unit.region:<32}"

@@ -1,7 +1,9 @@
 """Which units share a slot, in what order slots stand, and which of them are one array. Pure.
 
-The largest slots come first inside an array, so that none of them starts when all others are done. An array
-has one memory class: slots of one class stand together, the largest class first.
+With one unit a region, slots stand in the order of the catalogue and are one array, so that child ``i`` of
+regions ``A:B`` is region ``A + i``. With several units a region, or where it is asked for, the largest slots
+come first, so that none of them starts when all others are done; slots of one memory class are an array then,
+the largest class first.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from glacierflow.manifest import ArrayRange
+from glacierflow.manifest import ArrayRange, Order
 from glacierflow.model import Region, Satellite, Unit
 from glacierflow.runs.periods import Period, cut_dates
 from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, memory_class
 
-__all__ = ["MAX_ARRAY_SIZE", "Arrangement", "arrange", "cut_arrays", "plan_units"]
+__all__ = ["MAX_ARRAY_SIZE", "Arrangement", "arrange", "cut_arrays", "plan_units", "usual_order"]
 
 MAX_ARRAY_SIZE = 10_000
 """Most children AWS Batch takes in one array job."""
@@ -27,6 +29,14 @@ class Arrangement:
 
     slots: tuple[tuple[Unit, ...], ...]
     arrays: tuple[ArrayRange, ...]
+    order: Order = "catalogue"
+    roomier: int = 0
+    """Units in a larger memory class than they need, because one array has one class."""
+
+
+def usual_order(units: Sequence[Unit]) -> Order:
+    """By the catalogue where each region has one unit, so that an index is a region's; else largest first."""
+    return "catalogue" if len({unit.region for unit in units}) == len(units) else "largest"
 
 
 def plan_units(
@@ -53,8 +63,11 @@ def arrange(
     measured: Measured | None = None,
     pack_minutes: float | None = None,
     on_demand: bool = False,
+    order: Order | None = None,
 ) -> Arrangement:
     """Slots and arrays for some units.
+
+    In the order of the catalogue all are one array, of the class that the largest unit needs.
 
     Args:
         units: what is to be done.
@@ -62,6 +75,7 @@ def arrange(
         measured: what earlier runs tell of memory and time.
         pack_minutes: put units into one slot until it is expected to take so long; None: one unit a slot.
         on_demand: whether all go to the on-demand queue.
+        order: of the slots; None: the usual one for these units.
 
     Raises:
         UsageError: a unit needs more memory than any class has.
@@ -71,6 +85,12 @@ def arrange(
     for unit in units:
         if unit.region not in classes:
             classes[unit.region] = memory_class(regions[unit.region], unit.satellite, known)
+    order = order or usual_order(units)
+    roomier = 0
+    if order == "catalogue":
+        largest = max(classes.values(), default=0)
+        roomier = sum(classes[unit.region] < largest for unit in units)
+        classes = dict.fromkeys(classes, largest)
     seconds = {
         unit: expected_seconds(unit, regions[unit.region], measured=known, vcpus=VCPUS[classes[unit.region]])
         for unit in units
@@ -80,11 +100,15 @@ def arrange(
     for memory_mib in sorted(set(classes.values()), reverse=True):
         members = [unit for unit in units if classes[unit.region] == memory_mib]
         packed = _pack(members, regions, seconds, pack_minutes)
-        # sorted() is stable: equals stay in the order of the catalogue and of time
-        ordered = sorted(packed, key=lambda slot: -sum(seconds[unit] for unit in slot))
+        ordered = sorted(
+            packed, key=lambda slot: min((regions[unit.region].index, unit.date1) for unit in slot)
+        )
+        if order == "largest":
+            # sorted() is stable: equals stay in the order of the catalogue and of time
+            ordered = sorted(ordered, key=lambda slot: -sum(seconds[unit] for unit in slot))
         arrays += cut_arrays(len(ordered), len(slots), memory_mib=memory_mib, on_demand=on_demand)
         slots += ordered
-    return Arrangement(tuple(slots), tuple(arrays))
+    return Arrangement(tuple(slots), tuple(arrays), order, roomier)
 
 
 def cut_arrays(

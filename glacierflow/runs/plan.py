@@ -12,7 +12,15 @@ from typing import Any
 from glacierflow import __version__
 from glacierflow.errors import UsageError
 from glacierflow.layout import RunLayout
-from glacierflow.manifest import ArrayRange, Manifest, Service, SettingsSource, fingerprint, make_run_id
+from glacierflow.manifest import (
+    ArrayRange,
+    Manifest,
+    Order,
+    Service,
+    SettingsSource,
+    fingerprint,
+    make_run_id,
+)
 from glacierflow.model import Region, Satellite, StepSettings, Unit
 from glacierflow.runs.arrange import cut_arrays, plan_units
 
@@ -40,6 +48,7 @@ def build_manifest(
     catalogue_sha256: str,
     store: str,
     arrays: tuple[ArrayRange, ...] | None = None,
+    order: Order = "catalogue",
     image: str | None = None,
     settings_source: SettingsSource | None = None,
     service: Service = "batch",
@@ -54,6 +63,7 @@ def build_manifest(
         catalogue_sha256: hash of the catalogue the regions are from.
         store: ``s3://bucket`` or a directory.
         arrays: the submissions; None: as few as there can be, of the one job definition.
+        order: of the slots.
         image: the container image as the job definition names it, where it is known.
         service: what runs the slots.
         settings_source: the config.ini in S3 that the settings are from, where they are.
@@ -81,6 +91,7 @@ def build_manifest(
         regions=records,
         settings=settings,
         slots=slots,
+        order=order,
         arrays=arrays or cut_arrays(len(slots)),
         store=store,
     )

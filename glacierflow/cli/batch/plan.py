@@ -14,10 +14,12 @@ from glacierflow.cli.batch.missing import MissingOption
 from glacierflow.cli.batch.planning import (
     ByOption,
     Draft,
+    OrderOption,
     PackOption,
     ServiceOption,
     ViaOption,
     parse_by,
+    parse_order,
     parse_service,
     parse_via,
 )
@@ -62,6 +64,7 @@ def plan_command(
     line: CommandLine,
     by: ByOption = None,
     pack: PackOption = None,
+    order: OrderOption = None,
     price: PriceOption = False,
     max_usd: MaxUsdOption = None,
     allow_egress: AllowEgressOption = False,
@@ -95,7 +98,8 @@ def plan_command(
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     where = parse_service(service)
-    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, where, parse_via(via, where))
+    slots = (period, pack, parse_order(order))
+    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, parse_via(via, where))
     if manifest is not None:
         typer.echo(write_plan(draft, manifest))
         return 0

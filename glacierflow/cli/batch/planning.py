@@ -13,7 +13,7 @@ from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from glacierflow.cli.context import Choice
-    from glacierflow.manifest import Manifest, Service
+    from glacierflow.manifest import Manifest, Order, Service
     from glacierflow.model import StepSettings, Unit
     from glacierflow.runs.arrange import Arrangement
     from glacierflow.runs.estimate import Estimate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ByOption",
     "Draft",
+    "OrderOption",
     "PackOption",
     "ServiceOption",
     "ViaOption",
@@ -33,6 +34,7 @@ __all__ = [
     "manifest_of",
     "owner_of",
     "parse_by",
+    "parse_order",
     "parse_service",
     "parse_via",
     "show_plan",
@@ -52,8 +54,14 @@ PackOption = Annotated[
         help="Put units on the same tiles into one child, up to so many minutes; off by default.",
     ),
 ]
-
-
+OrderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="ORDER",
+        help="Order of the children: catalogue (the default with one unit a region) or largest first.",
+    ),
+]
 ServiceOption = Annotated[
     str,
     typer.Option("--service", metavar="NAME", help="batch, lambda, ecs, fargate or stepfunctions."),
@@ -108,6 +116,8 @@ class Draft:
     step: StepSettings
     by: Period | None = None
     pack_minutes: float | None = None
+    order: Order | None = None
+    """None: the usual one for the units there are."""
     service: Service = "batch"
     via: Service = "batch"
     """Where a state machine sends slots first."""
@@ -131,6 +141,22 @@ def parse_by(text: str | None) -> Period | None:
     return None if text is None else parse_period(text)
 
 
+def parse_order(text: str | None) -> Order | None:
+    """The order that ``--order`` names.
+
+    Raises:
+        UsageError: there is no such order.
+    """
+    from glacierflow.manifest import ORDERS
+
+    if text is None:
+        return None
+    for order in ORDERS:
+        if text.lower() == order:
+            return order
+    raise UsageError(f"--order = {text} is not accepted", next_step=f"accepted: {', '.join(ORDERS)}")
+
+
 def units_of(draft: Draft) -> tuple[Unit, ...]:
     """Regions x periods."""
     from glacierflow.runs.arrange import plan_units
@@ -142,20 +168,28 @@ def units_of(draft: Draft) -> tuple[Unit, ...]:
 
 
 def arrange_units(draft: Draft, units: tuple[Unit, ...], *, measured: Measured | None = None) -> Arrangement:
-    """Slots and arrays for some of the draft's units.
+    """Slots and arrays for some of the draft's units; what the order costs is told.
 
     Raises:
         UsageError: a unit fits no memory class.
     """
+    from glacierflow.cli.context import say
     from glacierflow.runs.arrange import arrange
 
-    return arrange(
+    arrangement = arrange(
         units,
         {region.name: region for region in draft.choice.regions},
         measured=measured,
         pack_minutes=draft.pack_minutes,
         on_demand=not draft.loaded.settings.cost_optimization.use_spot_instances,
+        order=draft.order,
     )
+    if arrangement.roomier:
+        say(
+            f"glacierflow: in the catalogue's order all children have the memory of the largest unit;"
+            f" {arrangement.roomier} need less, and --order largest gives it to them"
+        )
+    return arrangement
 
 
 def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: str | None = None) -> Manifest:
@@ -173,6 +207,7 @@ def manifest_of(draft: Draft, arrangement: Arrangement, *, bucket: str, image: s
         catalogue_sha256=draft.choice.catalogue_sha256,
         store=f"s3://{bucket}",
         arrays=arrangement.arrays,
+        order=arrangement.order,
         image=image,
         settings_source=draft.loaded.source,
         service=draft.service,

@@ -15,10 +15,12 @@ from glacierflow.cli.batch.missing import MissingOption, missing_units
 from glacierflow.cli.batch.planning import (
     ByOption,
     Draft,
+    OrderOption,
     PackOption,
     ServiceOption,
     ViaOption,
     parse_by,
+    parse_order,
     parse_service,
     parse_via,
     units_of,
@@ -64,6 +66,7 @@ def submit_command(
     fetch: FetchOption = None,
     by: ByOption = None,
     pack: PackOption = None,
+    order: OrderOption = None,
     price: PriceOption = False,
     max_usd: MaxUsdOption = None,
     allow_egress: AllowEgressOption = False,
@@ -82,7 +85,8 @@ def submit_command(
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     where = parse_service(service)
-    draft = Draft(loaded, choice, step_settings(loaded, line), period, pack, where, parse_via(via, where))
+    slots = (period, pack, parse_order(order))
+    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, parse_via(via, where))
     if loaded.settings.settings.dry_run:
         terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress)
         return dry_run(

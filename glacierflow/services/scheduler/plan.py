@@ -64,6 +64,7 @@ def make_manifest(selection: Mapping[str, Any], service: Service) -> tuple[Offic
         catalogue_sha256=catalogue.sha256,
         store=f"s3://{office.places.bucket}",
         arrays=arrangement.arrays,
+        order=arrangement.order,
         image=launcher.image,
         settings_source=office.loaded.source,
         service=service,

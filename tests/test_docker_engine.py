@@ -33,3 +33,23 @@ def test_a_base_image_is_made_where_the_cache_folder_is_not_there_yet(tmp_path: 
     assert done.returncode == 0, done.stderr
     assert done.stdout == "export GLACIERFLOW_BASE_IMAGE=glacierflow-base:bookworm\n"
     assert (folder / "base-bookworm-amd64.tar").stat().st_size > 0
+
+
+@pytest.mark.parametrize("is_there", ["public, here", "public, in the registry", "ours, here"])
+def test_the_public_base_is_taken_where_it_can_be_had(tmp_path: Path, is_there: str) -> None:
+    public, ours = "python:3.12-slim-bookworm", "glacierflow-base:bookworm"
+    answers = {
+        "public, here": ("docker image inspect " + public, public),
+        "public, in the registry": ("docker pull -q " + public, public),
+        "ours, here": ("docker image inspect " + ours, ours),
+    }
+    answered, base = answers[is_there]
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        f'#!/bin/sh\n[ "$1" = version ] && exec echo 1\n[ "docker $*" = "{answered}" ] && exit 0\nexit 1\n'
+    )
+    docker.chmod(0o755)
+    environment = {"PATH": f"{docker.parent}:/usr/bin:/bin", "HOME": str(tmp_path / "home")}
+    done = subprocess.run([SCRIPT, "up"], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"export GLACIERFLOW_BASE_IMAGE={base}\n"), done.stderr

@@ -209,7 +209,7 @@ def test_build_labels_the_commit_and_size_tells_the_layers(user: User) -> None:
     labels = docker("image", "inspect", "--format", "{{json .Config.Labels}}", "glacierflow:0.1.0")
     assert json.loads(labels)["org.opencontainers.image.version"] == "0.1.0"
     weight = json.loads(user.types("container", "size", "--json"))
-    assert weight["ours"] == sum(layer["size"] for layer in weight["layers"] if layer["ours"]) < 450e6
+    assert weight["ours"] == sum(layer["size"] for layer in weight["layers"] if layer["ours"]) < 500e6
     assert len([layer for layer in weight["layers"] if layer["ours"]]) == 2
     assert "there is no image glacierflow:none" in user.types(
         "container", "size", "glacierflow:none", expect=64

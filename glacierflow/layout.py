@@ -14,6 +14,7 @@ __all__ = [
     "Layout",
     "ProductPlace",
     "RunLayout",
+    "ToldAttempt",
     "acquisition_of",
     "parse_product",
     "runs_prefix",
@@ -195,7 +196,18 @@ class AttemptFile:
     """``started``, or the outcome of the receipt."""
 
 
+@dataclass(frozen=True, slots=True)
+class ToldAttempt(AttemptFile):
+    """What a name below ``told/`` tells."""
+
+    text: str
+    """The rest of what is known, as ``attempts.py`` packs it."""
+
+
 _ATTEMPT = re.compile(rf"attempts/(\d+)/(\d+)\.(started|{'|'.join(OUTCOMES)})\.json$")
+_TOLD = re.compile(rf"told/(?:started|ended)/[0-9TZ]+/(\d+)\.(\d+)\.(started|{'|'.join(OUTCOMES)})/(.+)$")
+_LONGEST_NAME = 200
+"""Characters of one part of a key, so that a copy of the bucket can lie in a directory."""
 _RUN = re.compile(r"^runs/([^/]+)/")
 
 
@@ -241,6 +253,22 @@ class RunLayout:
         """Written when an attempt ends."""
         return f"{self.slot_prefix(slot)}{attempt}.{outcome}.json"
 
+    def told(self, slot: int, attempt: int, outcome: str | None, when: dt.datetime, text: str) -> str:
+        """A start, or an end, told by the name of an empty object; in order of time."""
+        stamp = f"{when:%Y%m%dT%H%M%S}{when.microsecond // 1000:03d}Z"
+        parts = "/".join(text[at : at + _LONGEST_NAME] for at in range(0, len(text), _LONGEST_NAME))
+        name = f"{slot}.{attempt}.{outcome or 'started'}"
+        return f"{self.told_prefix(ended=outcome is not None)}{stamp}/{name}/{parts}"
+
+    def told_prefix(self, *, ended: bool) -> str:
+        """Prefix of the names that tell of ends, or of starts."""
+        return f"{self.told_root}{'ended' if ended else 'started'}/"
+
+    @property
+    def told_root(self) -> str:
+        """Prefix of all names that tell of attempts."""
+        return f"{self.prefix}told/"
+
     def retry(self, run_id: str) -> str:
         """In a first run's folder: the mark that another run repeats some of its units."""
         return f"{self.retries_prefix}{run_id}.json"
@@ -279,6 +307,14 @@ class RunLayout:
         """Slot, attempt and outcome from a key, or None where the key is something else."""
         found = _ATTEMPT.search(key)
         return AttemptFile(int(found[1]), int(found[2]), found[3]) if found else None
+
+    @staticmethod
+    def parse_told(key: str) -> ToldAttempt | None:
+        """What the name of a start or an end tells, or None where the key is something else."""
+        found = _TOLD.search(key)
+        if found is None:
+            return None
+        return ToldAttempt(int(found[1]), int(found[2]), found[3], found[4].replace("/", ""))
 
     @staticmethod
     def parse_run_id(key: str) -> str | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 
 from glacierflow import __version__
+from glacierflow.attempts import AttemptEntry, name_of_entry
 from glacierflow.aws import Cloud, cloud_of_child
 from glacierflow.budget import shared_room_mb
 from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
@@ -171,6 +172,7 @@ def process_slot(
         error = bug
     receipt = _receipt(started, results, error, begun)
     store.put(run.receipt(slot, started.attempt, receipt.outcome), _json(receipt))
+    _tell(receipt, store, run)
     (log.error if receipt.exit_code else log.info)("%s: %s", receipt.outcome, receipt.error or receipt.counts)
     return receipt
 
@@ -202,8 +204,19 @@ def _start(manifest: Manifest, slot: int, store: Store, run: RunLayout) -> Start
             machine=machine,
         )
         if store.put(run.started(slot, attempt), _json(started), if_absent=True):
+            _tell(started, store, run)
             return started
         attempt += 1
+
+
+def _tell(record: Started, store: Store, run: RunLayout) -> None:
+    """Repeat a record in the name of an empty object; where that cannot be done, looks read the record."""
+    name = name_of_entry(run, AttemptEntry.of(record)) if store.remote else None
+    try:
+        if name is not None:
+            store.put(name, b"")
+    except GlacierflowError as error:
+        log.warning("%s; a look at the run reads the record itself", error.message)
 
 
 def _place(environ: Mapping[str, str]) -> BatchPlace:

@@ -10,18 +10,23 @@ from batch_fake import BatchFake
 from runs_samples import make_receipt, make_started, some_job, some_manifest
 from s3_fake import S3Fake
 
+from glacierflow.attempts import AttemptEntry, name_of_entry
 from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
-from glacierflow.receipt import Counts, Outcome
+from glacierflow.receipt import Counts, Outcome, Started
 from glacierflow.runs.records import write_job
 from glacierflow.services.family_look import FamilyLook
 from glacierflow.store import S3Store
 
 
 class BigRun:
-    """A submitted run of ``size`` children."""
+    """A submitted run of ``size`` children.
 
-    def __init__(self, size: int) -> None:
+    With ``told`` off they are of an image from before attempts were told by names.
+    """
+
+    def __init__(self, size: int, *, told: bool = True) -> None:
+        self.told = told
         self.batch, self.s3 = BatchFake(), S3Fake()
         self.cloud = FakeCloud(clients={"batch": self.batch, "s3": self.s3})
         self.store = S3Store("made-up", self.cloud)
@@ -37,10 +42,16 @@ class BigRun:
         """Leave what an attempt leaves."""
         run = RunLayout(self.manifest.run_id)
         started = make_started(self.manifest, slot, number)
-        self.s3.objects[run.started(slot, number)] = started.model_dump_json().encode()
+        self._put(run.started(slot, number), started)
         if outcome is not None:
             receipt = make_receipt(self.manifest, slot, outcome, number, **fields)
-            self.s3.objects[run.receipt(slot, number, outcome)] = receipt.model_dump_json().encode()
+            self._put(run.receipt(slot, number, outcome), receipt)
+
+    def _put(self, key: str, record: Started) -> None:
+        self.s3.objects[key] = record.model_dump_json().encode()
+        name = name_of_entry(RunLayout(self.manifest.run_id), AttemptEntry.of(record))
+        if self.told and name is not None:
+            self.s3.objects[name] = b""
 
     def finish(self, *, failed: int = 0, reclaimed: float = 0.0, seed: int = 1) -> None:
         """Let every child end: the last ``failed`` for lack of memory, a share after a reclaim."""

@@ -12,6 +12,7 @@ import pytest
 from fake_aws import FakeAws
 from runs_samples import DATE1, DATE2, NOW, make_receipt, put_attempt, some_manifest, some_regions
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.cli.batch import canary as canary_cli
@@ -19,7 +20,6 @@ from glacierflow.cli.batch import submit as submit_cli
 from glacierflow.receipt import Counts
 from glacierflow.runs.arrange import plan_units
 from glacierflow.runs.canary import choose_canary, measure
-from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import read_run_manifest
 from glacierflow.runs.workload import expected_seconds
 from glacierflow.store import S3Store

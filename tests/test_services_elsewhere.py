@@ -19,6 +19,7 @@ from embedded import at_home, cloud_of, own_cloud
 from runs_samples import NOW, make_started, put_attempt, some_job, some_manifest
 from stubbed import stubbed
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UnavailableError, UsageError
@@ -267,7 +268,7 @@ def test_states_are_read_from_what_attempts_left() -> None:
         5: outcomes("failed", "interrupted"),
     }
     old = make_started(manifest, 4).model_copy(update={"started_at": NOW - dt.timedelta(minutes=16)})
-    starts = {(3, 1): make_started(manifest, 3), (4, 1): old}
+    starts = {(3, 1): AttemptEntry.of(make_started(manifest, 3)), (4, 1): AttemptEntry.of(old)}
     states = states_by_attempts(job, attempts, starts, NOW)
     assert {slot: state.state for slot, state in states.items()} == {
         0: "SUBMITTED",

@@ -9,10 +9,11 @@ import pytest
 from big_run import BigRun
 from runs_samples import NOW, make_receipt, make_started, some_manifest
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.receipt import Started
 from glacierflow.runs.cost import cost_of
 from glacierflow.runs.family import read_family
-from glacierflow.runs.ledger import AttemptEntry, Ledger, SlotEntry
+from glacierflow.runs.ledger import Ledger, SlotEntry
 from glacierflow.runs.spells import spells_of
 from glacierflow.runs.spent import spent_so_far
 from glacierflow.runs.states import AttemptState, SlotState

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from runs_samples import NOW, make_receipt, put_attempt, some_job, some_manifest
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.model import Note
 from glacierflow.receipt import Counts
-from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.log import Submission, latest_submission, log_submission
 from glacierflow.runs.records import (
     JobRecord,

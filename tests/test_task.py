@@ -30,6 +30,7 @@ from test_clouds import classification
 from test_read import real_scenes, truth
 
 from glacierflow import clip, cog
+from glacierflow.attempts import AttemptEntry, entry_of_name
 from glacierflow.aws import Cloud
 from glacierflow.budget import peak_mb
 from glacierflow.errors import StoreError, UsageError
@@ -611,6 +612,35 @@ def test_a_put_that_s3_refuses_ends_an_attempt_and_the_next_completes(
     broken_then_again(make_manifest(api, Path("unused")), store, what, outcome)
     assert not s3.left
     assert hashes(store) == unbroken
+
+
+class Silent(S3Fake):
+    """A bucket in which no attempt can be told by a name."""
+
+    def put_object(self, *, Key: str, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        if "/told/" in Key:
+            raise refusal("PutObject", "AccessDenied", 403)
+        return super().put_object(Key=Key, **rest)
+
+
+@pytest.mark.parametrize("kind", [S3Fake, Silent])
+def test_what_a_child_did_is_told_by_two_names_and_a_refused_one_harms_nothing(
+    api: Api, kind: type[S3Fake]
+) -> None:
+    s3 = kind()
+    store = S3Store("made-up", FakeCloud(clients={"s3": s3}))
+    receipt = process_slot(make_manifest(api, Path("unused")), 0, store, Cloud(), stop=threading.Event())
+    assert (receipt.outcome, receipt.exit_code) == ("done", 0)
+    start = Started(**{name: getattr(receipt, name) for name in Started.model_fields})
+    told = [key for key in sorted(s3.objects) if "/told/" in key]
+    records = [receipt, start] if kind is S3Fake else []
+    assert [entry_of_name(key) for key in told] == [AttemptEntry.of(record) for record in records]
+    assert all(s3.objects[key] == b"" for key in told)
+
+
+def test_in_a_directory_nothing_is_told_by_names(api: Api, tmp_path: Path) -> None:
+    process(make_manifest(api, tmp_path))
+    assert not [name for name in files(tmp_path) if "/told/" in name]
 
 
 def test_a_budget_that_one_acquisition_exceeds_is_told(api: Api, tmp_path: Path) -> None:

@@ -67,9 +67,10 @@ def _units(manifest: Manifest) -> Iterator[Unit]:
 def _keys(manifest: Manifest, store: Store) -> Iterator[str]:
     from glacierflow.layout import RunLayout
 
-    layout = _layout(manifest)
-    for entry in store.list(RunLayout(manifest.run_id).prefix):
-        yield entry.key
+    layout, run = _layout(manifest), RunLayout(manifest.run_id)
+    # what the names below told/ tell stands in the receipts
+    keys = (entry.key for entry in store.list(run.prefix))
+    yield from (key for key in keys if not key.startswith(run.told_root))
     for unit in _units(manifest):
         prefixes = [
             layout.products_prefix(unit.satellite, unit.region),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from glacierflow.receipt import Started
+from glacierflow.attempts import AttemptEntry
 from glacierflow.runs.records import Attempts, JobRecord
 from glacierflow.runs.states import SlotState
 
@@ -25,7 +25,7 @@ _EXIT_CODES = {"done": 0, "no_data": 0, "partial": 0, "interrupted": 75, "unavai
 def states_by_attempts(
     job: JobRecord,
     attempts: Mapping[int, Attempts],
-    starts: Mapping[tuple[int, int], Started],
+    starts: Mapping[tuple[int, int], AttemptEntry],
     now: dt.datetime,
     *,
     cancelled: bool = False,
@@ -57,7 +57,7 @@ def _state(
     job: JobRecord,
     slot: int,
     attempts: Attempts | None,
-    starts: Mapping[tuple[int, int], Started],
+    starts: Mapping[tuple[int, int], AttemptEntry],
     now: dt.datetime,
 ) -> SlotState:
     where = f"{job.job_id}/{slot}"

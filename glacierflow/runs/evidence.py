@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.receipt import Receipt
-from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import Attempts
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, SlotState
 from glacierflow.runs.verdict import Evidence

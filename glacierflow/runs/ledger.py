@@ -7,79 +7,23 @@ of one run are merged by putting them together.
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.errors import StoreError
 from glacierflow.layout import RunLayout
 from glacierflow.model import Record
-from glacierflow.receipt import BatchPlace, Counts, Machine, Outcome, Receipt, Started
 from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.store import Store
 
-__all__ = ["AttemptEntry", "Ledger", "SlotEntry", "keep_ledger", "read_ledger"]
+__all__ = ["Ledger", "SlotEntry", "keep_ledger", "read_ledger"]
 
 SCHEMA_VERSION = 1
 _TRIES = 8
-
-
-class AttemptEntry(Record):
-    """One attempt: its receipt without the lists, or only its start where it left none."""
-
-    slot: int
-    attempt: int
-    outcome: Outcome | None = None
-    started_at: dt.datetime
-    ended_at: dt.datetime | None = None
-    host: str
-    code_version: str
-    image_digest: str | None = None
-    batch: BatchPlace = Field(default_factory=BatchPlace)
-    machine: Machine | None = None
-    exit_code: int | None = None
-    counts: Counts = Field(default_factory=Counts)
-    left_out: dict[str, int] = Field(default_factory=dict)
-    """Scenes left out, by the code of the reason."""
-    error: str | None = None
-    notes: tuple[str, ...] = ()
-    """What concerns the units as a whole, such as why one has no images."""
-    product_bytes: int = 0
-    """Of the products it wrote."""
-    seconds: dict[str, float] = Field(default_factory=dict)
-    bytes_read: int = 0
-    peak_memory_mb: float = 0.0
-
-    @classmethod
-    def of(cls, record: Started) -> AttemptEntry:
-        """The entry of a receipt, or of a start."""
-        kept = {name: getattr(record, name) for name in _KEPT_OF_START}
-        if not isinstance(record, Receipt):
-            return cls.model_construct(**kept)
-        kept |= {name: getattr(record, name) for name in _KEPT_OF_RECEIPT}
-        return cls.model_construct(
-            **kept,
-            left_out=dict(Counter(entry.code for entry in record.left_out)),
-            notes=tuple(note.text for note in record.notes),
-            product_bytes=sum(product.size for product in record.products),
-        )
-
-
-_KEPT_OF_START = ("slot", "attempt", "started_at", "host", "code_version", "image_digest", "batch", "machine")
-_KEPT_OF_RECEIPT = (
-    "outcome",
-    "ended_at",
-    "exit_code",
-    "counts",
-    "error",
-    "seconds",
-    "bytes_read",
-    "peak_memory_mb",
-)
 
 
 class SlotEntry(Record):
@@ -145,6 +89,8 @@ class Ledger:
     """Slots of the run, where the one who wrote this knew."""
     root_run_id: str | None = None
     """The first run, where this one is a retry."""
+    tag: str | None = field(default=None, compare=False)
+    """Entity tag of what it was read from, empty where nothing lay there; None where nobody knows."""
 
     def add_attempt(self, entry: AttemptEntry) -> bool:
         """Add an attempt; a receipt takes the place of a mere start. True if it was news."""
@@ -230,8 +176,12 @@ def read_ledger(store: Store, run_id: str) -> Ledger:
     Raises:
         StoreError: what lies there is not a ledger this version understands.
     """
-    data = store.get(RunLayout(run_id).ledger)
-    return Ledger(run_id) if data is None else _parse(store, run_id, data)
+    found = store.get_tagged(RunLayout(run_id).ledger)
+    if found is None:
+        return Ledger(run_id, tag="")
+    ledger = _parse(store, run_id, found[0])
+    ledger.tag = found[1]
+    return ledger
 
 
 def keep_ledger(store: Store, ledger: Ledger) -> bool:
@@ -245,6 +195,12 @@ def keep_ledger(store: Store, ledger: Ledger) -> bool:
         StoreError: what lies there is not a ledger this version understands, or S3 failed.
     """
     key = RunLayout(ledger.run_id).ledger
+    # where nobody wrote since it was read, one call does
+    tag, ledger.tag = ledger.tag, None
+    if tag is not None:
+        data = ledger.to_bytes()
+        if store.replace(key, data, tag) if tag else store.put(key, data, if_absent=True):
+            return True
     for _ in range(_TRIES):
         found = store.get_tagged(key)
         if found is None:

@@ -35,6 +35,9 @@ __all__ = [
 
 _R = TypeVar("_R", bound=Record)
 
+_TRIED_AGAIN = {"interrupted", "unavailable"}
+"""Outcomes with exit code 75, which the retry rules match."""
+
 _STAMP = re.compile(r"-(\d{8}T\d{6}Z)-[0-9a-f]{6}$")
 _MOST_OF_OTHERS = 20
 """Newest runs among which a user's own latest is looked for; a call each."""
@@ -89,6 +92,12 @@ class Attempts:
     def latest(self) -> int:
         """Number of the latest attempt."""
         return max(self.outcomes)
+
+    @property
+    def told(self) -> bool:
+        """Whether each has its receipt, and those before the latest tell why Batch tried again."""
+        outcomes = [self.outcomes.get(number) for number in range(1, self.latest + 1)]
+        return outcomes[-1] is not None and all(outcome in _TRIED_AGAIN for outcome in outcomes[:-1])
 
 
 def read_run_manifest(store: Store, run_id: str) -> Manifest:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
 from glacierflow.runs.cost import price_spell
-from glacierflow.runs.ledger import AttemptEntry, Ledger
+from glacierflow.runs.ledger import Ledger
 from glacierflow.runs.prices import PriceBook
 from glacierflow.runs.spells import AttemptEnd, Spell, batch_spell
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB

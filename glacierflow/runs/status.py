@@ -6,12 +6,12 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.manifest import Manifest
 from glacierflow.model import Record
 from glacierflow.receipt import Counts
 from glacierflow.runs.classify import FailureClass, classify
 from glacierflow.runs.evidence import evidence_of
-from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import Attempts, JobRecord
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, SlotState
 

@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.model import Record
 from glacierflow.runs.classify import FailureClass, Verdict, classify, classify_attempt
 from glacierflow.runs.evidence import evidence_of
-from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import Attempts
 from glacierflow.runs.states import WAITING, AttemptState, SlotState
 from glacierflow.runs.status import SlotRow

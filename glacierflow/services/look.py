@@ -13,12 +13,12 @@ from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.manifest import Manifest
 from glacierflow.receipt import Receipt
+from glacierflow.runs.entries import AttemptKey, EntryReader
 from glacierflow.runs.evidence import LIVE_STATES
-from glacierflow.runs.ledger import AttemptEntry, Ledger, SlotEntry, keep_ledger, read_ledger
+from glacierflow.runs.ledger import Ledger, SlotEntry, keep_ledger, read_ledger
 from glacierflow.runs.records import (
     Attempts,
     JobRecord,
-    ReceiptReader,
     list_attempts,
 )
 from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
@@ -32,7 +32,10 @@ from glacierflow.store import Store
 __all__ = ["RunLook"]
 
 _FEW = 200
-"""As many receipts as a quick look reads; of a run with more unread ones it reads none."""
+"""As many receipts as a quick look reads one by one: those that no name tells of; of more it reads none."""
+
+_LARGE = 1000
+"""Attempts that one LIST tells of."""
 
 _FEW_FAILED = 500
 """Failed children a quick look asks Batch about, in five calls; the looks after it ask about more."""
@@ -65,8 +68,8 @@ class RunLook:
         self.notice: str | None = None
         """Why the ledger cannot be kept, where it cannot."""
         self.cloud = cloud
-        self.reader = ReceiptReader(store, manifest.run_id)
-        """Has every receipt and start of an attempt that was read so far."""
+        self.reader = EntryReader(store, manifest.run_id)
+        """Has every attempt that was read so far."""
         self._ledger = ledger or Ledger(manifest.run_id)
         self._ledger.size = len(manifest.slots)
         self._ledger.root_run_id = manifest.root_run_id
@@ -100,15 +103,17 @@ class RunLook:
         Batch is asked first: a child it calls finished has its receipt in the store by then.
 
         Args:
-            quick: do with few calls: where there are many receipts nobody has read yet, leave them; the
-                listing tells their outcomes, and their products are counted by a look that is not quick.
+            quick: do with few calls: where many receipts that no name tells of (an earlier version's
+                children left none) were not read yet, leave them; the listing tells their outcomes, and
+                their products are counted by a look that is not quick.
                 Of many failed children Batch is asked about some each look, those without a receipt first.
         """
         if self._ledger.complete:
             return self._join(self._kept_view(), self._listed_in_ledger())
         view = self._view(explain=not quick)
         attempts = list_attempts(self.store, self.manifest.run_id)
-        self._read(attempts, quick=quick)
+        live = any(state.state in LIVE_STATES for state in view.slots.values())
+        self._read(attempts, quick=quick, live=live)
         view = self._explain_some(view, attempts) if quick else _all_asked(view)
         status = self._join(view, attempts)
         if status.finished and (not quick or len(self._unexplained(attempts)) <= _FEW_FAILED):
@@ -126,7 +131,7 @@ class RunLook:
     def read_slot(self, slot: int) -> None:
         """Read what the attempts of one slot left, which a quick look may have passed over."""
         if not self._ledger.complete:
-            self._read(list_attempts(self.store, self.manifest.run_id, slot=slot), quick=False)
+            self._read(list_attempts(self.store, self.manifest.run_id, slot=slot), quick=False, live=False)
 
     def stop(self, reason: str) -> None:
         """End what is left of the run; what has ended stays as it is.
@@ -152,7 +157,7 @@ class RunLook:
 
     def receipts(self) -> list[Receipt]:
         """Every receipt of the run, also those of earlier attempts."""
-        return self.reader.every(list_attempts(self.store, self.manifest.run_id))
+        return self.reader.records.every(list_attempts(self.store, self.manifest.run_id))
 
     @property
     def ledger(self) -> Ledger:
@@ -182,25 +187,23 @@ class RunLook:
             found.setdefault(slot, Attempts()).outcomes[number] = entry.outcome
         return found
 
-    def _read(self, attempts: Mapping[int, Attempts], *, quick: bool) -> None:
-        """Take the receipts that nobody has read yet into the ledger, and the starts of killed attempts."""
+    def _read(self, attempts: Mapping[int, Attempts], *, quick: bool, live: bool) -> None:
+        """Take the receipts that nobody has read yet into the ledger, and the starts of killed attempts.
+
+        While a large run goes on, a quick look leaves the starts: they say where an attempt runs, no more.
+        """
         known = self._ledger.attempts
-        ended = {
-            (slot, number)
+        ended: list[AttemptKey] = [
+            (slot, number, outcome)
             for slot, of_slot in attempts.items()
             for number, outcome in of_slot.outcomes.items()
             if outcome is not None and ((slot, number) not in known or known[slot, number].outcome is None)
-        }
-        starts = [key for key in unended_attempts(attempts) if key not in known]
-        if quick and len(ended) + len(starts) > _FEW:
-            return
-        wanted: dict[int, Attempts] = {}
-        for slot, number in ended:
-            outcomes = wanted.setdefault(slot, Attempts()).outcomes
-            outcomes[number] = attempts[slot].outcomes[number]
-        found = [AttemptEntry.of(receipt) for receipt in self.reader.every(wanted)]
-        found += [AttemptEntry.of(start) for start in self.reader.starts(starts)]
-        for entry in found:
+        ]
+        starts: list[AttemptKey] = [(*key, None) for key in unended_attempts(attempts) if key not in known]
+        listed = sum(len(of_slot.outcomes) for of_slot in attempts.values())
+        if quick and live and listed > _LARGE:
+            starts = []
+        for entry in self.reader.read([*ended, *starts], attempts=listed, at_most=_FEW if quick else None):
             self._news |= self._ledger.add_attempt(entry)
 
     def _unexplained(self, attempts: Mapping[int, Attempts]) -> list[int]:
@@ -210,7 +213,7 @@ class RunLook:
             for slot, entry in self._ledger.slots.items()
             if entry.state == "SUCCEEDED"
             and not entry.explained
-            and (slot not in attempts or attempts[slot].latest != 1)
+            and (slot not in attempts or not attempts[slot].told)
         ]
 
     def _explain_some(self, view: BatchView, attempts: Mapping[int, Attempts]) -> BatchView:

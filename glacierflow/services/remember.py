@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from glacierflow.aws import Cloud
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.manifest import Manifest
+from glacierflow.runs.entries import EntryReader
 from glacierflow.runs.ledger import Ledger, SlotEntry, keep_ledger, read_ledger
-from glacierflow.runs.records import JobRecord, ReceiptReader
+from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import BatchView
 from glacierflow.services.views import view_of
 from glacierflow.store import Store
@@ -32,7 +33,7 @@ def ask_and_remember(
     cloud: Cloud,
     *,
     explain: bool = True,
-    reader: ReceiptReader | None = None,
+    reader: EntryReader | None = None,
 ) -> tuple[BatchView, bool]:
     """Batch's answer, completed from the ledger, which gets what is new; whether there was any news.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glacierflow.attempts import AttemptEntry
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.runs.evidence import LIVE_STATES
-from glacierflow.runs.ledger import AttemptEntry
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.runs.status import RunStatus, SlotRow

@@ -11,8 +11,9 @@ from glacierflow.aws import Cloud
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import Manifest
 from glacierflow.runs.elsewhere import LONGEST_S, states_by_attempts
+from glacierflow.runs.entries import EntryReader
 from glacierflow.runs.evidence import LIVE_STATES
-from glacierflow.runs.records import Attempts, JobRecord, ReceiptReader, list_attempts
+from glacierflow.runs.records import Attempts, JobRecord, list_attempts
 from glacierflow.runs.states import BatchView, SlotState
 from glacierflow.runs.status import unended_attempts
 from glacierflow.services.executions import describe_execution
@@ -45,7 +46,7 @@ def view_of(
     *,
     known: BatchView | None = None,
     explain: bool = True,
-    reader: ReceiptReader | None = None,
+    reader: EntryReader | None = None,
 ) -> BatchView:
     """How every slot of a run stands, in the words of AWS Batch.
 
@@ -72,10 +73,10 @@ def view_of(
         slots.update(describe_run(own, cloud, known=known, explain=explain).slots)
     if not others and not maps:
         return BatchView(slots)
-    reader = reader or ReceiptReader(store, manifest.run_id)
+    reader = reader or EntryReader(store, manifest.run_id)
     as_lambda = [job.model_copy(update={"service": "lambda"}) for job in maps]
-    limited = _limited([*others, *as_lambda], attempts)
-    starts = {(one.slot, one.attempt): one for one in reader.starts(limited)}
+    limited = [(*key, None) for key in _limited([*others, *as_lambda], attempts)]
+    starts = {(one.slot, one.attempt): one for one in reader.read(limited, attempts=len(attempts))}
     now, cancelled = dt.datetime.now(dt.UTC), store.exists(RunLayout(manifest.run_id).cancelled)
     for job in as_lambda:
         # six hours are the limit of Lambda's own queue, which a map does not use

@@ -18,6 +18,8 @@ __all__ = ["LocalStore"]
 class LocalStore:
     """A directory."""
 
+    remote = False
+
     def __init__(self, root: Path) -> None:
         self.root = root
 

@@ -24,6 +24,9 @@ class Entry:
 class Store(Protocol):
     """Objects under keys such as ``runs/x/manifest.json``."""
 
+    remote: bool
+    """Whether each read is a request: thousands of small objects are then better told of by their names."""
+
     def uri(self, key: str) -> str:
         """How a person or GDAL's user would name the object."""
 

@@ -25,6 +25,8 @@ _ABSENT = {"404", "NoSuchKey", "NotFound", "InvalidRange"}
 class S3Store:
     """A bucket."""
 
+    remote = True
+
     def __init__(self, bucket: str, cloud: Cloud) -> None:
         self.bucket = bucket
         self._client = cloud.client("s3")

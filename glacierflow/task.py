@@ -2,6 +2,7 @@
 
 ``python -m glacierflow.task`` reads ``GLACIERFLOW_MANIFEST`` (an s3:// URI or a path) and
 ``AWS_BATCH_JOB_ARRAY_INDEX``, or ``GLACIERFLOW_INDEX`` for a plain job; ``GLACIERFLOW_SLOT_OFFSET`` is added.
+Without a manifest it makes its own from settings, and the index is the region's in the catalogue.
 """
 
 from __future__ import annotations
@@ -58,8 +59,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         cloud = cloud_of_child(os.environ)
-        manifest = read_manifest(os.environ.get("GLACIERFLOW_MANIFEST", ""), cloud)
+        where = os.environ.get("GLACIERFLOW_MANIFEST", "")
+        manifest = read_manifest(where, cloud) if where else None
         slot = slot_of_child(os.environ)
+        if manifest is None:
+            from glacierflow.runs.single import begin_single  # children of a run need none of it
+
+            begun = begin_single(slot, os.environ, cloud)
+            if begun is None:
+                return EXIT_DONE
+            (manifest, cloud), slot = begun, 0
         receipt = process_slot(manifest, slot, open_store(manifest.store, cloud), cloud, stop=stop)
     except GlacierflowError as error:
         log.error("%s", error.message)
@@ -108,7 +117,8 @@ def slot_of_child(environ: Mapping[str, str]) -> int:
     if index is None:
         raise UsageError(
             "neither AWS_BATCH_JOB_ARRAY_INDEX nor GLACIERFLOW_INDEX is set",
-            next_step="set GLACIERFLOW_INDEX to the slot to process, counted from 0",
+            next_step="set GLACIERFLOW_INDEX to the slot to process, counted from 0; without"
+            " GLACIERFLOW_MANIFEST it is the region's index in the catalogue",
         )
     offset = environ.get("GLACIERFLOW_SLOT_OFFSET", "0")
     for name, value in (("array index", index), ("GLACIERFLOW_SLOT_OFFSET", offset)):

@@ -37,11 +37,20 @@ __all__ = [
 ConfigOption = Annotated[
     str | None,
     typer.Option(
-        "--config", metavar="FILE", help="Settings file instead of config.ini; also s3://bucket/key."
+        "--config",
+        metavar="FILE",
+        envvar="GLACIERFLOW_CONFIG",
+        help="Settings file instead of config.ini; also s3://bucket/key.",
     ),
 ]
 AwsConfigOption = Annotated[
-    Path | None, typer.Option("--aws-config", metavar="FILE", help="Settings file instead of aws_config.ini.")
+    Path | None,
+    typer.Option(
+        "--aws-config",
+        metavar="FILE",
+        envvar="GLACIERFLOW_AWS_CONFIG",
+        help="Settings file instead of aws_config.ini.",
+    ),
 ]
 ProfileOption = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="AWS profile.")]
 AwsRegionOption = Annotated[str | None, typer.Option("--aws-region", metavar="NAME", help="AWS region.")]

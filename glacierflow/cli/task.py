@@ -6,7 +6,7 @@ __all__ = ["task_command"]
 
 
 def task_command() -> None:
-    """Process one slot of a run, as a child of an array job does (reads GLACIERFLOW_MANIFEST)."""
+    """Process one slot of a run (GLACIERFLOW_MANIFEST), or one region by settings, as a child does."""
     from glacierflow.task import leave, main
 
     leave(main())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from glacierflow.errors import SettingsError
+from glacierflow.manifest import SettingsSource
 
-__all__ = ["IniFile", "parse_ini", "read_ini"]
+__all__ = ["IniFile", "parse_ini", "read_ini", "settings_of_object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,22 @@ def parse_ini(text: str, name: str) -> IniFile:
         for section in parser.sections()
     }
     return IniFile(name, sections)
+
+
+def settings_of_object(
+    uri: str, content: bytes, version_id: str | None = None
+) -> tuple[IniFile, SettingsSource]:
+    """What an object in S3 says, and which one it was, for the manifest.
+
+    Raises:
+        SettingsError: it is not text, or not INI.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{uri} is not a text file in UTF-8", next_step="upload it as UTF-8") from error
+    source = SettingsSource(uri=uri, sha256=hashlib.sha256(content).hexdigest(), version_id=version_id)
+    return parse_ini(text, uri), source
 
 
 def _read_text(path: Path) -> str:

@@ -256,6 +256,63 @@ def test_the_documented_docker_run_makes_the_same_products(user: User) -> None:
     assert_same_products(plain, folder / "out")
 
 
+def test_docker_run_of_a_bare_index_makes_that_regions_images(user: User) -> None:
+    """The command of container/README.md; the network and the STAC API's address are the test's."""
+    asked = ("--satellite", "sentinel2", "--start-end-index", "5:6")
+    plain, folder = user.made("bare-plain"), user.made("bare")
+    dates = ("--date1", "2024-07-01", "--date2", "2024-07-06")
+    user.types("run", *asked, *dates, "--local", "--base-dir", str(plain))
+    stac = json.loads(user.types("local", "status", "--json"))["url"] + "/stac"
+    (folder / "out").mkdir()
+    ours = f"docker run --rm --network host -e GLACIERFLOW_SENTINEL2_STAC_URL={stac}"
+    line = documented("docker run -e").replace("docker run", ours, 1)
+    done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "region 5: sentinel2 006_barthinolisbrae 2024-07-01 to 2024-07-06, to /out" in done.stdout
+    assert_same_products(plain, folder / "out", at_least=2)
+    assert {path.stat().st_uid for path in (folder / "out").rglob("*")} == {os.getuid()}
+    (receipt,) = receipts(folder / "out")
+    assert (receipt["outcome"], receipt["slot"]) == ("done", 0)
+    (manifest,) = (folder / "out" / "runs").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["run_id"] == receipt["run_id"]
+
+
+def bare(*options: str, expect: int = 0) -> str:
+    """What a container with nothing but these options says."""
+    command = ["docker", "run", "--rm", "--network", "host", *options, "glacierflow"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_settings_of_a_bare_index_may_be_a_mounted_file(user: User) -> None:
+    folder = user.made("mounted")
+    asked = ("--satellite", "sentinel2", "--start-end-index", "133:134", *SAMPLE_DATES)
+    plain = user.made("mounted-plain")
+    user.types("run", *asked, "--local", "--base-dir", str(plain))
+    stac = json.loads(user.types("local", "status", "--json"))["url"] + "/stac"
+    config = user.folder / "mounted.ini"
+    config.write_text(
+        "[SETTINGS]\nsatellite = sentinel2\n[DATES]\ndate1 = 2024-07-01\ndate2 = 2024-07-12\n"
+        f"[PATHS]\nbase_dir = /fs/project/somewhere\n[IMAGERY]\nsentinel2_stac_url = {stac}\n"
+    )
+    config.chmod(0o644)
+    folder.chmod(0o777)
+    settings = ("-v", f"{config}:/config.ini:ro", "-e", "GLACIERFLOW_CONFIG=/config.ini")
+    bare("-e", "GLACIERFLOW_INDEX=133", *settings, "-v", f"{folder}:/out")
+    assert_same_products(plain, folder)
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {1000}
+
+
+def test_what_a_bare_container_lacks_is_told(image: str) -> None:
+    assert "GLACIERFLOW_INDEX is set" in bare(expect=64)
+    told = bare("-e", "AWS_BATCH_JOB_ARRAY_INDEX=192", expect=64)
+    assert "index 192 is outside the catalogue, which has the regions 0..191" in told
+    told = bare("-e", "AWS_BATCH_JOB_ARRAY_INDEX=5", expect=64)
+    assert "base_dir = /out cannot be written: Permission denied" in told
+    assert '--volume "$PWD/out:/out"' in told
+
+
 def test_products_go_to_a_bucket(user: User) -> None:
     asked = ("--satellite", "landsat", *SAMPLE_DATES, "--local")
     plain = user.made("bucket-plain")

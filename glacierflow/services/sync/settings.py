@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from glacierflow.errors import SettingsError, UsageError
+from glacierflow.errors import UsageError
 from glacierflow.manifest import SettingsSource
 from glacierflow.services.sync.remote import Bucket
-from glacierflow.settings.files import IniFile, parse_ini
+from glacierflow.settings.files import IniFile, settings_of_object
 from glacierflow.store import split_s3_uri
 
 if TYPE_CHECKING:
@@ -27,10 +26,4 @@ def read_settings_object(uri: str, cloud: Cloud) -> tuple[IniFile, SettingsSourc
     bucket, key = split_s3_uri(uri)
     if not key:
         raise UsageError(f"{uri} names a bucket, not a file in it", next_step="write s3://bucket/config.ini")
-    content, version = Bucket(bucket, cloud).get(key)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{uri} is not a text file in UTF-8", next_step="upload it as UTF-8") from error
-    source = SettingsSource(uri=uri, sha256=hashlib.sha256(content).hexdigest(), version_id=version)
-    return parse_ini(text, uri), source
+    return settings_of_object(uri, *Bucket(bucket, cloud).get(key))

@@ -107,7 +107,7 @@ def test_the_rest_is_sent_with_what_was_measured(
     assert [(one.size, one.memory_mib) for one in rest.arrays] == [(3, 15_500), (6, 7_500)]
 
 
-@pytest.mark.parametrize(("most", "code"), [("0.20", 64), ("20", 0)])
+@pytest.mark.parametrize(("most", "code"), [("0.27", 64), ("20", 0)])
 def test_the_limit_is_for_the_canary_and_the_rest_together(
     aws: FakeAws,
     monkeypatch: pytest.MonkeyPatch,
@@ -115,7 +115,7 @@ def test_the_limit_is_for_the_canary_and_the_rest_together(
     most: str,
     code: int,
 ) -> None:
-    """Three children of two hours, each half an r6i.large of 12.6 cents, spot at 40 %: 15.12 cents."""
+    """Three children of two hours, each half an r6i.large of 12.6 cents, spot at 70 %: 26.46 cents."""
     come_back(monkeypatch, 0, hours=2)
     watched: list[float | None] = []
 
@@ -126,12 +126,12 @@ def test_the_limit_is_for_the_canary_and_the_rest_together(
     monkeypatch.setattr(submit_cli, "watch_run", watch)
     assert run([*WORDS, "--yes", "--wait", "--max-usd", most]) == code
     said = capsys.readouterr().err
-    assert "the canary has cost about $0.1512" in said
+    assert "the canary has cost about $0.2646" in said
     assert len(aws.jobs) == (1 if code else 2)
     if code:
-        assert "above --max-usd 0.0488" in said
+        assert "above --max-usd 0.0054" in said
     else:
-        assert watched == [pytest.approx(20 - 0.1512)]
+        assert watched == [pytest.approx(20 - 0.2646)]
 
 
 def test_a_canary_that_fails_is_all_that_was_sent(

@@ -163,7 +163,7 @@ def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
     A child has a vCPU of an r type, or a half of an m type's xlarge, which costs two vCPUs:
         on demand r5a is the cheapest, 5.65 cents; of the cheaper seven of the thirteen x86_64 types
         (r5a 5.65, r6a 5.67, r5 and r6i 6.3, r7i 6.615, r5n 7.45, r7a 7.607) the fourth costs 6.3 cents,
-        on spot 40 % and 55 % of it: 2.52 and 3.465 cents
+        on spot 45 % and 70 % of it: 2.835 and 4.41 cents
     """
     regions = squares(*[10] * 100, *[50] * 80, *[100] * 12)
     units = plan_units(
@@ -182,8 +182,8 @@ def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
 
     assert (found.read_gb, found.written_gb) == (about(11_220), about(9_240))
     median, high, on_demand, fargate, function = found.lines
-    # 240.9333 h x 1.10 idle x 1.05 repeated = 278.278 h; x 0.0252, x 0.03465
-    assert (median.compute_usd, high.compute_usd) == (about(7.0126), about(9.6423))
+    # 240.9333 h x 1.10 idle x 1.05 repeated = 278.278 h; x 0.02835, x 0.0441
+    assert (median.compute_usd, high.compute_usd) == (about(7.8892), about(12.2721))
     # 69.5695 hosts of 4 vCPUs an hour x (0.005 address + 100 GB x 0.08 / 730 h = 0.0109589)
     assert (median.around_usd, high.around_usd) == (about(1.1103), about(1.1103))
     # 240.9333 h x 1.10 = 265.0267 h; x 0.0565; a quarter of them x 0.0159589
@@ -201,8 +201,8 @@ def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
     # 9,240 GB x 0.023 x 12 months
     assert found.storage_year_usd == about(2_550.24)
     assert found.egress_usd == 0.0
-    # 7.0126 + 1.1103 + 12.3456 + 0.1920 + 2,550.24
-    assert found.total_usd(median) == pytest.approx(2_570.9005, abs=0.0002)
+    # 7.8892 + 1.1103 + 12.3456 + 0.1920 + 2,550.24
+    assert found.total_usd(median) == pytest.approx(2_571.7771, abs=0.0002)
 
 
 def test_graviton_is_priced_as_graviton_and_nothing_else_is() -> None:
@@ -210,7 +210,7 @@ def test_graviton_is_priced_as_graviton_and_nothing_else_is() -> None:
     # r6g at 5.04 cents a vCPU is the cheapest of its kind that gives 8 GiB to each
     assert job_hour(book, 7_500, on_demand=True, graviton=True) == pytest.approx(0.0504)
     # r6g, r7g and r8g hold a job a vCPU, m6g, m7g and m8g one for two: the cheaper three, and their middle
-    assert job_hour(book, 7_500, on_demand=False, graviton=True) == pytest.approx(0.05355 * 0.40)
+    assert job_hour(book, 7_500, on_demand=False, graviton=True) == pytest.approx(0.05355 * 0.45)
     x86 = PriceBook(book.table.model_copy(update={"per_vcpu_hour": {"r6i": 0.063}}))
     with pytest.raises(DataError, match=r"no price for arm64 instances with 7500 MiB in the table"):
         job_hour(x86, 7_500, on_demand=True, graviton=True)

@@ -95,8 +95,8 @@ def test_every_job_is_ended_once_with_the_reason(
     batch = two_arrays()
     now = guarded_look(looked_at(tmp_path, monkeypatch, batch, an_attempt(1, 3600)), Limits(0.01, 20, 0.5))
     assert (now().states, now().states) == ({"RUNNING": 1}, {"RUNNING": 1})
-    # an hour of half an r6i.large of 12.6 cents, spot assumed at 40 %
-    said = "Stopped by glacierflow: its compute has cost about $0.0252, and --max-usd is 0.01"
+    # an hour of half an r6i.large of 12.6 cents, spot assumed at 70 %
+    said = "Stopped by glacierflow: its compute has cost about $0.0441, and --max-usd is 0.01"
     assert [request for name, request in batch.log if name == "TerminateJob"] == [
         {"jobId": "job-0", "reason": said},
         {"jobId": "job-1", "reason": said},
@@ -112,18 +112,18 @@ def stops(look: FamilyLook, batch: BatchFake, usd: float) -> bool:
 def test_a_child_that_ran_out_of_time_has_cost_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It left no receipt; AWS Batch says when it ended, two hours after its start: 5.04 cents."""
+    """It left no receipt; AWS Batch says when it ended, two hours after its start: 8.82 cents."""
     batch = two_arrays()
     look = looked_at(tmp_path, monkeypatch, batch, an_attempt(1, None))
     ended = AttemptState(stopped_at=NOW + dt.timedelta(hours=2))
     timed_out = SlotState("FAILED", "job-0:1", attempts=(ended,), explained=True)
     look.root.ledger.add_slot(SlotEntry.of(1, timed_out))
-    assert not stops(look, batch, 0.051)
-    assert stops(look, batch, 0.050)
+    assert not stops(look, batch, 0.089)
+    assert stops(look, batch, 0.088)
 
 
 def test_a_retry_on_demand_is_charged_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour of spot at 2.52 cents in the run, and one on demand at 6.3 in the retry: 8.82 cents."""
+    """An hour of spot at 4.41 cents in the run, and one on demand at 6.3 in the retry: 10.71."""
     batch = two_arrays()
     look = looked_at(tmp_path, monkeypatch, batch, an_attempt(1, 3600))
     manifest = some_manifest(1).model_copy(update={"run_id": "retry", "root_run_id": look.manifest.run_id})
@@ -131,8 +131,8 @@ def test_a_retry_on_demand_is_charged_as_such(tmp_path: Path, monkeypatch: pytes
     retry = RunLook(manifest.model_copy(update={"arrays": arrays}), [], look.store, Cloud())
     retry.ledger.add_attempt(an_attempt(0, 3600).model_copy(update={"machine": None}))
     monkeypatch.setattr(FamilyLook, "now", lambda self: look.root.now())
-    assert not stops(FamilyLook([look.root, retry]), batch, 0.089)
-    assert stops(FamilyLook([look.root, retry]), batch, 0.088)
+    assert not stops(FamilyLook([look.root, retry]), batch, 0.108)
+    assert stops(FamilyLook([look.root, retry]), batch, 0.107)
 
 
 def test_what_cannot_be_priced_is_said_and_the_run_goes_on(

@@ -15,7 +15,8 @@ from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
 from glacierflow.runs.prices import PriceBook, SpotPoint, SpotRange, gib_of, jobs_on, vcpus_of
-from glacierflow.services.prices import fetch_spot_history, load_prices, prices_file, refresh_prices
+from glacierflow.services.prices import load_prices, prices_file, refresh_prices
+from glacierflow.services.spot_history import fetch_spot_history
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -105,8 +106,8 @@ def test_the_packaged_table_says_when_and_whence_and_that_spot_is_assumed() -> N
     assert book.price_of("r5.large", "on-demand").usd == pytest.approx(0.126)
     assert book.price_of("r5.4xlarge", "on-demand").usd == pytest.approx(1.008)
     assumed = book.price_of("r5.large", "spot", zone="us-west-2a")
-    assert assumed.usd == pytest.approx(0.126 * 0.4)
-    assert assumed.source == f"assumed: 40% of the on-demand price, table of {book.table.as_of}"
+    assert assumed.usd == pytest.approx(0.126 * 0.45)
+    assert assumed.source == f"assumed: 45% of the on-demand price, table of {book.table.as_of}"
 
 
 def test_a_type_without_a_price_is_named() -> None:
@@ -185,7 +186,8 @@ def test_each_region_keeps_its_own_prices(api: dict[str, Stubber], tmp_path: Pat
     filters = {one["Field"]: one["Value"] for one in asked["GetProducts"]["Filters"]}
     assert filters["regionCode"] == "eu-central-1"
     # a type that the region does not have is not asked for
-    assert asked["DescribeSpotPriceHistory"]["InstanceTypes"] == ["r6i.4xlarge", "r6i.large", "r7g.xlarge"]
+    (types,) = asked["DescribeSpotPriceHistory"]["Filters"]
+    assert types == {"Name": "instance-type", "Values": ["r6i.4xlarge", "r6i.large", "r7g.xlarge"]}
     far, near = load_prices(tmp_path, "eu-central-1"), load_prices(tmp_path, "us-west-2")
     assert near.price_of("r6i.large", "on-demand").usd == 0.13
     assert near.caveats == ()
@@ -210,7 +212,7 @@ def test_true_prices_of_the_moment_win(api: dict[str, Stubber]) -> None:
         return book.price_of("r5.large", "spot", zone=zone, when=NOW - days_ago * DAY).usd
 
     assert [price(2.9), price(1.1), price(1), price(0)] == [0.05, 0.05, 0.06, 0.06]
-    assumed = pytest.approx(0.126 * 0.4)
+    assumed = pytest.approx(0.126 * 0.45)
     assert price(4) == assumed
     assert price(1, "us-west-2b") == assumed
     assert price(1, None) == assumed

@@ -13,6 +13,7 @@ __all__ = ["estimate_json", "estimate_lines"]
 def estimate_lines(estimate: Estimate) -> list[str]:
     """What it costs on each service, what is in it, and what was assumed."""
     lines = [
+        _basis(estimate),
         f"about {estimate.images:,} images, {estimate.read_gb:,.1f} GB read, {estimate.written_gb:,.1f} GB"
         f" written, {estimate.child_hours:,.1f} child hours, the longest child"
         f" {estimate.longest_minutes:,.0f} min",
@@ -39,6 +40,12 @@ def estimate_json(estimate: Estimate) -> dict[str, Any]:
     """The same for programs."""
     totals = {line.service: round(estimate.total_usd(line), 4) for line in estimate.lines}
     return {**estimate.model_dump(mode="json"), "total_usd": totals}
+
+
+def _basis(estimate: Estimate) -> str:
+    if estimate.price_basis_why is None:
+        return f"spot prices: {estimate.price_basis}"
+    return f"spot prices: {estimate.price_basis} ({estimate.price_basis_why})"
 
 
 def _usd(value: float) -> str:

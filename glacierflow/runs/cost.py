@@ -143,8 +143,8 @@ def _products(family: Family) -> Counter[str]:
     return Counter(region for region, _ in keys)
 
 
-def price_spell(spell: Spell, prices: PriceBook) -> AttemptCost:
-    """What one attempt's time cost.
+def price_spell(spell: Spell, prices: PriceBook, *, cautious: bool = False) -> AttemptCost:
+    """What one attempt's time cost; where a spot price is assumed and ``cautious``, at the 90th percentile.
 
     Raises:
         DataError: there is no price for its instance type.
@@ -169,7 +169,9 @@ def price_spell(spell: Spell, prices: PriceBook) -> AttemptCost:
         usd_hour = prices.table.rates.lambda_gb_second * 3600 * memory_mib / 1024
         instance_type, known, share, source = "Lambda", True, 1.0, f"table of {prices.table.as_of}"
     else:
-        price = prices.price_of(instance_type, spell.lifecycle, zone=zone, when=spell.started_at)
+        price = prices.price_of(
+            instance_type, spell.lifecycle, zone=zone, when=spell.started_at, cautious=cautious
+        )
         usd_hour, source = price.usd, price.source
         share = _share(instance_type, vcpus, memory_mib)
     return AttemptCost(

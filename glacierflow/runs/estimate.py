@@ -17,7 +17,7 @@ from glacierflow.runs.prices import PriceBook, jobs_on
 from glacierflow.runs.scene_counts import SceneCounts
 from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, million_pixels
 
-__all__ = ["CostLine", "Estimate", "estimate_run", "job_hour"]
+__all__ = ["CostLine", "Estimate", "estimate_run", "job_hour", "spot_types"]
 
 _READ_MB_PER_MPX, _WRITTEN_MB_PER_MPX = 1.7, 1.4
 """Bytes fetched and bytes of the product by million pixels: 1.4 to 1.7 and 1.4 in three regions measured."""
@@ -71,6 +71,10 @@ class Estimate(Record):
     egress_usd: float
     fargate_spot_share: float
     """Fargate Spot as a share of Fargate."""
+    price_basis: str
+    """What spot is priced by: ``spot history of`` a day, or ``assumed``."""
+    price_basis_why: str | None
+    """Why it is assumed; None where it is not."""
     price_source: str
     assumptions: tuple[str, ...]
 
@@ -132,6 +136,7 @@ def estimate_run(
     )
     read_gb, written_gb = pixels * _READ_MB_PER_MPX / 1e3, pixels * _WRITTEN_MB_PER_MPX / 1e3
     rates = book.table.rates
+    assumed = _assumed_spot(manifest, book, graviton=graviton)
     requests = images * (_GETS_PER_IMAGE * rates.get_request + _PUTS_PER_IMAGE * rates.put_request)
     return Estimate(
         units=len(units),
@@ -153,8 +158,10 @@ def estimate_run(
         storage_year_usd=written_gb * rates.storage_gb_month * 12,
         egress_usd=read_gb * rates.egress_gb if egress else 0.0,
         fargate_spot_share=rates.fargate_spot_share,
+        price_basis="assumed" if assumed else f"spot history of {book.spot_as_of}",
+        price_basis_why=assumed,
         price_source=f"table of {book.table.as_of} for {book.table.region}: {book.table.source}",
-        assumptions=_assumptions(counts, book, egress=egress, architecture=architecture),
+        assumptions=_assumptions(counts, book, assumed, egress=egress, architecture=architecture),
     )
 
 
@@ -171,12 +178,11 @@ def job_hour(
         DataError: there is no price for instances of this architecture.
     """
     vcpus, prices = VCPUS[memory_mib], []
-    for family in book.table.per_vcpu_hour:
-        instance_type = next(
-            (one for size in _SIZES if jobs_on(one := f"{family}.{size}", memory_mib, vcpus)), None
-        )
-        if instance_type is None or family[0] == "c" or family.endswith("g") != graviton:
-            continue
+    types = _types(book, memory_mib, graviton=graviton)
+    if not on_demand:
+        # a type without spot prices among types that have some has no market there
+        types = [one for one in types if book.knows_spot(one)] or types
+    for instance_type in types:
         jobs = jobs_on(instance_type, memory_mib, vcpus)
         if on_demand:
             prices.append(book.price_of(instance_type, "on-demand").usd / jobs)
@@ -194,6 +200,48 @@ def job_hour(
         return prices[0]
     cheaper = prices[: (len(prices) + 1) // 2]
     return cheaper[len(cheaper) // 2]
+
+
+def spot_types(manifest: Manifest, book: PriceBook, architecture: str | None) -> set[str]:
+    """Instance types whose spot prices decide what a run costs.
+
+    Args:
+        manifest: the run.
+        book: prices, by whose families types are named.
+        architecture: of the instances, ``x86_64`` or ``arm64``; None is taken to be the former.
+    """
+    graviton = architecture == _GRAVITON
+    return {one for memory in _classes(manifest) for one in _types(book, memory, graviton=graviton)}
+
+
+def _classes(manifest: Manifest) -> set[int]:
+    return {array.memory_mib or min(VCPUS) for array in manifest.arrays}
+
+
+def _types(book: PriceBook, memory_mib: int, *, graviton: bool) -> list[str]:
+    """Of each family that has 4 GiB a vCPU or more the smallest size that holds a child of the class."""
+    found = []
+    for family in book.table.per_vcpu_hour:
+        sizes = (f"{family}.{size}" for size in _SIZES)
+        fits = next((one for one in sizes if jobs_on(one, memory_mib, VCPUS[memory_mib])), None)
+        if fits is not None and family[0] != "c" and family.endswith("g") == graviton:
+            found.append(fits)
+    return found
+
+
+def _assumed_spot(manifest: Manifest, book: PriceBook, *, graviton: bool) -> str | None:
+    """Why spot prices of the run are assumed; None where they are known for every memory class."""
+    blind = [
+        memory
+        for memory in sorted(_classes(manifest))
+        if not any(book.knows_spot(one) for one in _types(book, memory, graviton=graviton))
+    ]
+    if not blind:
+        return None
+    if book.spot_as_of is not None and book.unasked is None:
+        classes = ", ".join(f"{memory:,} MiB" for memory in blind)
+        return f"the spot history of {book.spot_as_of} has no instances for children of {classes}"
+    return book.unasked or "nobody asked AWS"
 
 
 def _work(manifest: Manifest, counts: SceneCounts, measured: Measured) -> list[_Work]:
@@ -265,14 +313,14 @@ def _lambda(work: Sequence[_Work], book: PriceBook) -> CostLine:
 
 
 def _assumptions(
-    counts: SceneCounts, book: PriceBook, *, egress: bool, architecture: str | None
+    counts: SceneCounts, book: PriceBook, assumed: str | None, *, egress: bool, architecture: str | None
 ) -> tuple[str, ...]:
     share = book.table.spot_share
     spot = (
-        "spot prices are the time-weighted history by zone of the table"
-        if book.table.spot
+        f"spot prices are the time-weighted history by zone up to {book.spot_as_of}"
+        if assumed is None
         else f"spot is assumed at {share.p50:.0%} (median) and {share.p90:.0%} (90th percentile) of"
-        " on-demand: no history was fetched (`glacierflow prices refresh`)"
+        f" on-demand, which is {book.table.spot_share_source}"
     )
     return (
         counts.source,

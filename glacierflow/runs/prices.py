@@ -1,8 +1,10 @@
 """Prices: a dated table, and the price of an instance hour looked up in it with its source. Pure.
 
 The packaged table (``ancillary/prices.json``) is entered by hand and says of when; ``glacierflow prices
-refresh`` fetches exact ones, of one AWS region at a time. A spot price that nobody fetched is a stated share
-of the on-demand price; prices of another region than the one that is meant are used, and it is said.
+refresh`` fetches exact ones, of one AWS region at a time. Spot prices are those of the last days where they
+could be asked for, else those of the table where it was fetched, else a stated share of the on-demand price;
+prices of another region than the one that is meant are used, and it is said. Whatever is priced, an estimate,
+a limit or a report, is priced by ``PriceBook``.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ __all__ = [
     "PriceBook",
     "PriceTable",
     "Rates",
+    "SpotHistory",
     "SpotPoint",
     "SpotRange",
     "gib_of",
@@ -44,6 +47,17 @@ class SpotRange(Record):
 
     p50: float
     p90: float
+
+
+class SpotHistory(Record):
+    """What EC2 told of the spot prices of the last days in one AWS region."""
+
+    region: str
+    asked_at: dt.datetime
+    types: tuple[str, ...]
+    """Instance types that were asked for; one without prices has no market there."""
+    ranges: dict[str, dict[str, SpotRange]]
+    """By type and zone."""
 
 
 class Rates(Record):
@@ -87,6 +101,8 @@ class PriceTable(Record):
     """By type and zone."""
     spot_share: SpotRange
     """Spot as a share of on-demand where no price was fetched: an assumption."""
+    spot_share_source: str = "an assumption"
+    """Where the two shares are from."""
     rates: Rates
 
 
@@ -117,6 +133,10 @@ class PriceBook:
     """By type and zone, in order of time."""
     region: str | None = None
     """The AWS region whose prices are meant; None: the table's own."""
+    spot: SpotHistory | None = None
+    """The spot prices of the last days, where somebody asked for them today."""
+    unasked: str | None = None
+    """Why there are none."""
 
     @property
     def stands_in(self) -> str | None:
@@ -127,8 +147,9 @@ class PriceBook:
     def caveats(self) -> tuple[str, ...]:
         """What of the prices is of another AWS region than the one that is meant, in sentences."""
         if self.stands_in is not None:
+            which = "the prices but those of spot are" if self.spot else "the prices are"
             return (
-                f"the prices are those of {self.table.region}, not of {self.region}, where they may be"
+                f"{which} those of {self.table.region}, not of {self.region}, where they may be"
                 f" higher; fetch those with `glacierflow prices refresh --aws-region {self.region}`",
             )
         if self.table.rates_region is not None:
@@ -152,6 +173,7 @@ class PriceBook:
         *,
         zone: str | None = None,
         when: dt.datetime | None = None,
+        cautious: bool = False,
     ) -> Price:
         """What an hour of an instance costs: the nearest to the truth that is known.
 
@@ -160,6 +182,7 @@ class PriceBook:
             lifecycle: spot or on-demand.
             zone: availability zone; None takes the median over the zones known.
             when: the moment; used where the history has it.
+            cautious: whether a price that is assumed is the 90th percentile, not the median, as for a limit.
 
         Raises:
             DataError: the table has no price for the type.
@@ -169,13 +192,13 @@ class PriceBook:
         true = self._from_history(instance_type, zone, when)
         if true is not None:
             return true
-        zones = self.table.spot.get(instance_type, {})
-        if zone in zones:
-            return Price(zones[zone].p50, f"median spot price in {zone}, {self._dated()}")
+        zones, dated = self._zones(instance_type)
+        if zone is not None and zone in zones:
+            return Price(zones[zone].p50, f"median spot price in {zone}, {dated}")
         if zones:
             middle = sorted(one.p50 for one in zones.values())[len(zones) // 2]
-            return Price(middle, f"median spot price over {len(zones)} zones, {self._dated()}")
-        share = self.table.spot_share.p50
+            return Price(middle, f"median spot price over {len(zones)} zones, {dated}")
+        share = self.table.spot_share.p90 if cautious else self.table.spot_share.p50
         usd = self._on_demand(instance_type).usd * share
         return Price(usd, f"assumed: {share:.0%} of the on-demand price, {self._dated()}")
 
@@ -185,12 +208,29 @@ class PriceBook:
         Raises:
             DataError: the table has no price for the type.
         """
-        zones = list(self.table.spot.get(instance_type, {}).values())
+        zones = list(self._zones(instance_type)[0].values())
         if zones:
             middle = sorted(one.p50 for one in zones)[len(zones) // 2]
             return SpotRange(p50=middle, p90=max(one.p90 for one in zones))
         usd, share = self._on_demand(instance_type).usd, self.table.spot_share
         return SpotRange(p50=usd * share.p50, p90=usd * share.p90)
+
+    def knows_spot(self, instance_type: str) -> bool:
+        """Whether its spot price was fetched, and need not be assumed."""
+        return bool(self._zones(instance_type)[0])
+
+    @property
+    def spot_as_of(self) -> dt.date | None:
+        """The day of the spot prices; None where they are assumed."""
+        if self.spot is not None:
+            return self.spot.asked_at.date()
+        return self.table.as_of if self.table.spot else None
+
+    def _zones(self, instance_type: str) -> tuple[Mapping[str, SpotRange], str]:
+        """Its spot prices by zone, the latest that are known, and of when they are."""
+        if self.spot is not None and instance_type in self.spot.ranges:
+            return self.spot.ranges[instance_type], f"spot history of {self.spot.asked_at.date()}"
+        return self.table.spot.get(instance_type, {}), self._dated()
 
     def _on_demand(self, instance_type: str) -> Price:
         exact = self.table.on_demand.get(instance_type)

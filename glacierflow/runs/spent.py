@@ -35,6 +35,7 @@ def spent_so_far(
     *,
     attempts: int,
     running: Collection[tuple[str, int]],
+    cautious: bool = False,
     now: dt.datetime | None = None,
 ) -> Spent:
     """Add up the attempts that are known; one that is running counts up to now.
@@ -45,6 +46,7 @@ def spent_so_far(
         attempts: how many there have been, by the status.
         running: run id and slot of what is running now; a start anywhere else whose end is not known may
             have ended long ago, and counts as not known.
+        cautious: whether spot prices that are assumed are the 90th percentile, as a limit takes them.
         now: the time; None is the present.
 
     Raises:
@@ -57,11 +59,11 @@ def spent_so_far(
             is_running = (manifest.run_id, entry.slot) in running
             end = _end(entry, ledger, now if is_running else None)
             if end is not None:
-                usd += price_spell(_spell(entry, manifest, end), prices).usd
+                usd += price_spell(_spell(entry, manifest, end), prices, cautious=cautious).usd
                 known += 1
         for spell in _unrecorded(manifest, ledger):
             known += 1
-            usd += price_spell(spell, prices).usd if spell is not None else 0.0
+            usd += price_spell(spell, prices, cautious=cautious).usd if spell is not None else 0.0
     return Spent(usd=usd, attempts=known, unknown=max(0, attempts - known), prices_of=prices.stands_in)
 
 

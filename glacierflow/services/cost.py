@@ -15,7 +15,7 @@ from glacierflow.runs.records import Attempts
 from glacierflow.runs.spells import AttemptEnd, Spell, spells_of, unstarted
 from glacierflow.services.jobs import describe_slots, find_jobs
 from glacierflow.services.places import Places
-from glacierflow.services.prices import fetch_spot_history
+from glacierflow.services.spot_history import fetch_spot_history
 from glacierflow.services.views import batch_jobs
 from glacierflow.store import Store
 

@@ -1,4 +1,4 @@
-"""Where prices come from: the packaged table, the ones fetched for a region, the price API, spot prices."""
+"""Where prices come from: the packaged table, the one fetched for a region, the price API, spot history."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from glacierflow.aws import Cloud
-from glacierflow.errors import DataError, StoreError, UnavailableError
+from glacierflow.errors import DataError, UnavailableError
 from glacierflow.resources import resource_path
-from glacierflow.runs.prices import PriceBook, PriceTable, SpotPoint, SpotRange, vcpus_of
+from glacierflow.runs.prices import PriceBook, PriceTable, vcpus_of
 from glacierflow.services.failures import plain_errors
+from glacierflow.services.spot_history import (
+    SPOT_DAYS,
+    ask_spot_history,
+    fetch_spot_history,
+    ranges_of,
+    read_spot_history,
+    write_aside,
+)
 
-__all__ = ["fetch_spot_history", "load_prices", "prices_file", "refresh_prices"]
-
-SPOT_DAYS = 30
-"""Days of spot history a refresh looks at; AWS keeps 90."""
+__all__ = ["ask_prices", "load_prices", "prices_file", "refresh_prices"]
 
 _PRICING_REGION = "us-east-1"
 """Where the price API is; it knows the prices of all regions."""
@@ -35,6 +40,8 @@ def prices_file(home: Path, region: str) -> Path:
 def load_prices(home: Path | None, region: str | None = None) -> PriceBook:
     """The table that was fetched for an AWS region, else the packaged one, which may be another region's.
 
+    With the spot prices that were asked for within the last day; nobody is asked here.
+
     Args:
         home: the user's state folder; None looks nowhere else than in the package.
         region: whose prices are meant; None means those of the packaged table.
@@ -43,16 +50,32 @@ def load_prices(home: Path | None, region: str | None = None) -> PriceBook:
         DataError: the fetched table cannot be read.
     """
     packaged = PriceTable.model_validate_json(resource_path("ancillary/prices.json").read_text())
-    path = prices_file(home, region or packaged.region) if home is not None else None
-    if path is None or not path.is_file():
+    if home is None:
         return PriceBook(packaged, region=region)
+    path = prices_file(home, region or packaged.region)
+    spot = read_spot_history(home, region or packaged.region)
+    if not path.is_file():
+        return PriceBook(packaged, region=region, spot=spot)
     try:
         table = PriceTable.model_validate_json(path.read_text(encoding="utf-8"))
-        return PriceBook(table, region=region)
+        return PriceBook(table, region=region, spot=spot)
     except (OSError, ValueError, ValidationError) as error:
         raise DataError(
             f"{path} is not a price table", next_step="delete it, and run `glacierflow prices refresh`"
         ) from error
+
+
+def ask_prices(home: Path, cloud: Cloud, book: PriceBook, instance_types: Iterable[str]) -> PriceBook:
+    """The same prices with the spot prices of some types, asked of AWS at most once a day.
+
+    Args:
+        home: the user's state folder.
+        cloud: whose region and credentials.
+        book: prices of that region.
+        instance_types: types in question.
+    """
+    asked = ask_spot_history(home, cloud, instance_types)
+    return replace(book, spot=asked.history, unasked=asked.why_not)
 
 
 def refresh_prices(home: Path, cloud: Cloud, *, now: dt.datetime | None = None) -> PriceTable:
@@ -77,7 +100,7 @@ def refresh_prices(home: Path, cloud: Cloud, *, now: dt.datetime | None = None) 
     own = cloud.region == packaged.region
     types = sorted(one for one in on_demand if one.partition(".")[2] in _ANY_TYPES)
     start = moment - dt.timedelta(days=SPOT_DAYS)
-    spot = _ranges(fetch_spot_history(cloud, types, start, moment), start, moment)
+    spot = ranges_of(fetch_spot_history(cloud, types, start, moment), start, moment)
     table = packaged.model_copy(
         update={
             "as_of": moment.date(),
@@ -90,39 +113,8 @@ def refresh_prices(home: Path, cloud: Cloud, *, now: dt.datetime | None = None) 
             "spot": spot,
         }
     )
-    _write(prices_file(home, cloud.region), table)
+    write_aside(prices_file(home, cloud.region), table.model_dump_json(indent=1))
     return table
-
-
-def fetch_spot_history(
-    cloud: Cloud, instance_types: Sequence[str], start: dt.datetime, end: dt.datetime
-) -> list[SpotPoint]:
-    """True spot prices of some types in all zones, from the one that held at ``start`` on.
-
-    Raises:
-        CredentialsError, UsageError: there are no credentials, or they may not ask.
-        UnavailableError: AWS cannot be reached.
-    """
-    points = []
-    with plain_errors("read the spot price history", service="EC2"):
-        pages = (
-            cloud.client("ec2")
-            .get_paginator("describe_spot_price_history")
-            .paginate(
-                InstanceTypes=list(instance_types),
-                ProductDescriptions=["Linux/UNIX"],
-                StartTime=start,
-                EndTime=end,
-            )
-        )
-        for page in pages:
-            points += [
-                SpotPoint(
-                    one["InstanceType"], one["AvailabilityZone"], one["Timestamp"], float(one["SpotPrice"])
-                )
-                for one in page["SpotPriceHistory"]
-            ]
-    return points
 
 
 def _fetch_on_demand(cloud: Cloud, families: Sequence[str]) -> dict[str, float]:
@@ -171,43 +163,3 @@ def _dollars(product: dict[str, Any]) -> Iterator[float]:
             usd = float(dimension["pricePerUnit"].get("USD", 0))
             if dimension["unit"] == "Hrs" and usd > 0:
                 yield usd
-
-
-def _ranges(
-    points: Iterable[SpotPoint], start: dt.datetime, end: dt.datetime
-) -> dict[str, dict[str, SpotRange]]:
-    """Median and 90th percentile by type and zone, each price weighed by how long it held."""
-    book = PriceBook(load_prices(None).table).with_history(points)
-    ranges: dict[str, dict[str, SpotRange]] = {}
-    for (instance_type, zone), history in book.history.items():
-        moments = [max(start, point.moment) for point in history] + [end]
-        held = [
-            (point.usd, (moments[place + 1] - moments[place]).total_seconds())
-            for place, point in enumerate(history)
-        ]
-        ranges.setdefault(instance_type, {})[zone] = SpotRange(
-            p50=_percentile(held, 0.5), p90=_percentile(held, 0.9)
-        )
-    return ranges
-
-
-def _percentile(held: Sequence[tuple[float, float]], share: float) -> float:
-    """The price at or below which it was for this share of the time."""
-    ordered = sorted(held)
-    total = sum(seconds for _, seconds in ordered)
-    gone = 0.0
-    for usd, seconds in ordered:
-        gone += seconds
-        if gone >= share * total:
-            return usd
-    return ordered[-1][0]
-
-
-def _write(path: Path, table: PriceTable) -> None:
-    aside = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(table.model_dump_json(indent=1), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error

@@ -108,7 +108,7 @@ def _left(look: FamilyLook, status: RunStatus, max_usd: float | None) -> float |
     """What the canary has left of the limit, which holds for it and the rest together."""
     if max_usd is None:
         return None
-    spent, why = spent_by(look, status)
+    spent, why = spent_by(look, status, cautious=True)
     if spent is None:
         raise UsageError(
             f"nobody knows what the canary has cost, so the rest cannot be held below --max-usd: {why}",

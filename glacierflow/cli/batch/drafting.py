@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from glacierflow.aws import Cloud
 from glacierflow.cli.batch.missing import missing_units
 from glacierflow.cli.batch.planning import Draft, arrange_units, manifest_of, show_plan, units_of
 from glacierflow.cli.batch.pricing import check_budget, check_egress, price_run
@@ -73,7 +74,9 @@ def dry_run(
     if ready and missing:
         units = missing_units(ready, units)
     measured = measured_by(ready, like) if ready else None
-    return _show(draft, units, terms, measured=measured, canary=canary, as_json=as_json)
+    account = draft.loaded.settings.aws_account
+    cloud = Cloud(region=account.aws_region, profile=account.aws_profile, embedded=line.local)
+    return _show(draft, units, terms, cloud, measured=measured, canary=canary, as_json=as_json)
 
 
 def _as_served(draft: Draft, line: CommandLine) -> Draft:
@@ -101,12 +104,15 @@ def _show(
     draft: Draft,
     units: tuple[Unit, ...],
     terms: Terms,
+    cloud: Cloud,
     *,
     measured: Measured | None = None,
     canary: bool = False,
     as_json: bool,
 ) -> int:
     """Show what would be submitted; a price, what is missing and a run to measure by need the network.
+
+    For a price the STAC API is asked for counts, and EC2, with credentials, for spot prices once a day.
 
     The price is of all units; with a canary, the plan is that of the canary, which goes first.
     """
@@ -126,7 +132,7 @@ def _show(
     whole = shown = made(units)
     check_egress(draft, whole, places, allowed=terms.allow_egress)
     priced = terms.price or terms.max_usd is not None
-    estimate = price_run(draft, whole, places, measured=measured) if priced else None
+    estimate = price_run(draft, whole, places, cloud=cloud, measured=measured) if priced else None
     rest = None
     if canary:
         first = choose_canary(units, whole.regions)

@@ -9,6 +9,7 @@ import typer
 from glacierflow.errors import DataError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from glacierflow.aws import Cloud
     from glacierflow.cli.batch.planning import Draft
     from glacierflow.manifest import Manifest, Service
     from glacierflow.runs.estimate import Estimate
@@ -48,8 +49,8 @@ def price_run(
     manifest: Manifest,
     places: Places,
     *,
+    cloud: Cloud | None,
     measured: Measured | None = None,
-    ask: bool = True,
 ) -> Estimate:
     """Price a run; where the STAC API does not answer, with average counts, and the estimate says so.
 
@@ -57,24 +58,28 @@ def price_run(
         draft: what it is for.
         manifest: the run.
         places: what the stack says, if it was asked.
+        cloud: asked for the spot prices of the last days, once a day; None asks nobody, the STAC API neither.
         measured: what a canary or earlier runs tell.
-        ask: whether to ask the STAC API for counts at all.
     """
     from glacierflow.local.control import default_home
-    from glacierflow.runs.estimate import estimate_run
+    from glacierflow.runs.estimate import estimate_run, spot_types
     from glacierflow.runs.scene_counts import assumed_counts
-    from glacierflow.services.prices import load_prices
+    from glacierflow.services.prices import ask_prices, load_prices
 
     units = [unit for slot in manifest.slots for unit in slot]
-    counts = _counted(draft, manifest) if ask else assumed_counts(units)
-    book = load_prices(default_home().parent, draft.loaded.settings.aws_account.aws_region)
+    home, architecture = default_home().parent, places.outputs.get("Architecture")
+    book = load_prices(home, draft.loaded.settings.aws_account.aws_region)
+    counts = assumed_counts(units)
+    if cloud is not None:
+        counts = _counted(draft, manifest)
+        book = ask_prices(home, cloud, book, spot_types(manifest, book, architecture))
     return estimate_run(
         manifest,
         counts,
         book,
         measured=measured,
         egress=crosses_regions(draft),
-        architecture=places.outputs.get("Architecture"),
+        architecture=architecture,
     )
 
 
@@ -114,7 +119,7 @@ def check_egress(draft: Draft, manifest: Manifest, places: Places, *, allowed: b
     """
     if allowed or not crosses_regions(draft):
         return
-    estimate = price_run(draft, manifest, places, ask=False)
+    estimate = price_run(draft, manifest, places, cloud=None)
     raise UsageError(
         f"the jobs would run in {draft.loaded.settings.aws_account.aws_region} and read their images from"
         f" {draft.step.imagery_region}: about {estimate.read_gb:,.1f} GB across regions,"

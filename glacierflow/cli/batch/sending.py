@@ -153,7 +153,7 @@ def _check(ready: Ready, manifest: Manifest, terms: Terms, measured: Measured | 
     draft, places = ready.draft, ready.places
     check_egress(draft, manifest, places, allowed=terms.allow_egress)
     if terms.price or terms.max_usd is not None:
-        estimate = price_run(draft, manifest, places, measured=measured)
+        estimate = price_run(draft, manifest, places, cloud=ready.cloud, measured=measured)
         for text in estimate_lines(estimate):
             say(text, quiet=quiet)
         check_budget(estimate, terms.max_usd, manifest, draft.runs_on)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 __all__ = [
     "LAMBDA_MIB_A_VCPU",
+    "MEMORY_CLASSES_MIB",
     "compiled_cache",
     "cpu_count",
     "give_memory_back",
@@ -39,6 +40,8 @@ _LAMBDA_MEMORY = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 """Set by Lambda, in MiB; it alone decides how much processor a function gets."""
 LAMBDA_MIB_A_VCPU = 1769
 """Lambda gives vCPUs with memory (Lambda developer guide, "Configure Lambda function memory")."""
+MEMORY_CLASSES_MIB = (7_500, 15_500, 31_500, 63_200)
+"""Memory of the job definitions: a little less than 8, 16, 32 and 64 GiB, which is what instances offer."""
 _CGROUP_QUOTAS = (
     ("/sys/fs/cgroup/cpu.max",),
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),

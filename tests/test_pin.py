@@ -36,7 +36,7 @@ def cloud(at_cloud: Endpoint) -> Iterator[Cloud]:
 
 def image_of_tasks(cloud: Cloud) -> set[str]:
     """What the task definitions that a run is sent to name."""
-    launcher = find_cluster(cloud, "pinned", "fargate", log_group="x", tags={})
+    launcher = find_cluster(cloud, "pinned", "fargate", tags={})
     ecs = cloud.client("ecs")
     named = {
         ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]["containerDefinitions"][0]["image"]

@@ -54,6 +54,7 @@ def call_names(
     stack: str,
     function: str,
     function_set: bool,
+    cluster: str | None = None,
 ) -> list[str]:
     """The AWS calls of a submission, in their order, where no earlier run does the same.
 
@@ -64,6 +65,7 @@ def call_names(
         stack: name of the main stack.
         function: name of the Lambda function.
         function_set: whether that name was set by hand, so that no stack is asked for it.
+        cluster: of ECS, where one was set by hand.
     """
     from glacierflow.layout import runs_prefix
 
@@ -85,7 +87,7 @@ def call_names(
             function_looks,
             _invocations(manifest, function),
         ),
-    }.get(manifest.service, (_task_looks(stack), _tasks(manifest)))
+    }.get(manifest.service, (_task_looks(stack), _tasks(manifest, cluster)))
     return [
         f"cloudformation:DescribeStacks {stack}",
         f"s3:HeadBucket {manifest.store}",
@@ -145,7 +147,12 @@ def _task_looks(stack: str) -> list[str]:
     return [_stack_look(stack, "ecs"), "ecs:DescribeTaskDefinition of the smallest memory class"]
 
 
-def _tasks(manifest: Manifest) -> list[str]:
-    slots = len(manifest.slots)
-    told = f"{{manifest: {_where(manifest)}, index: 0..{slots - 1}}}"
-    return [f"{slots} x ecs:RunTask {told}", *_records(manifest)]
+def _tasks(manifest: Manifest, cluster: str | None) -> list[str]:
+    where = f"cluster: {cluster}, " if cluster else ""
+    calls = []
+    for array in manifest.arrays:
+        provider = "FARGATE" if array.on_demand else "FARGATE_SPOT"
+        slots = f"{array.first_slot}..{array.first_slot + array.size - 1}"
+        told = f"{where}capacity: {provider}, {array.memory_mib} MiB, manifest: {_where(manifest)}, index: {slots}"
+        calls.append(f"{array.size} x ecs:RunTask {{{told}}}")
+    return [*calls, *_records(manifest)]

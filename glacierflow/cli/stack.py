@@ -245,6 +245,7 @@ def _given(
     typed = _typed(sets)
     check_names(typed, templates)
     loaded = load_line(line)
+    _without_counterpart(loaded, templates, quiet=line.quiet)
     given, named = from_settings(loaded) | typed, repository_named(loaded)
     check_values(named | given, templates)
     cloud, _ = cloud_for(loaded, line)
@@ -252,6 +253,16 @@ def _given(
     if named and not typed.keys() & {"RepositoryName", "ExistingRepository"}:
         given |= _first_repository(named, cloud, base, quiet=line.quiet)
     return templates, given, cloud, base
+
+
+def _without_counterpart(loaded: LoadedSettings, templates: list[Template], *, quiet: bool) -> None:
+    """Say what is set, and is about a stack that is not named or lacks an address."""
+    settings, names = loaded.settings, {template.name for template in templates}
+    limit = settings.cost_optimization.budget_limit
+    if limit and "observability" not in names:
+        say(f"budget_limit = {limit:g} makes a budget only with `--with observability`", quiet=quiet)
+    if settings.notifications.email_notifications and not settings.settings.email:
+        say("email_notifications = 1 tells nobody: there is no email in [SETTINGS]", quiet=quiet)
 
 
 def _first_repository(named: dict[str, str], cloud: Cloud, base: str, *, quiet: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from glacierflow.manifest import ArrayRange, Order
 from glacierflow.model import Region, Satellite, Unit
 from glacierflow.runs.periods import Period, cut_dates
-from glacierflow.runs.workload import VCPUS, Measured, expected_seconds, memory_class
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB, VCPUS, Measured, expected_seconds, memory_class
 
 __all__ = ["MAX_ARRAY_SIZE", "Arrangement", "arrange", "cut_arrays", "plan_units", "usual_order"]
 
@@ -64,6 +64,7 @@ def arrange(
     pack_minutes: float | None = None,
     on_demand: bool = False,
     order: Order | None = None,
+    classes: Sequence[int] = MEMORY_CLASSES_MIB,
 ) -> Arrangement:
     """Slots and arrays for some units.
 
@@ -76,29 +77,30 @@ def arrange(
         pack_minutes: put units into one slot until it is expected to take so long; None: one unit a slot.
         on_demand: whether all go to the on-demand queue.
         order: of the slots; None: the usual one for these units.
+        classes: memory classes in MiB that may be used.
 
     Raises:
         UsageError: a unit needs more memory than any class has.
     """
     known = measured or Measured()
-    classes: dict[str, int] = {}
+    chosen: dict[str, int] = {}
     for unit in units:
-        if unit.region not in classes:
-            classes[unit.region] = memory_class(regions[unit.region], unit.satellite, known)
+        if unit.region not in chosen:
+            chosen[unit.region] = memory_class(regions[unit.region], unit.satellite, known, classes=classes)
     order = order or usual_order(units)
     roomier = 0
     if order == "catalogue":
-        largest = max(classes.values(), default=0)
-        roomier = sum(classes[unit.region] < largest for unit in units)
-        classes = dict.fromkeys(classes, largest)
+        largest = max(chosen.values(), default=0)
+        roomier = sum(chosen[unit.region] < largest for unit in units)
+        chosen = dict.fromkeys(chosen, largest)
     seconds = {
-        unit: expected_seconds(unit, regions[unit.region], measured=known, vcpus=VCPUS[classes[unit.region]])
+        unit: expected_seconds(unit, regions[unit.region], measured=known, vcpus=VCPUS[chosen[unit.region]])
         for unit in units
     }
     slots: list[tuple[Unit, ...]] = []
     arrays: list[ArrayRange] = []
-    for memory_mib in sorted(set(classes.values()), reverse=True):
-        members = [unit for unit in units if classes[unit.region] == memory_mib]
+    for memory_mib in sorted(set(chosen.values()), reverse=True):
+        members = [unit for unit in units if chosen[unit.region] == memory_mib]
         packed = _pack(members, regions, seconds, pack_minutes)
         ordered = sorted(
             packed, key=lambda slot: min((regions[unit.region].index, unit.date1) for unit in slot)

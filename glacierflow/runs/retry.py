@@ -19,7 +19,7 @@ from glacierflow.manifest import ArrayRange, Manifest, Service, fingerprint, mak
 from glacierflow.model import Unit
 from glacierflow.runs.arrange import MAX_ARRAY_SIZE
 from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
-from glacierflow.runs.workload import next_class
+from glacierflow.runs.workload import MEMORY_CLASSES_MIB, next_class
 
 __all__ = [
     "RETRIED_UNASKED",
@@ -127,15 +127,19 @@ def parse_only(text: str | None) -> tuple[FailureClass, ...]:
 
 
 def plan_retry(
-    standings: Sequence[Standing], only: Collection[FailureClass], service: Service = "batch"
+    standings: Sequence[Standing],
+    only: Collection[FailureClass],
+    service: Service = "batch",
+    *,
+    classes: Sequence[int] = MEMORY_CLASSES_MIB,
 ) -> RetryPlan:
-    """Choose the units and what they get; grouped so that each group becomes one array."""
+    """Choose the units and what they get, of these memory classes; each group becomes one array."""
     units, left = [], []
     for standing in standings:
         failure = standing.failure
         if failure is None or standing.live:
             continue
-        gets = _promoted(standing, failure) if service == "batch" else standing.had
+        gets = _promoted(standing, failure, classes) if service == "batch" else standing.had
         if failure not in only:
             left.append(NotRetried(standing.slot, failure, _why_left(failure, only)))
         elif failure == "oom" and service == "lambda":
@@ -155,11 +159,11 @@ def _why_left(failure: FailureClass, only: Collection[FailureClass]) -> str:
     return _ONLY_ASKED.get(failure, "not named by --only") if unasked else "not named by --only"
 
 
-def _promoted(standing: Standing, failure: FailureClass) -> Conditions | None:
+def _promoted(standing: Standing, failure: FailureClass, classes: Sequence[int]) -> Conditions | None:
     """What the next try gets; None where there is nothing larger."""
     had = standing.had
     if failure == "oom":
-        larger = next_class(had.memory_mib)
+        larger = next_class(had.memory_mib, classes)
         return Conditions(larger, had.on_demand, had.timeout_s) if larger else None
     if failure in {"spot", "capacity"}:
         return Conditions(had.memory_mib, on_demand=True, timeout_s=had.timeout_s)

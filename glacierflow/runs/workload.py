@@ -18,11 +18,12 @@ there are. ``docs/reference/memory.md`` tells it to users.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glacierflow.errors import UsageError
 from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Unit
+from glacierflow.resources import MEMORY_CLASSES_MIB
 
 __all__ = [
     "MEMORY_CLASSES_MIB",
@@ -36,9 +37,6 @@ __all__ = [
     "million_pixels",
     "next_class",
 ]
-
-MEMORY_CLASSES_MIB = (7_500, 15_500, 31_500, 63_200)
-"""Memory of the job definitions: a little less than 8, 16, 32 and 64 GiB, which is what instances offer."""
 
 VCPUS: dict[int, int] = {7_500: 1, 15_500: 2, 31_500: 4, 63_200: 8}
 """vCPUs of each class: the share of an r-type instance that the memory takes anyway."""
@@ -79,26 +77,34 @@ def expected_peak_mb(region: Region, satellite: Satellite, measured: Measured = 
     return max(model, measured.peak_mb.get(region.name, 0.0))
 
 
-def memory_class(region: Region, satellite: Satellite, measured: Measured = _NOTHING) -> int:
-    """The smallest memory class, in MiB, that holds a unit of the region with headroom.
+def memory_class(
+    region: Region,
+    satellite: Satellite,
+    measured: Measured = _NOTHING,
+    *,
+    classes: Sequence[int] = MEMORY_CLASSES_MIB,
+) -> int:
+    """The smallest of some memory classes, in MiB, that holds a unit of the region with headroom.
 
     Raises:
         UsageError: no class does.
     """
     needed = expected_peak_mb(region, satellite, measured) * _HEADROOM / _MIB_IN_MB
-    fitting = [mib for mib in MEMORY_CLASSES_MIB if mib >= needed]
+    fitting = [mib for mib in sorted(classes) if mib >= needed]
     if not fitting:
         raise UsageError(
             f"{region.name} is expected to need {needed:,.0f} MiB, more than the largest memory class"
-            f" ({MEMORY_CLASSES_MIB[-1]:,} MiB)",
-            next_step="leave the region out, or cut it into smaller ones in your own --regions-file",
+            f" ({max(classes):,} MiB)",
+            next_step="leave the region out, or cut it into smaller ones in your own --regions-file"
+            if max(classes) == MEMORY_CLASSES_MIB[-1]
+            else f"allow a larger one of {', '.join(map(str, MEMORY_CLASSES_MIB))} by classes in [BATCH]",
         )
     return fitting[0]
 
 
-def next_class(memory_mib: int) -> int | None:
-    """The class above one that was too small; None above the largest."""
-    return next((mib for mib in MEMORY_CLASSES_MIB if mib > memory_mib), None)
+def next_class(memory_mib: int, classes: Sequence[int] = MEMORY_CLASSES_MIB) -> int | None:
+    """Of some classes the one above one that was too small; None above the largest."""
+    return next((mib for mib in sorted(classes) if mib > memory_mib), None)
 
 
 def expected_images(unit: Unit) -> float:

@@ -18,6 +18,9 @@ from glacierflow.settings.load import DEFAULT
 
 __all__ = ["Places", "find_places"]
 
+_LOG_GROUP = "/glacierflow/batch"
+"""Of the template's ``LogGroupName``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -31,6 +34,8 @@ class Places:
     """As set by hand, or the name without the class, ``glacierflow``."""
     job_definitions: Mapping[int, str]
     """By memory class in MiB: a name, ``name:revision`` or ARN."""
+    classes: tuple[int, ...] = MEMORY_CLASSES_MIB
+    """Memory classes in MiB that jobs may have."""
     repository: str | None = None
     """URI of the image repository, without a tag."""
     consumable_resource: str | None = None
@@ -91,9 +96,10 @@ def find_places(loaded: LoadedSettings, cloud: Cloud | None) -> Places:
         bucket=pick("STORAGE.s3_bucket", settings.storage.s3_bucket, "Bucket"),
         spot_queue=pick("BATCH.job_queue", settings.batch.job_queue, "SpotQueue"),
         ondemand_queue=pick("BATCH.ondemand_job_queue", settings.batch.ondemand_job_queue, "OnDemandQueue"),
-        log_group=outputs.get("LogGroup", "/glacierflow/batch"),
+        log_group=pick("MONITORING.log_group", settings.monitoring.log_group or _LOG_GROUP, "LogGroup"),
         job_definition=definition,
         job_definitions=_definitions(definition, {} if by_hand else outputs),
+        classes=settings.batch.memory_classes_mib,
         repository=outputs.get("Repository"),
         topic=pick("NOTIFICATIONS.sns_topic_arn", settings.notifications.sns_topic_arn or "", "Topic")
         or None,

@@ -66,7 +66,7 @@ def find_retry(
     if "missing" in only:
         report = verify_run(family, store, depth="read" if cloud.embedded else "recorded")
         standings = _with_products(standings, report)
-    return plan_retry(standings, only, service)
+    return plan_retry(standings, only, service, classes=places.classes)
 
 
 def _with_products(standings: list[Standing], report: VerifyReport) -> list[Standing]:

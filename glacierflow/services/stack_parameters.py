@@ -19,6 +19,7 @@ __all__ = ["check_names", "choose_parameters", "from_settings", "repository_name
 
 _FROM_SETTINGS = {
     "BasePath": "STORAGE.s3_base_path",
+    "LogGroupName": "MONITORING.log_group",
     "LogRetentionDays": "MONITORING.log_retention_days",
     "ExistingExecutionRole": "SECURITY.iam_execution_role",
     "ExistingJobRole": "SECURITY.iam_task_role",
@@ -30,7 +31,12 @@ _FROM_SETTINGS = {
     "FunctionTimeoutSeconds": "LAMBDA.timeout",
     "EphemeralStorageMiB": "LAMBDA.ephemeral_storage",
     "FunctionImage": "LAMBDA.ecr_image_uri",
+    "lambda:Architecture": "LAMBDA.architecture",
+    "ClusterName": "ECS.cluster",
+    "InstanceTypes": "BATCH.instance_types",
+    "DetailedMonitoring": "MONITORING.enable_detailed_monitoring",
 }
+"""The key that decides a parameter; ``template:Parameter`` is that of one template alone."""
 
 
 _BUILDS_ON = {"stepfunctions": ("schedule", "lambda")}
@@ -46,7 +52,30 @@ def from_settings(loaded: LoadedSettings) -> dict[str, str]:
         by_hand = loaded.origins.get(key, DEFAULT) != DEFAULT and value is not None
         # the predecessor's file may name a role without its account, which a template cannot use
         if by_hand and (section != "SECURITY" or str(value).startswith("arn:")):
-            told[parameter] = str(value)
+            told[parameter] = _text(value)
+    return told | _addresses(loaded)
+
+
+def _text(value: object) -> str:
+    """A value as CloudFormation takes it."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _addresses(loaded: LoadedSettings) -> dict[str, str]:
+    """Who is told of what; and what is switched on by a key, and off only by hand."""
+    settings = loaded.settings
+    email, topic = settings.settings.email, settings.notifications.sns_topic_arn
+    told = {}
+    if email and settings.notifications.email_notifications:
+        told["NotificationEmail"] = email
+    if email and settings.cost_optimization.budget_limit:
+        told["BudgetEmail"] = email
+    if topic and settings.cost_optimization.budget_limit:
+        told["BudgetTopic"] = topic
+    if settings.experimental.enable_step_functions:
+        told["ScheduleService"] = "stepfunctions"
     return told
 
 
@@ -91,8 +120,13 @@ def choose_parameters(
         UsageError: a value is not allowed, there is no network to deploy into, a bucket belongs to somebody
             else, or earlier stacks left several.
     """
-    own = {name: value for name, value in given.items() if name in template.parameters}
+    # what is typed for all templates wins over a setting about this one
+    mark = f"{template.name}:"
+    alone = {name.removeprefix(mark): one for name, one in given.items() if name.startswith(mark)}
+    own = {name: value for name, value in (alone | dict(given)).items() if name in template.parameters}
     check_values(own, [template])
+    if template.name == "observability":
+        _check_budget(cloud, base, own)
     if template.name == NETWORK:
         return _zones(cloud) | own
     fed = _outputs(cloud, stack_name(base, NETWORK))
@@ -106,6 +140,18 @@ def choose_parameters(
     if state is not None and state.status != "REVIEW_IN_PROGRESS":
         return _moved(cloud, told, state.outputs.get("Bucket", ""))
     return adopt(cloud, template, base, told | (_default_network(cloud) if "Vpc" not in told else {}))
+
+
+def _check_budget(cloud: Cloud, base: str, own: Mapping[str, str]) -> None:
+    """A budget tells somebody."""
+    state = describe(cloud, stack_name(base, "observability"))
+    told = {**(state.parameters if state else {}), **own}
+    if float(told.get("BudgetUsd") or 0) and not (told.get("BudgetEmail") or told.get("BudgetTopic")):
+        raise UsageError(
+            f"a budget of {told['BudgetUsd']} dollars would tell nobody",
+            next_step="set email in [SETTINGS] or sns_topic_arn in [NOTIFICATIONS], "
+            "or give --set BudgetEmail=you@example.org",
+        )
 
 
 def _outputs(cloud: Cloud, stack: str) -> dict[str, str]:

@@ -24,6 +24,9 @@ _KEYS = [(section, key) for section, key, _ in iter_fields()]
 _SECTIONS = list(dict.fromkeys(section for section, _ in _KEYS))
 _IN_CONFIG_INI = ("REGIONS", "DATES", "PATHS", "FLAGS", "SETTINGS", "IMAGERY")
 
+_SPELLED: dict[Key, Key] = {("BATCH", "spot"): ("COST_OPTIMIZATION", "use_spot_instances")}
+"""Keys of files that say what another says."""
+
 _PREFIX = "GLACIERFLOW_"
 _NOT_SETTINGS = (
     *("CONFIG", "AWS_CONFIG", "HOME", "MANIFEST", "INDEX", "SLOT_OFFSET", "RUN_ID", "EMBEDDED"),
@@ -142,6 +145,11 @@ def _known(file: IniFile | None, notices: list[str]) -> Layer:
         for key, value in values.items():
             if (section, key) in _KEYS:
                 layer[section, key] = Given(value, Source("file", file.name))
+            elif (section, key) in _SPELLED:
+                of, meant = _SPELLED[section, key]
+                if meant not in file.sections.get(of, {}):
+                    layer[of, meant] = Given(value, Source("file", file.name))
+                notices.append(f"{file.name}: [{section}] {key} is taken as {meant} of [{of}], which counts")
             else:
                 hint = _nearest_key(section, key)
                 notices.append(f"{file.name}: [{section}] has no key {key}; it has no effect{hint}")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from glacierflow.model import SATELLITES, FolderStructure, Resampling, Satellite, StepSettings, TileChoice
+from glacierflow.resources import MEMORY_CLASSES_MIB
 from glacierflow.settings.fields import (
     AccountId,
     Amount,
@@ -42,10 +43,14 @@ _STEP = StepSettings()
 
 _CLUSTER = Ignored("they steer a SLURM job, and there is none here")
 _LOGS = Ignored("logs go to the terminal and to the log group of the job definition")
-_JOB_LOGS = Ignored("the log group of the job definition is used")
-_MAIL = Ignored("glacierflow sends no mail")
 _ALWAYS = Ignored("each image is clipped as it is read, and nothing is downloaded whole")
-_UNUSED = Ignored("no command of this version uses them")
+_ONE_STEP = Ignored("there is one step")
+_BY_OPTION = Ignored("`glacierflow run` works here, `glacierflow submit` on AWS")
+_BUDGET_TELLS = Ignored("a budget always tells its address (budget_limit, email), and --max-usd stops a run")
+_IMAGE_ONLY = Ignored("the function is an image, whose Dockerfile names Python, packages and handler")
+_TAGS_STAY = Ignored("a tag names version and commit and never moves; ecr_image_uri names another image")
+_STACKS_OWN = Ignored("the stack has one task definition for each memory class")
+_SIDE_BY_SIDE = Ignored("children run side by side; --set MaxConcurrentChildren limits how many")
 
 
 class Section(BaseModel):
@@ -99,11 +104,11 @@ class Processing(Section):
     memory: Memory | None = None
     cores: Annotated[Whole, _CLUSTER] = 1
     runtime: Annotated[Text | None, _CLUSTER] = None
-    execution_mode: Annotated[Text, _CLUSTER] = "auto"
+    execution_mode: Annotated[Text, _BY_OPTION] = "auto"
     env: Annotated[Text | None, _CLUSTER] = None
-    which_steps_to_run: Annotated[Text | None, _CLUSTER] = None
+    which_steps_to_run: Annotated[Text | None, _ONE_STEP] = None
     log_name: Annotated[Text | None, _LOGS] = None
-    email: Annotated[Text | None, _MAIL] = None
+    email: Text | None = None
 
 
 class Imagery(Section):
@@ -155,10 +160,19 @@ class Batch(Section):
     job_queue: Text = "glacierflow-spot"
     ondemand_job_queue: Text = "glacierflow-ondemand"
     job_definition: Text = "glacierflow"
+    instance_types: Names | None = None
+    classes: Annotated[tuple[str, ...], some_of(*map(str, MEMORY_CLASSES_MIB))] = tuple(
+        map(str, MEMORY_CLASSES_MIB)
+    )
     consumable_resource: Text | None = None
     owner: Text | None = None
     breaker_children: Whole = 20
     breaker_share: Share = 0.5
+
+    @property
+    def memory_classes_mib(self) -> tuple[int, ...]:
+        """The memory classes that jobs may have, the smallest first."""
+        return tuple(sorted(int(one) for one in self.classes))
 
 
 class CostOptimization(Section):
@@ -179,22 +193,22 @@ class CostOptimization(Section):
         ),
     ] = "SPOT_PRICE_CAPACITY_OPTIMIZED"
     budget_limit: Amount | None = None
-    cost_alerts: Annotated[Flag, _UNUSED] = False
+    cost_alerts: Annotated[Flag, _BUDGET_TELLS] = False
 
 
 class Monitoring(Section):
     """Logs."""
 
-    log_group: Annotated[Text, _JOB_LOGS] = "/aws/glacier-processing"
+    log_group: Text | None = None
     log_retention_days: Whole = 365
-    enable_detailed_monitoring: Annotated[Flag, _UNUSED] = False
+    enable_detailed_monitoring: Flag = False
 
 
 class Notifications(Section):
     """Who is told."""
 
     sns_topic_arn: Text | None = None
-    email_notifications: Annotated[Flag, _MAIL] = False
+    email_notifications: Flag = False
 
 
 class Security(Section):
@@ -211,29 +225,29 @@ class Lambda(Section):
     memory_size: Whole = 10240
     timeout: Whole = 900
     ephemeral_storage: Whole = 10240
-    package_type: Annotated[Text, one_of("Image", "Zip"), _UNUSED] = "Image"
-    handler: Annotated[Text, _UNUSED] = "lambda_handler.handler"
+    package_type: Annotated[Text, one_of("Image", "Zip"), _IMAGE_ONLY] = "Image"
+    handler: Annotated[Text, _IMAGE_ONLY] = "lambda_handler.handler"
     ecr_repository: Text | None = None
-    ecr_image_tag: Annotated[Text, _UNUSED] = "latest"
+    ecr_image_tag: Annotated[Text, _TAGS_STAY] = "latest"
     ecr_image_uri: Text | None = None
-    dockerfile_path: Annotated[Text, _UNUSED] = "aws/lambda/Dockerfile.lambda"
-    python_version: Annotated[Text, _UNUSED] = "3.13"
-    architecture: Annotated[Text, one_of("x86_64", "arm64"), _UNUSED] = "x86_64"
+    dockerfile_path: Annotated[Text, _IMAGE_ONLY] = "aws/lambda/Dockerfile.lambda"
+    python_version: Annotated[Text, _IMAGE_ONLY] = "3.13"
+    architecture: Annotated[Text, one_of("x86_64", "arm64")] = "x86_64"
 
 
 class Ecs(Section):
     """An ECS cluster."""
 
-    cluster: Annotated[Text, _UNUSED] = "glacierflow"
-    task_definition: Annotated[Text, _UNUSED] = "glacierflow"
+    cluster: Text | None = None
+    task_definition: Annotated[Text, _STACKS_OWN] = "glacierflow"
 
 
 class Experimental(Section):
     """The predecessor's trials."""
 
-    enable_lambda_processing: Annotated[Flag, _UNUSED] = True
-    enable_step_functions: Annotated[Flag, _UNUSED] = False
-    parallel_processing_regions: Annotated[Whole, _UNUSED] = 4
+    enable_lambda_processing: Flag = True
+    enable_step_functions: Flag = False
+    parallel_processing_regions: Annotated[Whole, _SIDE_BY_SIDE] = 4
 
 
 class Settings(BaseModel):

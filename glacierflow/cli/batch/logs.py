@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glacierflow.cli.batch import looking
-from glacierflow.cli.context import CommandLine, say
+from glacierflow.cli.context import CommandLine, load_line, say
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def show_child(
     """Print the log of one child's attempt, following it where asked."""
     wanted = pattern_of(grep)
     gather, cloud = _open(run, line, region, slot)
+    # what a record says is where it was written; one that says nothing is looked for where the settings say
+    usual = load_line(replace(line, quiet=True)).settings.monitoring.log_group or _DEFAULT_LOG_GROUP
     facts = gather()
     found = facts.attempt(attempt)
     if found is None or (found.log_stream is None and not (follow and facts.live)):
@@ -72,7 +75,8 @@ def show_child(
     _head(facts, found, quiet=line.quiet)
     pause_s = _LOCAL_PAUSE_S if line.local else _AWS_PAUSE_S
     try:
-        for entry in _lines(cloud, gather, found, follow=follow, fixed=attempt is not None, pause_s=pause_s):
+        fixed = attempt is not None
+        for entry in _lines(cloud, gather, found, usual, follow=follow, fixed=fixed, pause_s=pause_s):
             if wanted.search(entry.text):
                 typer.echo(as_line(entry, as_json=as_json))
     except KeyboardInterrupt:
@@ -138,6 +142,7 @@ def _lines(
     cloud: Cloud,
     gather: Callable[[], SlotFacts],
     found: AttemptFacts,
+    usual_group: str,
     *,
     follow: bool,
     fixed: bool,
@@ -148,7 +153,7 @@ def _lines(
 
     while True:
         if found.log_stream is not None:
-            stream = LogStream(cloud, found.log_group or _DEFAULT_LOG_GROUP, found.log_stream)
+            stream = LogStream(cloud, found.log_group or usual_group, found.log_stream)
             if not follow:
                 yield from stream.news()
                 return

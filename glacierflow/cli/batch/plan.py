@@ -18,10 +18,9 @@ from glacierflow.cli.batch.planning import (
     PackOption,
     ServiceOption,
     ViaOption,
+    choose_service,
     parse_by,
     parse_order,
-    parse_service,
-    parse_via,
 )
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
 from glacierflow.cli.batch.sending import MeasuredByOption, Terms
@@ -71,7 +70,7 @@ def plan_command(
     missing: MissingOption = False,
     canary: CanaryOption = False,
     measured_by_run: MeasuredByOption = None,
-    service: ServiceOption = "batch",
+    service: ServiceOption = None,
     via: ViaOption = None,
     manifest: ManifestOption = None,
     base_dir: BaseDirOption = None,
@@ -97,9 +96,9 @@ def plan_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    where = parse_service(service)
+    where, first = choose_service(service, via, loaded.settings)
     slots = (period, pack, parse_order(order))
-    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, parse_via(via, where))
+    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first)
     if manifest is not None:
         typer.echo(write_plan(draft, manifest))
         return 0

@@ -30,6 +30,7 @@ __all__ = [
     "ServiceOption",
     "ViaOption",
     "arrange_units",
+    "choose_service",
     "job_options",
     "manifest_of",
     "owner_of",
@@ -63,8 +64,12 @@ OrderOption = Annotated[
     ),
 ]
 ServiceOption = Annotated[
-    str,
-    typer.Option("--service", metavar="NAME", help="batch, lambda, ecs, fargate or stepfunctions."),
+    str | None,
+    typer.Option(
+        "--service",
+        metavar="NAME",
+        help="batch, lambda, ecs, fargate or stepfunctions; default batch, or as enable_step_functions says.",
+    ),
 ]
 ViaOption = Annotated[
     str | None,
@@ -75,6 +80,23 @@ ViaOption = Annotated[
     ),
 ]
 _SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions")
+
+
+def choose_service(text: str | None, via: str | None, settings: Settings) -> tuple[Service, Service]:
+    """Where slots run and where a state machine sends them first, as typed or as ``[EXPERIMENTAL]`` says.
+
+    Raises:
+        UsageError: there is none of that name, or the settings switch it off.
+    """
+    switches = settings.experimental
+    service = parse_service(text or ("stepfunctions" if switches.enable_step_functions else "batch"))
+    first = parse_via(via, service)
+    if "lambda" in {service, first} and not switches.enable_lambda_processing:
+        raise UsageError(
+            "enable_lambda_processing = 0 in [EXPERIMENTAL] switches Lambda off",
+            next_step="set it to 1, or name another --service",
+        )
+    return service, first
 
 
 def parse_service(text: str) -> Service:
@@ -183,6 +205,7 @@ def arrange_units(draft: Draft, units: tuple[Unit, ...], *, measured: Measured |
         pack_minutes=draft.pack_minutes,
         on_demand=not draft.loaded.settings.cost_optimization.use_spot_instances,
         order=draft.order,
+        classes=draft.loaded.settings.batch.memory_classes_mib,
     )
     if arrangement.roomier:
         say(
@@ -300,4 +323,5 @@ def _calls(manifest: Manifest, requests: list[dict[str, Any]], draft: Draft) -> 
         stack=loaded.settings.batch.stack,
         function=function.function_name,
         function_set=loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT,
+        cluster=loaded.settings.ecs.cluster,
     )

@@ -19,10 +19,9 @@ from glacierflow.cli.batch.planning import (
     PackOption,
     ServiceOption,
     ViaOption,
+    choose_service,
     parse_by,
     parse_order,
-    parse_service,
-    parse_via,
     units_of,
 )
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
@@ -74,7 +73,7 @@ def submit_command(
     canary: CanaryOption = False,
     measured_by_run: MeasuredByOption = None,
     force: ForceOption = False,
-    service: ServiceOption = "batch",
+    service: ServiceOption = None,
     via: ViaOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -84,9 +83,9 @@ def submit_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    where = parse_service(service)
+    where, first = choose_service(service, via, loaded.settings)
     slots = (period, pack, parse_order(order))
-    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, parse_via(via, where))
+    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first)
     if loaded.settings.settings.dry_run:
         terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress)
         return dry_run(

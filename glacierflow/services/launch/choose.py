@@ -58,7 +58,7 @@ def find_launcher(
     if service == "lambda":
         return find_function(cloud, function_name(cloud, loaded))
     if service in {"ecs", "fargate"}:
-        return find_cluster(cloud, base, service, log_group=places.log_group, tags=tags)
+        return find_cluster(cloud, base, service, tags=tags, cluster=loaded.settings.ecs.cluster)
     raise UsageError(
         f"--service {service} cannot be submitted to",
         next_step="accepted: batch, lambda, ecs, fargate, stepfunctions",

@@ -203,9 +203,14 @@ def _slots(manifest: Manifest) -> Iterator[tuple[ArrayRange, int]]:
 
 
 def find_cluster(
-    cloud: Cloud, base: str, service: Service, *, log_group: str, tags: Mapping[str, str]
+    cloud: Cloud,
+    base: str,
+    service: Service,
+    *,
+    tags: Mapping[str, str],
+    cluster: str | None = None,
 ) -> TaskLauncher:
-    """The cluster of the stack ``{base}-ecs``.
+    """The cluster of the stack ``{base}-ecs``, or the one that is named, with that stack's task definitions.
 
     Raises:
         UsageError: that stack is not deployed.
@@ -219,15 +224,17 @@ def find_cluster(
     }
     with plain_errors("look up the task definition", service="ECS"):
         found = cloud.client("ecs").describe_task_definition(taskDefinition=min(definitions.items())[1])
+    container = found["taskDefinition"]["containerDefinitions"][0]
+    logs = container.get("logConfiguration", {}).get("options", {})
     return TaskLauncher(
         cloud=cloud,
-        cluster=told["Cluster"],
+        cluster=cluster or told["Cluster"],
         definitions=definitions,
         subnets=tuple(told["TaskSubnets"].split(",")),
         security_group=told["TaskSecurityGroup"],
         public_ip=told["TaskPublicIp"],
-        log_group=log_group,
+        log_group=logs.get("awslogs-group"),
         tags=tags,
         service=service,
-        image=found["taskDefinition"]["containerDefinitions"][0]["image"],
+        image=container["image"],
     )

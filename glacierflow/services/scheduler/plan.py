@@ -55,6 +55,7 @@ def make_manifest(selection: Mapping[str, Any], service: Service) -> tuple[Offic
         units,
         {region.name: region for region in chosen},
         on_demand=not settings.cost_optimization.use_spot_instances,
+        classes=settings.batch.memory_classes_mib,
     )
     launcher = find_launcher("batch", office.cloud, office.loaded, office.places, arrangement.arrays, tags={})
     manifest = build_manifest(

@@ -43,7 +43,7 @@ def check_revision(checkout: Path, cloud: Cloud, loaded: LoadedSettings, places:
     services: dict[str, Callable[[], Iterable[str | None]]] = {
         "AWS Batch": lambda: _of_batch(cloud, places),
         "Lambda": lambda: _of_lambda(cloud, loaded),
-        "ECS": lambda: _of_ecs(cloud, loaded, places),
+        "ECS": lambda: _of_ecs(cloud, loaded),
     }
     here, found = revision_of(checkout), []
     for service, images in services.items():
@@ -67,11 +67,11 @@ def _of_lambda(cloud: Cloud, loaded: LoadedSettings) -> Iterable[str | None]:
     return [function_facts(cloud, function_name(cloud, loaded)).image]
 
 
-def _of_ecs(cloud: Cloud, loaded: LoadedSettings, places: Places) -> Iterable[str | None]:
+def _of_ecs(cloud: Cloud, loaded: LoadedSettings) -> Iterable[str | None]:
     stack = loaded.settings.batch.stack
     if describe(cloud, stack_name(stack, "ecs")) is None:
         return []
-    return [find_cluster(cloud, stack, "ecs", log_group=places.log_group, tags={}).image]
+    return [find_cluster(cloud, stack, "ecs", tags={}).image]
 
 
 def _compare(service: str, tags: list[str], here: str) -> Finding:

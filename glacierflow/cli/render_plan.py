@@ -153,6 +153,7 @@ def _tasks(manifest: Manifest, cluster: str | None) -> list[str]:
     for array in manifest.arrays:
         provider = "FARGATE" if array.on_demand else "FARGATE_SPOT"
         slots = f"{array.first_slot}..{array.first_slot + array.size - 1}"
-        told = f"{where}capacity: {provider}, {array.memory_mib} MiB, manifest: {_where(manifest)}, index: {slots}"
+        told = f"{where}capacity: {provider}, {array.memory_mib} MiB, "
+        told += f"manifest: {_where(manifest)}, index: {slots}"
         calls.append(f"{array.size} x ecs:RunTask {{{told}}}")
     return [*calls, *_records(manifest)]

@@ -96,7 +96,7 @@ def plan_command(
     period = parse_by(by)
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
-    where, first = choose_service(service, via, loaded.settings)
+    where, first = choose_service(service, via, loaded, quiet=line.quiet)
     slots = (period, pack, parse_order(order))
     draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first)
     if manifest is not None:

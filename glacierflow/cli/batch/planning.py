@@ -82,13 +82,21 @@ ViaOption = Annotated[
 _SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions")
 
 
-def choose_service(text: str | None, via: str | None, settings: Settings) -> tuple[Service, Service]:
+def choose_service(
+    text: str | None, via: str | None, loaded: LoadedSettings, *, quiet: bool
+) -> tuple[Service, Service]:
     """Where slots run and where a state machine sends them first, as typed or as ``[EXPERIMENTAL]`` says.
+
+    What is set by hand and counts for nothing there is said.
 
     Raises:
         UsageError: there is none of that name, or the settings switch it off.
     """
-    switches = settings.experimental
+    from glacierflow.cli.context import say
+    from glacierflow.settings.load import DEFAULT
+    from glacierflow.settings.reach import without_effect
+
+    switches = loaded.settings.experimental
     service = parse_service(text or ("stepfunctions" if switches.enable_step_functions else "batch"))
     first = parse_via(via, service)
     if "lambda" in {service, first} and not switches.enable_lambda_processing:
@@ -96,6 +104,9 @@ def choose_service(text: str | None, via: str | None, settings: Settings) -> tup
             "enable_lambda_processing = 0 in [EXPERIMENTAL] switches Lambda off",
             next_step="set it to 1, or name another --service",
         )
+    by_hand = (name for name, origin in loaded.origins.items() if origin != DEFAULT)
+    for sentence in without_effect(by_hand, service) if service != "local" else ():
+        say(f"glacierflow: {sentence}", quiet=quiet)
     return service, first
 
 

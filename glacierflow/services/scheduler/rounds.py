@@ -129,7 +129,8 @@ def _start(office: Office, manifest: Manifest, via: str) -> Json:
         where = {"bucket": office.places.bucket, "key": key, "function": function.name}
         return {"arrays": [], "items": where}
     targets = find_targets(office.cloud, office.places, manifest.arrays)
-    requests = submit_requests(manifest, targets.destination)
+    tags = {"owner": manifest.owner} if manifest.owner else {}
+    requests = submit_requests(manifest, targets.destination, tags=tags)
     # Step Functions' own SubmitJob knows no propagateTags; the job definitions say it
     said = [{key: one for key, one in request.items() if key != "propagateTags"} for request in requests]
     return {"arrays": [pascal_case(request) for request in said], "items": None}

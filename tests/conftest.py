@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# before numpy is imported: for small matrices, threads that wait for each other burn ten times the time
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from container.engine import build, documented, require_engine
+from samples import SHARED, stood_in
 
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
@@ -30,6 +35,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, count in Counter(report.longrepr[2] for report in skipped).items():
         terminalreporter.write_line(f"NOT RUN: {count} tests, {reason.removeprefix('Skipped: ')}", red=True)
+    if stood_in:
+        terminalreporter.write_line(
+            f"NOT RUN on real scenes: {len(stood_in)} tests ran on made-up ones, for {SHARED} is not there",
+            red=True,
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bytecode_is_kept() -> None:
+    """Where Python is told to keep none, every child would compile all its libraries anew: seconds."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

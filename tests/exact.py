@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 import rasterio
 from affine import Affine
+from made_scenes import sentinel2_item
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from samples import read_item, real_archive
 
 from glacierflow.model import Scene
 from glacierflow.sensors import parse_item
@@ -34,10 +35,15 @@ class Tile:
             compress="deflate", predictor=2, tiled=True, blockxsize=block, blockysize=block,
         ) as out:  # fmt: skip
             out.write(self.data, 1)
-        item = read_item(next(iter(sorted((real_archive() / "sentinel-2-l2a").glob("*/*.json")))))
-        scene = parse_item(item, "sentinel2")
+        scene = parse_item(sentinel2_item(), "sentinel2")
         assert isinstance(scene, Scene)
         return scene.model_copy(update={"href": str(path), "epsg": self.epsg, "item_id": path.stem})
+
+
+@functools.cache
+def to_utm(epsg: int) -> Transformer:
+    """From EPSG:3413; slow to make."""
+    return Transformer.from_crs(3413, epsg, always_xy=True)
 
 
 def coordinates(geobox: GeoBox, tile: Tile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -45,9 +51,7 @@ def coordinates(geobox: GeoBox, tile: Tile) -> tuple[NDArray[np.float64], NDArra
     rows, cols = geobox.shape
     u, v = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
     a = geobox.affine
-    east, north = Transformer.from_crs(3413, tile.epsg, always_xy=True).transform(
-        a.a * u + a.b * v + a.c, a.d * u + a.e * v + a.f
-    )
+    east, north = to_utm(tile.epsg).transform(a.a * u + a.b * v + a.c, a.d * u + a.e * v + a.f)
     b = ~tile.transform
     return b.d * east + b.e * north + b.f, b.a * east + b.b * north + b.c
 

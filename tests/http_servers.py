@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 
+def serve(server: ThreadingHTTPServer) -> None:
+    """Answer in a thread; one that is shut down ends at once, not at its next half second."""
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+
 class Api:
     """A STAC API with one answer a page, and faults on demand."""
 
@@ -59,7 +64,7 @@ class Api:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve(self.server)
 
 
 class RangeServer:
@@ -109,4 +114,4 @@ class RangeServer:
         handler = functools.partial(Handler, directory=str(folder))
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve(self.server)

@@ -14,7 +14,7 @@ from http_servers import RangeServer
 from numpy.typing import NDArray
 from rasterio.enums import Resampling as Kernel
 from rasterio.vrt import WarpedVRT
-from samples import make_region, read_item, real_archive, real_region
+from samples import ARCHIVES, make_region, read_item, real_archive, real_region
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
@@ -26,15 +26,20 @@ from glacierflow.sensors import parse_item
 
 
 def real_scenes(satellite: Any) -> list[Scene]:
+    """The two of the real archive, or those that stand in for them."""
+    return scenes_of(real_archive(), satellite)
+
+
+def scenes_of(archive: Path, satellite: Any) -> list[Scene]:
     folder = {"sentinel2": "sentinel-2-l2a", "landsat": "landsat-c2l1"}[satellite]
     scenes = []
-    for path in sorted((real_archive() / folder).glob("*/*.json")):
+    for path in sorted((archive / folder).glob("*/*.json")):
         item = read_item(path)
         scene = parse_item(item, satellite)
         assert isinstance(scene, Scene)
         href = str(path.parent / item["assets"][scene.asset_key]["href"])
         scenes.append(scene.model_copy(update={"href": href}))
-    assert len(scenes) == 2, f"the real archive is not there: {real_archive()}"
+    assert len(scenes) == 2, f"the archive is not there: {archive}"
     return scenes
 
 
@@ -67,8 +72,9 @@ def computed(scene: Scene, region: Region, **settings: Any) -> NDArray[np.uint16
 
 @pytest.mark.parametrize(("satellite", "name"), [("sentinel2", "902_Berlin"), ("landsat", "901_Yahtse")])
 @pytest.mark.parametrize("number", [0, 1])
-def test_real_pixels_equal_exact_cubic(satellite: str, name: str, number: int) -> None:
-    scene = real_scenes(satellite)[number]
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_pixels_equal_exact_cubic(archive: str, satellite: str, name: str, number: int) -> None:
+    scene = scenes_of(ARCHIVES[archive](), satellite)[number]
     ours = computed(scene, real_region(name))
     exact = truth(scene.href, real_region(name), satellite)
     difference = np.abs(ours.astype(int) - exact)

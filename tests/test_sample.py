@@ -21,7 +21,7 @@ from glacierflow.local.archive import load_archive
 from glacierflow.local.sample import SampleSummary, ice, sample_bundle, write_sample
 from glacierflow.local.sample.grid import project
 from glacierflow.local.sample.passes import make_pass
-from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Scene
+from glacierflow.model import Region, Satellite, Scene
 from glacierflow.sensors import parse_item
 
 FIRST, LAST = dt.date(2024, 7, 1), dt.date(2024, 7, 31)
@@ -169,67 +169,6 @@ def centres(where: Region, pixel: int) -> tuple[npt.NDArray[np.float64], npt.NDA
     return x, y
 
 
-def offset_of(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """(columns, rows) that the content moved: peak of the phase correlation, then the phase's slope."""
-    window = np.outer(np.hanning(first.shape[0]), np.hanning(first.shape[1]))
-    spectra = [np.fft.fft2((chip - chip.mean()) * window) for chip in (first, second)]
-    cross = spectra[1] * spectra[0].conj()
-    rows, columns = np.meshgrid(*(np.fft.fftfreq(size) for size in first.shape), indexing="ij")
-    band = (np.hypot(rows, columns) < 0.15) & (
-        np.hypot(rows, columns) > 0.02
-    )  # the ground has no shorter waves
-    phase = np.where(band, cross / np.maximum(np.abs(cross), 1e-9), 0)
-    peak = np.unravel_index(np.argmax(np.fft.ifft2(phase).real), first.shape)
-    whole = [(int(at) + size // 2) % size - size // 2 for at, size in zip(peak, first.shape, strict=True)]
-    rest = np.angle(phase * np.exp(2j * np.pi * (columns * whole[1] + rows * whole[0])))[band]
-    design = -2 * np.pi * np.column_stack([columns[band], rows[band]])
-    kept = np.abs(rest) < 1.5
-    fit, *_ = np.linalg.lstsq(design[kept], rest[kept], rcond=None)
-    return float(whole[1] + fit[0]), float(whole[0] + fit[1])
-
-
-def clear_pair(directory: Path, satellite: Satellite) -> tuple[dict[str, Any], dict[str, Any]]:
-    collection = {"sentinel2": "sentinel-2-l2a", "landsat": "landsat-c2l1"}[satellite]
-    clear = []
-    for item in items_of(directory, collection):
-        day = dt.datetime.fromisoformat(item["properties"]["datetime"]).date()
-        overflight = make_pass(satellite, day)
-        if not (overflight.is_cut or overflight.is_cloudy or item["id"].endswith("_1_L2A")):
-            clear.append(item)
-    return clear[0], clear[1]
-
-
-@pytest.mark.parametrize(("satellite", "chip"), [("sentinel2", 100), ("landsat", 80)])
-def test_ice_moves_by_the_known_field_and_rock_does_not(
-    arsuk: SampleSummary, satellite: Satellite, chip: int
-) -> None:
-    pixel = PIXEL_SIZE_M[satellite]
-    pair = clear_pair(arsuk.directory, satellite)
-    images = [on_region(image_of(arsuk.directory, item), ARSUK, pixel) for item in pair]
-    times = [dt.datetime.fromisoformat(item["properties"]["datetime"]) for item in pair]
-    days = (times[1] - times[0]).total_seconds() / 86_400
-    x, y = centres(ARSUK, pixel)
-    height = ice.rock_height(x, y)
-    errors: dict[str, list[float]] = {"ice": [], "rock": []}
-    moved = 0.0
-    for row in range(0, x.shape[0] - chip, chip // 2):
-        for column in range(0, x.shape[1] - chip, chip // 2):
-            here = np.s_[row : row + chip, column : column + chip]
-            if not (height[here].min() > 0.05 or height[here].max() < -0.05):
-                continue
-            kind = "rock" if height[here].min() > 0 else "ice"
-            field = ice.ice_displacement(x[here], y[here], days)
-            truth_x, truth_y = (float(part.mean()) if kind == "ice" else 0.0 for part in field)
-            found = offset_of(images[0][here], images[1][here])
-            errors[kind].append(float(np.hypot(found[0] - truth_x / pixel, -found[1] - truth_y / pixel)))
-            moved = max(moved, float(np.hypot(truth_x, truth_y)) / pixel)
-    assert len(errors["ice"]) > 20
-    assert len(errors["rock"]) >= 3
-    assert moved > 1  # a pixel at least, or the test would prove little
-    assert max(errors["ice"]) < 0.15
-    assert max(errors["rock"]) < 0.05
-
-
 def test_brightness_cloud_and_swath_edge(arsuk: SampleSummary) -> None:
     x, y = centres(ARSUK, 10)
     height = ice.rock_height(x, y)
@@ -345,9 +284,9 @@ def test_bad_requests_write_nothing(tmp_path: Path) -> None:
 
 
 def test_region_that_only_touches_the_end_of_a_chunk_is_drawn_whole(tmp_path: Path) -> None:
-    """049_jakobshavn reaches just the last lattice nodes of one chunk."""
-    jakobshavn = region("049_jakobshavn", "22WEB", -207110, -2298950, -145010, -2256350)
+    """The part of 049_jakobshavn that reaches just the last lattice nodes of one chunk."""
+    part = region("part", "22WEB", -197580, -2259350, -194580, -2256350)
     day = dt.date(2024, 7, 2)
-    write_sample(tmp_path, [jakobshavn], day, day, satellites=("sentinel2",))
+    write_sample(tmp_path, [part], day, day, satellites=("sentinel2",))
     item = items_of(tmp_path, "sentinel-2-l2a")[0]
-    assert (on_region(image_of(tmp_path, item), jakobshavn, 10) > 0).mean() > 0.99
+    assert (on_region(image_of(tmp_path, item), part, 10) > 0).all()

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import json
 import time
 from typing import Any
 
 import pytest
+from made_scenes import sentinel2_item
 from samples import read_item, real_archive, recorded_items
 
 from glacierflow.model import LeftOut, Scene
@@ -129,6 +131,24 @@ def test_the_real_archive_parses() -> None:
         assert len(paths) == 2, f"the real archive is not there: {real_archive()}"
         for path in paths:
             usable(read_item(path), satellite)
+
+
+def test_an_item_of_sentinel_2c_parses() -> None:
+    """Launched in 2024: none was recorded, but its names are A's with another letter."""
+    text = json.dumps(sentinel2_item("20250529", 3760)).replace("S2A_", "S2C_")
+    item = json.loads(text.replace("sentinel-2a", "sentinel-2c").replace("N0202", "N0511"))
+    assert item["id"] == "S2C_33UUU_20250529_0_L2A"
+    scene = usable(item, "sentinel2")
+    assert (scene.platform, scene.place, scene.epsg, scene.baseline) == (
+        "sentinel-2c",
+        "33UUU",
+        32633,
+        "05.11",
+    )
+    assert scene.acquisition == "S2C_20250529T101032_R022"
+    assert scene.stem == "S2C_MSIL2A_20250529T101032_N0511_R022"
+    other = usable(sentinel2_item("20250529", 3760), "sentinel2")
+    assert other.acquisition != scene.acquisition, "two satellites never make one acquisition"
 
 
 def test_pystacs_migrated_projection_code_is_understood() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import http.client
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -68,12 +71,17 @@ class Api:
 
 
 class RangeServer:
-    """Static files with ranges; remembers bytes sent; answers a status for paths in ``faults``."""
+    """Static files with ranges; remembers bytes sent; answers a status for paths in ``faults``.
+
+    Nobody is answered while ``answers`` is not set.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.faults: dict[str, int] = {}
         self.sent = 0
         self.paths: list[str] = []
+        self.answers = threading.Event()
+        self.answers.set()
         outer = self
 
         class Handler(SimpleHTTPRequestHandler):
@@ -88,6 +96,7 @@ class RangeServer:
 
             def do_GET(self) -> None:
                 outer.paths.append(self.path)
+                outer.answers.wait()
                 if self.path in outer.faults:
                     self.send_error(outer.faults[self.path])
                     return
@@ -113,5 +122,49 @@ class RangeServer:
 
         handler = functools.partial(Handler, directory=str(folder))
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        serve(self.server)
+
+
+class CallProxy:
+    """Hands calls on to another server, and does something when one of them is done."""
+
+    def __init__(self, target: str) -> None:
+        self.calls: list[str] = []
+        """``METHOD path`` of each, in order."""
+        self.after: Callable[[str], None] = lambda call: None
+        """Called with a call that is done, before its answer is given."""
+        host = target.removeprefix("http://")
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def hand_on(self) -> None:
+                call = f"{self.command} {self.path}"
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                outer.calls.append(call)
+                server = http.client.HTTPConnection(host, timeout=60)
+                server.request(self.command, self.path, body, dict(self.headers) | {"Host": host})
+                answer = server.getresponse()
+                data = answer.read()
+                server.close()
+                outer.after(call)
+                with contextlib.suppress(ConnectionError):
+                    self.send_response_only(answer.status)
+                    for name, value in answer.getheaders():
+                        if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                            self.send_header(name, value)
+                    length = answer.headers["Content-Length"] if self.command == "HEAD" else str(len(data))
+                    self.send_header("Content-Length", length or "0")
+                    self.end_headers()
+                    self.wfile.write(data)
+
+        for verb in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+            setattr(Handler, f"do_{verb}", Handler.hand_on)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         serve(self.server)

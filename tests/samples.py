@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,11 @@ def real_archive() -> Path:
     """Four real scenes with their items and regions; made-up ones on the same grids where there are none."""
     if SHARED.is_dir() or "CI" in os.environ:
         return shared("data/real")
-    stood_in.add(os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0])
+    stood_in.add(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
     return made_archive()
 
 
-ARCHIVES = {"real": lambda: shared("data/real"), "made-up": made_archive}
+ARCHIVES: dict[str, Callable[[], Path]] = {"real": lambda: shared("data/real"), "made-up": made_archive}
 """Both, for tests that prove the pixels themselves: they run on the made-up scenes everywhere."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
+from glacierflow.local import moto_private
 from glacierflow.local.options import ACCOUNT_ID
 
 __all__ = ["holds", "install", "known"]
@@ -63,11 +64,12 @@ def _is_action_permitted(
     principal: str | None = None,
     incoming_condition_values: dict[str, str] | None = None,
 ) -> PermissionResult:
-    condition = self._statement.get("Condition")
+    statement = moto_private.statement_of(self)
+    condition = statement.get("Condition")
     values = {**_of_this_request.get(), **(incoming_condition_values or {})}
     if condition and not holds(condition, values):
         return PermissionResult.NEUTRAL
-    bare = {name: value for name, value in self._statement.items() if name != "Condition"}
+    bare = {name: value for name, value in statement.items() if name != "Condition"}
     return _moto_is_action_permitted(IAMPolicyStatement(bare), action, resource, principal)
 
 

@@ -77,7 +77,7 @@ def up(
     image: str | None = None,
     bucket: str = DEFAULT_BUCKET,
     region: str = DEFAULT_REGION,
-    wait_s: float = 30,
+    wait_s: float = 180.0,
 ) -> Endpoint:
     """Start the embedded cloud, or find the one that runs; then serve the archive and prepare the bucket.
 

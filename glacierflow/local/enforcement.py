@@ -18,7 +18,7 @@ import moto.ecs.models as moto_ecs
 from moto.core import responses as moto_responses
 from moto.iam import access_control
 
-from glacierflow.local import conditions
+from glacierflow.local import conditions, moto_private
 from glacierflow.local.options import ACCOUNT_ID
 
 __all__ = ["install", "permissions_of"]
@@ -156,34 +156,30 @@ def _authorize(self: Any, resource: str = "*") -> None:  # noqa: ANN401
     if service not in _KNOWN_SERVICES:
         _moto_authorize(self, resource)
         return
-    original = self._get_action
+    asked = moto_private.action_of(self)
     request = _parameters(self)
     if self.method in {"GET", "DELETE"}:
         # moto keeps the headers here where a request has no parameters, and would sign them as its body
         self.data = {}
     with conditions.known(condition_values(service, request, self.region)):
-        for action, found in permissions_of(service, original(), request, self.region):
-            self._get_action = lambda action=action: action
-            try:
+        for action, found in permissions_of(service, asked, request, self.region):
+            with moto_private.as_action(self, action):
                 _moto_authorize(self, found)
-            finally:
-                del self._get_action
 
 
 def _check_action_permitted(self: Any, resource: str) -> None:  # noqa: ANN401
-    self._action = _NAMES.get(self._action, self._action)
+    moto_private.set_action(self, _NAMES)
     _moto_check_action_permitted(self, resource)
 
 
-_moto_authorize = moto_responses.BaseResponse._authenticate_and_authorize_normal_action
+_moto_authorize = moto_private.authorize_action(moto_responses.BaseResponse)
 _moto_check_action_permitted = access_control.IAMRequestBase.check_action_permitted
 
 
 def install() -> None:
     """Put this in the place of moto's."""
     conditions.install()
+    moto_private.replace_authorize(moto_responses.BaseResponse, _authorize)
     # Any: methods are replaced
-    base: Any = moto_responses.BaseResponse
-    base._authenticate_and_authorize_normal_action = _authorize
     request: Any = access_control.IAMRequestBase
     request.check_action_permitted = _check_action_permitted

@@ -21,6 +21,7 @@ import moto.logs.models as moto_logs
 import moto.s3.models as moto_s3
 from moto.core.base_backend import BaseBackend
 
+from glacierflow.local import moto_private
 from glacierflow.local.options import ACCOUNT_ID
 
 __all__ = ["Infrastructure", "service_of"]
@@ -181,7 +182,7 @@ class _Unpickler(pickle.Unpickler):
 def _batch_resource(arn: str) -> Any:  # noqa: ANN401
     # Any: to a type checker moto's classes are abstract
     backend: Any = moto_batch.batch_backends[ACCOUNT_ID][arn.split(":")[3]]
-    for kept in (backend._compute_environments, backend._job_queues, backend._job_definitions):
+    for kept in moto_private.batch_tables(backend):
         if arn in kept:
             return kept[arn]
     return None

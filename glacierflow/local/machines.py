@@ -11,6 +11,8 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
     StateTaskServiceBatch,
 )
 
+from glacierflow.local import moto_private
+
 __all__ = ["install"]
 
 _WORDS_OF_THE_USER = {"tags", "Tags", "parameters", "Parameters"}
@@ -20,10 +22,9 @@ _WORDS_OF_THE_USER = {"tags", "Tags", "parameters", "Parameters"}
 def install(port: int) -> None:
     """Let executions run, against this port, and let SubmitJob be spelled as Step Functions spells it."""
     os.environ["MOTO_PORT"] = str(port)
-    # Any: moto's configuration is a typed dictionary that lacks this key, and methods are replaced
+    # Any: moto's configuration is a typed dictionary that lacks this key
     config: Any = default_user_config
     config["stepfunctions"] = {"execute_state_machine": True}
-    service: Any = StateTaskServiceBatch
 
     # the names of both parameters are moto's, which calls by them
     def request(_: Any, parameters: Any, *__: Any, **___: Any) -> None:  # noqa: ANN401
@@ -33,19 +34,18 @@ def install(port: int) -> None:
         if isinstance(response, dict):
             _replace(response, _spelled(response, upper=True))
 
-    evaluate = service._eval_parameters
+    def effective(evaluate: Any) -> Any:  # noqa: ANN401
+        def evaluated(self: Any, env: Any) -> dict[str, Any]:  # noqa: ANN401
+            """A task without Parameters is given its input, which moto forgets."""
+            if self.parargs:
+                told: dict[str, Any] = evaluate(self, env)
+                return told
+            known = moto_private.supported_parameters(self)
+            return {name: one for name, one in copy.deepcopy(env.states.get_input()).items() if name in known}
 
-    def effective(self: Any, env: Any) -> dict[str, Any]:  # noqa: ANN401
-        """A task without Parameters is given its input, which moto forgets."""
-        if self.parargs:
-            told: dict[str, Any] = evaluate(self, env)
-            return told
-        known = self._get_supported_parameters() or set()
-        return {name: one for name, one in copy.deepcopy(env.states.get_input()).items() if name in known}
+        return evaluated
 
-    service._eval_parameters = effective
-    service._normalise_parameters = request
-    service._normalise_response = answer
+    moto_private.replace_task_parameters(StateTaskServiceBatch, effective, request, answer)
 
 
 def _replace(old: dict[str, Any], new: dict[str, Any]) -> None:

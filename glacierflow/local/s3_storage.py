@@ -12,6 +12,7 @@ from typing import Any
 import moto.s3.models as moto_s3
 from moto.s3.responses import S3Response
 
+from glacierflow.local import moto_private
 from glacierflow.local.object_files import MountedFile, ObjectFile, Vault
 from glacierflow.local.options import ACCOUNT_ID
 
@@ -52,8 +53,8 @@ def mount_object(bucket: str, key: str, path: Path) -> None:
     mounted = FakeKey(
         key, b"", account_id=ACCOUNT_ID, region_name=_BUCKET_REGION, bucket_name=bucket, etag=etag
     )
-    mounted._value_buffer.close()
-    mounted._value_buffer = MountedFile(path.resolve())
+    moto_private.buffer_of(mounted).close()
+    moto_private.set_buffer(mounted, MountedFile(path.resolve()))
     mounted.contentsize = facts.st_size
     # moto wants naive UTC
     mounted.last_modified = dt.datetime.fromtimestamp(facts.st_mtime, dt.UTC).replace(tzinfo=None)
@@ -66,11 +67,18 @@ def drop_missing_objects(backend: moto_s3.S3Backend) -> None:
     for bucket in backend.buckets.values():
         for key in list(bucket.keys):
             versions = bucket.keys.getlist(key)
-            kept = [one for one in versions if not isinstance(one, FakeKey) or one._value_buffer.present]
+            kept = [
+                one for one in versions if not isinstance(one, FakeKey) or moto_private.buffer_of(one).present
+            ]
             if not kept:
                 bucket.keys.pop(key)
             elif len(kept) < len(versions):
                 bucket.keys.setlist(key, kept)
+
+
+def _is_present(key: Any) -> bool:  # noqa: ANN401 - a FakeKey
+    present: bool = moto_private.buffer_of(key).present
+    return present
 
 
 class _Part:
@@ -85,7 +93,7 @@ class _Part:
 
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(len(self))
-        data: bytes = self._key._value_buffer.read_at(start, stop - start)
+        data: bytes = moto_private.buffer_of(self._key).read_at(start, stop - start)
         return data
 
 
@@ -96,7 +104,7 @@ class _Request(threading.local):
 _request = _Request()
 _whole_value = FakeKey.value
 _moto_get_object = _response.get_object
-_moto_range = _response._handle_range_header
+_moto_range = moto_private.range_of(_response)
 
 
 def _value(self: Any) -> Any:  # noqa: ANN401 - bytes, or what can be sliced like them
@@ -138,4 +146,4 @@ def install(root: Path) -> None:
     FakeKey.__getstate__ = _getstate
     FakeKey.__setstate__ = _setstate
     _response.get_object = _get_object
-    _response._handle_range_header = _handle_range
+    moto_private.replace_range(_response, _handle_range)

@@ -28,6 +28,7 @@ from glacierflow.local import batch_backend, enforcement, s3_storage, state
 from glacierflow.local.archives import Archives
 from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
 from glacierflow.local.infrastructure import Infrastructure
+from glacierflow.local.moto_private import check_moto
 from glacierflow.local.options import DEFAULT_IMAGE, CloudOptions
 from glacierflow.local.requester_pays import RequesterPays
 
@@ -85,6 +86,7 @@ class EmbeddedServer:
 
     def __init__(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
         home = options.home
+        check_moto()
         s3_storage.install(home / "state" / "objects")
         self._ends: list[Callable[[], None]] = []
         """What ends the children of services other than AWS Batch."""

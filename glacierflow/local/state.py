@@ -18,7 +18,7 @@ import moto.batch.models as moto_batch
 import moto.logs.models as moto_logs
 import moto.s3.models as moto_s3
 
-from glacierflow.local import s3_storage
+from glacierflow.local import moto_private, s3_storage
 from glacierflow.local.infrastructure import Infrastructure
 from glacierflow.local.jobs import Job
 from glacierflow.local.object_files import Vault
@@ -117,18 +117,19 @@ def _replace(path: Path, data: bytes) -> None:
 def _batch_state(scheduler: Scheduler) -> dict[str, Any]:
     regions = {}
     for region, backend in list(moto_batch.batch_backends[ACCOUNT_ID].items()):
+        tables = moto_private.batch_tables(backend)
         regions[region] = {
             "environments": [
                 {"name": one.name, "type": one.env_type, "state": one.state, "role": one.service_role}
                 | {"resources": one.compute_resources, "ecs": [one.ecs_arn, one.ecs_name]}
-                for one in backend._compute_environments.values()
+                for one in tables.environments.values()
             ],
             "queues": [
                 {"name": one.name, "priority": one.priority, "state": one.state, "order": one.env_order_json}
                 | {"policy": one.schedule_policy, "tags": backend.list_tags_for_resource(one.arn)}
-                for one in backend._job_queues.values()
+                for one in tables.queues.values()
             ],
-            "definitions": [one.describe() | {"region": region} for one in backend._job_definitions.values()],
+            "definitions": [one.describe() | {"region": region} for one in tables.definitions.values()],
         }
     return {"regions": regions, "jobs": [job.to_json() for job in scheduler.top.values()]}
 
@@ -162,12 +163,13 @@ def _restore_region(region: str, content: dict[str, Any]) -> None:
     # Any: to a type checker moto's classes are abstract
     moto: Any = moto_batch
     backend = moto.batch_backends[ACCOUNT_ID][region]
+    tables = moto_private.batch_tables(backend)
     for one in content["environments"]:
         environment = moto.ComputeEnvironment(
             one["name"], one["type"], one["state"], one["resources"], one["role"], ACCOUNT_ID, region
         )
         environment.set_ecs(*one["ecs"])
-        backend._compute_environments[environment.arn] = environment
+        tables.environments[environment.arn] = environment
     for one in content["queues"]:
         ordered = sorted(one["order"], key=lambda entry: int(entry["order"]))
         found = [backend.get_compute_environment(entry["computeEnvironment"]) for entry in ordered]
@@ -181,7 +183,7 @@ def _restore_region(region: str, content: dict[str, Any]) -> None:
             backend,
             one["tags"],
         )
-        backend._job_queues[queue.arn] = queue
+        tables.queues[queue.arn] = queue
     for one in content["definitions"]:
         definition = moto.JobDefinition(
             one["jobDefinitionName"],
@@ -199,4 +201,4 @@ def _restore_region(region: str, content: dict[str, Any]) -> None:
             revision=one["revision"] - 1,
         )
         definition.status = one["status"]
-        backend._job_definitions[definition.arn] = definition
+        tables.definitions[definition.arn] = definition

@@ -19,6 +19,7 @@ from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
 
+from glacierflow.local import moto_private
 from glacierflow.local.attempt import Attempt, Order, Runner, StartError
 from glacierflow.local.options import CloudOptions
 
@@ -208,9 +209,9 @@ def install(runner: TaskRunner) -> None:
 
     def run_task(self: Any, cluster: str, definition: str, *more: Any) -> Any:  # noqa: ANN401
         *others, strategy = more
-        strategy = strategy or self._get_cluster(cluster).default_capacity_provider_strategy
+        strategy = strategy or moto_private.cluster_of(self, cluster).default_capacity_provider_strategy
         provider = strategy[0]["capacityProvider"] if strategy else None
-        if provider not in {None, *(self._get_cluster(cluster).capacity_providers or ())}:
+        if provider not in {None, *(moto_private.cluster_of(self, cluster).capacity_providers or ())}:
             # moto would look for instances behind it
             raise InvalidParameterException("The specified capacity provider was not found.")
         tasks = make(self, cluster, definition, *others, strategy)
@@ -227,7 +228,7 @@ def install(runner: TaskRunner) -> None:
         return found
 
     def answer_once(self: Any) -> Any:  # noqa: ANN401
-        token = self._get_param("clientToken")
+        token = moto_private.parameter_of(self, "clientToken")
         if token is None or token not in tokens:
             result = answer(self)
             if token is None:
@@ -239,5 +240,5 @@ def install(runner: TaskRunner) -> None:
     network_interface: Any = NetworkInterface
     network_interface.private_dns_name = ""
     # it adds up what the containers ask for, which on Fargate may be said of the task alone
-    backend._calculate_task_resource_requirements = lambda *_: dict(_NO_NEEDS)
+    moto_private.replace_task_needs(backend, _NO_NEEDS)
     backend.run_task, backend.stop_task, response.run_task = run_task, stop_task, answer_once

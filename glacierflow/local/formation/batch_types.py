@@ -7,6 +7,7 @@ from typing import Any
 import moto.batch.models as moto_batch
 from moto.iam.models import iam_backends
 
+from glacierflow.local import moto_private
 from glacierflow.local.formation.kinds import Json, mend
 
 __all__ = ["install"]
@@ -72,7 +73,7 @@ def _make_environment(name: str, properties: Json, account_id: str, region: str)
 def _change_environment(environment: Any, properties: Json, account_id: str, region: str) -> Any:  # noqa: ANN401
     request, backend = to_request(properties), _backend(account_id, region)
     found = backend.get_compute_environment(environment.arn)
-    backend._validate_compute_resources(request["computeResources"])
+    moto_private.check_compute_resources(backend, request["computeResources"])
     found.compute_resources = request["computeResources"]
     backend.update_compute_environment(found.arn, request.get("state", "ENABLED"), {}, None)
     return found

@@ -13,7 +13,9 @@ from typing import Any
 import moto.cloudformation.models as moto_formation
 import moto.cloudformation.parsing as parsing
 
+from glacierflow.local import moto_private
 from glacierflow.local.formation.kinds import Json
+from glacierflow.local.moto_private import StackResources
 from glacierflow.services.templates import parse_template
 
 __all__ = ["install"]
@@ -40,7 +42,7 @@ def install() -> None:
     stack.delete = _delete
     stack.parse_template = staticmethod(_parse)
     change_set: Any = moto_formation.ChangeSet
-    change_set._parse_template = _parse_change_set
+    moto_private.replace_change_set_parse(change_set, _parse_change_set)
     resources: Any = parsing.ResourceMap
     resources.load_parameters = _loading(resources.load_parameters)
     module: Any = parsing
@@ -61,10 +63,11 @@ def _loading(original: Any) -> Any:  # noqa: ANN401 - a function of moto
 
     def load_parameters(self: Any) -> None:  # noqa: ANN401
         original(self)
-        for name, parameter in self._template.get("Parameters", {}).items():
+        resources = StackResources(self)
+        for name, parameter in resources.template.get("Parameters", {}).items():
             value = self.resolved_parameters[name]
             if "List" in parameter["Type"] and isinstance(value, str):
-                self.resolved_parameters[name] = self._parsed_resources[name] = value.split(",")
+                self.resolved_parameters[name] = resources.made[name] = value.split(",")
 
     return load_parameters
 
@@ -135,21 +138,22 @@ def _loaded(stack: Any, template: Json, parameters: Json) -> Any:  # noqa: ANN40
 def _present(loaded: Any) -> dict[str, Json]:  # noqa: ANN401
     return {
         name: body
-        for name, body in loaded._resource_json_map.items()
+        for name, body in StackResources(loaded).bodies.items()
         if "Condition" not in body or loaded.lazy_condition_map[body["Condition"]]
     }
 
 
 def _there(stack: Any) -> dict[str, Any]:  # noqa: ANN401
     """Resources of a stack that were made, by logical id."""
-    made = stack.resource_map._parsed_resources
-    return {name: made[name] for name in stack.resource_map._resource_json_map if made.get(name) is not None}
+    resources = StackResources(stack.resource_map)
+    return {name: resources.made[name] for name in resources.bodies if resources.made.get(name) is not None}
 
 
 def _changes(change_set: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401
     stack = change_set.stack
     new = _loaded(stack, change_set.template_dict, change_set.parameters)
     wanted, there, before = _present(new), _there(stack), stack.resource_map
+    bodies = StackResources(before).bodies
     old_values = getattr(before, "resolved_parameters", {})
     changed = {name for name, value in new.resolved_parameters.items() if old_values.get(name) != value}
     old_conditions = getattr(before, "lazy_condition_map", {})
@@ -160,11 +164,11 @@ def _changes(change_set: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401
     for name, body in wanted.items():
         if name not in there:
             yield "Add", name, body["Type"]
-        elif before._resource_json_map[name] != body or name in touched:
+        elif bodies[name] != body or name in touched:
             yield "Modify", name, body["Type"]
     for name in there:
         if name not in wanted:
-            yield "Remove", name, before._resource_json_map[name]["Type"]
+            yield "Remove", name, bodies[name]["Type"]
 
 
 def _mentioning(resources: dict[str, Json], names: set[str]) -> set[str]:
@@ -181,7 +185,7 @@ def _mentioning(resources: dict[str, Json], names: set[str]) -> set[str]:
 
 
 def _event(stack: Any, name: str, kind: str, status: str, reason: str | None = None) -> None:  # noqa: ANN401
-    made = stack.resource_map._parsed_resources.get(name)
+    made = StackResources(stack.resource_map).made.get(name)
     stack.events.append(
         moto_formation.Event(
             stack_id=stack.stack_id,
@@ -203,7 +207,7 @@ def _execute(self: Any, change_set_name: str, stack_name: str | None = None) -> 
     before = (stack.template, dict(stack.parameters))
     steps = list(_changes(change_set))
     change_set.execution_status = "EXECUTE_COMPLETE"
-    stack._add_stack_event(f"{verb}_IN_PROGRESS", resource_status_reason="User Initiated")
+    moto_private.add_stack_event(stack, f"{verb}_IN_PROGRESS", "User Initiated")
     failure = _carry_out(stack, change_set.template, change_set.parameters, steps)
     if failure is None:
         _settle(stack, f"{verb}_COMPLETE")
@@ -220,14 +224,12 @@ def _carry_out(
     steps: list[tuple[str, str, str]],
 ) -> tuple[str, str] | None:
     """Do the steps; the first that fails, and why."""
-    resources = stack.resource_map
-    old_bodies = dict(resources._resource_json_map)
+    resource_map, resources = stack.resource_map, StackResources(stack.resource_map)
+    old_bodies = dict(resources.bodies)
     stack.template, stack.parameters = template, dict(parameters)
-    stack._parse_template()
-    content = stack.template_dict
-    resources._template, resources.input_parameters = content, dict(parameters)
-    resources._resource_json_map = content["Resources"]
-    resources.load()
+    resources.take(moto_private.parse_stack(stack))
+    resource_map.input_parameters = dict(parameters)
+    resource_map.load()
     for action, name, kind in steps:
         verb = {"Add": "CREATE", "Modify": "UPDATE", "Remove": "DELETE"}[action]
         _event(stack, name, kind, f"{verb}_IN_PROGRESS")
@@ -242,36 +244,36 @@ def _carry_out(
 
 
 def _step(stack: Any, action: str, name: str, old_body: Json) -> None:  # noqa: ANN401
-    resources = stack.resource_map
+    resource_map, resources = stack.resource_map, StackResources(stack.resource_map)
     if action == "Add":
-        resources[name]
+        resource_map[name]
     elif action == "Modify":
-        body = resources._resource_json_map[name]
+        body = resources.bodies[name]
         changed = parsing.parse_and_update_resource(
-            name, body, resources, account_id=stack.account_id, region_name=stack.region_name
+            name, body, resource_map, account_id=stack.account_id, region_name=stack.region_name
         )
         if changed is not None:
-            resources._parsed_resources[name] = changed
+            resources.made[name] = changed
     else:
-        gone = resources._parsed_resources.pop(name)
+        gone = resources.made.pop(name)
         if old_body.get("DeletionPolicy") != "Retain":
-            resources._delete_resource(gone, old_body)
+            resources.delete(gone, old_body)
 
 
 def _settle(stack: Any, status: str) -> None:  # noqa: ANN401
     stack.description = stack.template_dict.get("Description")
-    stack.output_map = stack._create_output_map()
+    moto_private.make_outputs(stack)
     stack.status = status
-    stack._add_stack_event(status)
+    moto_private.add_stack_event(stack, status)
 
 
 def _roll_back(stack: Any, verb: str, reason: str, before: tuple[Any, Json]) -> None:  # noqa: ANN401
     prefix = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
-    stack._add_stack_event(f"{prefix}_IN_PROGRESS", resource_status_reason=reason)
+    moto_private.add_stack_event(stack, f"{prefix}_IN_PROGRESS", reason)
     if verb == "CREATE":
         _delete_resources(stack)
         stack.status = "ROLLBACK_COMPLETE"
-        stack._add_stack_event("ROLLBACK_COMPLETE")
+        moto_private.add_stack_event(stack, "ROLLBACK_COMPLETE")
         return
     template, parameters = before
     proposal: Any = moto_formation.ChangeSet(
@@ -291,31 +293,31 @@ def _delete_stack(self: Any, name_or_stack_id: str) -> None:  # noqa: ANN401
 
 
 def _delete(self: Any) -> None:  # noqa: ANN401 - a Stack
-    self._add_stack_event("DELETE_IN_PROGRESS", resource_status_reason="User Initiated")
+    moto_private.add_stack_event(self, "DELETE_IN_PROGRESS", "User Initiated")
     left = _delete_resources(self)
     self.status = "DELETE_FAILED" if left else "DELETE_COMPLETE"
-    self._add_stack_event(self.status)
+    moto_private.add_stack_event(self, self.status)
 
 
 def _delete_resources(stack: Any) -> list[str]:  # noqa: ANN401
     """Delete in passes, for one may stand in another's way; names of those that stay against the will."""
-    resources = stack.resource_map
+    resources = StackResources(stack.resource_map)
     waiting = {name: one for name, one in _there(stack).items() if not isinstance(one, str)}
-    bodies = resources._resource_json_map
+    bodies = resources.bodies
     for name in list(waiting):
         if bodies[name].get("DeletionPolicy") == "Retain":
             _event(stack, name, bodies[name]["Type"], "DELETE_SKIPPED")
-            del waiting[name], resources._parsed_resources[name]
+            del waiting[name], resources.made[name]
     problems: dict[str, str] = {}
     for _ in range(parsing.MAX_UPDATE_ATTEMPTS):
         for name, one in list(waiting.items()):
             try:
-                resources._delete_resource(one, bodies[name])
+                resources.delete(one, bodies[name])
             except Exception as error:  # noqa: BLE001 - tried again in the next pass
                 problems[name] = getattr(error, "message", None) or str(error)
                 continue
             _event(stack, name, bodies[name]["Type"], "DELETE_COMPLETE")
-            del waiting[name], resources._parsed_resources[name]
+            del waiting[name], resources.made[name]
     for name in waiting:
         _event(stack, name, bodies[name]["Type"], "DELETE_FAILED", problems.get(name))
     return list(waiting)

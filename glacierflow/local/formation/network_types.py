@@ -12,6 +12,7 @@ from moto.ec2.models.subnets import SubnetRouteTableAssociation
 from moto.ec2.models.vpcs import VPCEndPoint
 from moto.ec2.models.vpn_gateway import VPCGatewayAttachment
 
+from glacierflow.local import moto_private
 from glacierflow.local.formation.kinds import Json, mend
 
 __all__ = ["install"]
@@ -34,9 +35,7 @@ def _network(account_id: str, region: str) -> Any:  # noqa: ANN401
 def _end_association(association: Any, account_id: str, region: str) -> None:  # noqa: ANN401
     table = _network(account_id, region).route_tables.get(association.route_table_id)
     if table is not None:
-        gone = [one for one, subnet in table._associations.items() if subnet == association.subnet_id]
-        for one in gone:
-            del table._associations[one]
+        moto_private.drop_association(table, association.subnet_id)
 
 
 def _end_route_table(table: Any, account_id: str, region: str) -> None:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 from samples import real_archive, real_arguments, real_regions
+from test_predecessor import commands, parsed, typed
 
 from container.engine import docker, documented
 from glacierflow.aws import Cloud
@@ -25,6 +27,10 @@ SAMPLE_DATES = ("--date1", "2024-07-01", "--date2", "2024-07-12")
 UID = os.getuid() or 1000
 BASE = ("--base", os.environ["GLACIERFLOW_BASE_IMAGE"]) if "GLACIERFLOW_BASE_IMAGE" in os.environ else ()
 """The base image this machine has, where it is not the public one."""
+
+
+HERE = ("build", "size", "run")
+"""Verbs of ``glacierflow container`` that need nothing but an engine."""
 
 
 class User(embedded.User):
@@ -214,6 +220,33 @@ def test_build_labels_the_commit_and_size_tells_the_layers(user: User) -> None:
     assert "there is no image glacierflow:none" in user.types(
         "container", "size", "glacierflow:none", expect=64
     )
+
+
+def test_commands_of_the_predecessors_page_run_as_they_are_written(
+    user: User, lambda_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that need nothing but an engine; a shim leaves out ``--no-cache``, which takes minutes."""
+    shim = user.folder / "shim" / "docker"
+    shim.parent.mkdir()
+    shim.write_text(
+        '#!/bin/sh\nfor word; do shift; [ "$word" = --no-cache ] || set -- "$@" "$word"; done\n'
+        f'exec {shutil.which("docker")} "$@"\n'
+    )
+    shim.chmod(0o755)
+    monkeypatch.setitem(user.environment, "PATH", f"{shim.parent}:{user.environment['PATH']}")
+    if BASE:
+        monkeypatch.setitem(user.environment, "GLACIERFLOW_BASE_IMAGE", BASE[1])
+    # days of which a sample is made in seconds; the document leaves them to the settings
+    monkeypatch.setitem(user.environment, "GLACIERFLOW_DATE1", SAMPLE_DATES[1])
+    monkeypatch.setitem(user.environment, "GLACIERFLOW_DATE2", SAMPLE_DATES[3])
+    here = [words for words in commands() if parsed(words)[0] in {f"container {verb}" for verb in HERE}]
+    assert {words[1] for words in here} == set(HERE)
+    for words in {shlex.join(words): words for words in here}.values():
+        user.types(*typed(words))
+    made = user.folder / "output"
+    assert pixels(made)
+    (receipt,) = receipts(made)
+    assert receipt["outcome"] == "done"
 
 
 def test_the_lambda_image_is_built_and_labelled(user: User, lambda_image: str) -> None:

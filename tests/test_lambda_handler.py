@@ -123,6 +123,11 @@ def test_an_event_that_meets_its_deadline_says_what_is_left(store: Store) -> Non
     assert body["left"] == [REGION, "135_SermilikSW"]
     assert "stopped before the deadline" in body["message"]
     assert body["uploaded_files"] == 0
+    attempts = list_attempts(store, body["run_id"])
+    assert {slot: one.outcomes for slot, one in attempts.items()} == {
+        0: {1: "interrupted"},
+        1: {1: "interrupted"},
+    }
 
 
 @pytest.mark.embedded

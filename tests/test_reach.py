@@ -390,3 +390,33 @@ def test_a_submission_says_what_has_no_effect_where_it_goes(
     told = capsys.readouterr()
     assert "no effect" not in told.err
     assert "ecs:RunTask {capacity: FARGATE, 7500 MiB" in told.out
+
+
+def test_the_state_machine_is_told_how_often_it_tries_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in USUAL.items():
+        monkeypatch.setenv(f"GLACIERFLOW_{name}", value)
+    aws = Surveyed(monkeypatch, "made-up", "glacierflow")
+    assert run(["submit", "--service", "stepfunctions", "--rounds", "5", "--quiet"]) == 0
+    (started,) = [one for one in aws.sent if one.startswith("StartExecution")]
+    assert "rounds" in started
+    assert re.search(r"rounds[\\\"]*: 5", started)
+    assert run(["submit", "--rounds", "5", "--quiet"]) == 64
+    assert "--rounds = 5 is about the state machine, and --service is batch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("satellite", "clocks"),
+    [("both", ["sentinel2", "landsat"]), ("sentinel2", ["sentinel2"]), ("landsat", ["landsat"])],
+)
+def test_one_clock_submits_for_the_satellites_that_are_asked_for(satellite: str, clocks: list[str]) -> None:
+    template = load_template("schedule")
+    given = {key: "x" for key, one in template.parameters.items() if "Default" not in one}
+    topics = {"NewScenesTopic": "arn:one", "MoreScenesTopic": "arn:two"}
+    told = {**given, **topics, "ScheduleExpression": "rate(7 days)", "ScheduleSatellite": satellite}
+    resolver = Resolver(template, Account("111122223333", "us-west-2", "s"), told)
+    (clock,) = resolver.resources("AWS::Events::Rule").values()
+    assert [json.loads(one["Input"])["satellite"] for one in clock["Targets"]] == clocks
+    heard = resolver.resources("AWS::SNS::Subscription").values()
+    assert {one["TopicArn"] for one in heard} == {"arn:one", "arn:two"}

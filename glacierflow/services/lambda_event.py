@@ -92,12 +92,9 @@ def _process(event: Mapping[str, Any], stop: threading.Event) -> tuple[Manifest,
     store = open_store(manifest.store, cloud)
     content = manifest.model_dump_json(indent=1).encode()
     store.put(RunLayout(manifest.run_id).manifest, content, if_absent=True)
-    receipts = []
-    for slot in range(len(manifest.slots)):
-        if stop.is_set():
-            break
-        receipts.append(process_slot(manifest, slot, store, cloud, stop=stop))
-    return manifest, receipts
+    # also what is not begun leaves a receipt that says so, by which a retry finds it
+    slots = range(len(manifest.slots))
+    return manifest, [process_slot(manifest, slot, store, cloud, stop=stop) for slot in slots]
 
 
 def _manifest(event: Mapping[str, Any], cloud: Cloud) -> Manifest:

@@ -17,19 +17,51 @@ from glacierflow.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from glacierflow.aws import Cloud
-    from glacierflow.manifest import Manifest
+    from glacierflow.manifest import Manifest, Service
     from glacierflow.model import Unit
     from glacierflow.runs.workload import Measured
     from glacierflow.services.family_look import FamilyLook
     from glacierflow.services.places import Places
     from glacierflow.store import Store
 
-__all__ = ["MeasuredByOption", "Ready", "Terms", "make_ready", "measured_by", "send"]
+__all__ = [
+    "RoundsOption",
+    "check_rounds",
+    "MeasuredByOption",
+    "Ready",
+    "Terms",
+    "make_ready",
+    "measured_by",
+    "send",
+]
 
 MeasuredByOption = Annotated[
     str | None,
     typer.Option("--measured-by", metavar="RUN", help="Memory classes by an earlier run's receipts."),
 ]
+
+RoundsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rounds",
+        metavar="K",
+        min=0,
+        help="How often the state machine of --service stepfunctions tries failures again; default 2.",
+    ),
+]
+
+
+def check_rounds(rounds: int | None, service: Service) -> None:
+    """Refuse rounds where nothing goes round.
+
+    Raises:
+        UsageError: there is no state machine.
+    """
+    if rounds is not None and service != "stepfunctions":
+        raise UsageError(
+            f"--rounds = {rounds} is about the state machine, and --service is {service}",
+            next_step="add --service stepfunctions, or leave --rounds out",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +72,8 @@ class Terms:
     max_usd: float | None = None
     allow_egress: bool = False
     force: bool = False
+    rounds: int | None = None
+    """How often a state machine tries failures again; None is its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +155,14 @@ def send(
     arrangement = arrange_units(draft, units, measured=measured)
     options = job_options(draft.loaded.settings, places)
     launcher = find_launcher(
-        draft.service, cloud, draft.loaded, places, arrangement.arrays, via=draft.via, **options
+        draft.service,
+        cloud,
+        draft.loaded,
+        places,
+        arrangement.arrays,
+        via=draft.via,
+        rounds=terms.rounds,
+        **options,
     )
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)
     manifest = manifest.model_copy(update={"canary_run_id": canary})

@@ -25,7 +25,15 @@ from glacierflow.cli.batch.planning import (
     units_of,
 )
 from glacierflow.cli.batch.pricing import AllowEgressOption, MaxUsdOption, PriceOption
-from glacierflow.cli.batch.sending import MeasuredByOption, Terms, make_ready, measured_by, send
+from glacierflow.cli.batch.sending import (
+    MeasuredByOption,
+    RoundsOption,
+    Terms,
+    check_rounds,
+    make_ready,
+    measured_by,
+    send,
+)
 from glacierflow.cli.collect import CONNECTION, DATES, REGIONS, collects
 from glacierflow.cli.context import (
     CommandLine,
@@ -75,6 +83,7 @@ def submit_command(
     force: ForceOption = False,
     service: ServiceOption = None,
     via: ViaOption = None,
+    rounds: RoundsOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Submit array jobs whose children process one region and one period each."""
@@ -84,6 +93,7 @@ def submit_command(
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     where, first = choose_service(service, via, loaded, quiet=line.quiet)
+    check_rounds(rounds, where)
     slots = (period, pack, parse_order(order))
     draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first)
     if loaded.settings.settings.dry_run:
@@ -91,7 +101,7 @@ def submit_command(
         return dry_run(
             draft, line, terms, missing=missing, canary=canary, like=measured_by_run, as_json=as_json
         )
-    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
+    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force, rounds=rounds)
     look, left = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:
         if as_json:

@@ -30,6 +30,7 @@ def find_launcher(
     tags: Mapping[str, str],
     consumable_resource: str | None = None,
     via: Service = "batch",
+    rounds: int | None = None,
 ) -> Launcher:
     """A service's places, looked up and found to exist.
 
@@ -41,6 +42,7 @@ def find_launcher(
         arrays: what will be submitted.
         tags: of everything that is started.
         via: where the state machine sends slots first: batch or lambda.
+        rounds: how often the state machine tries failures again; None is its default.
         consumable_resource: AWS Batch consumable resource of which each child holds one.
 
     Raises:
@@ -52,7 +54,9 @@ def find_launcher(
         targets = find_targets(cloud, places, arrays)
         if service == "stepfunctions":
             function = find_function(cloud, function_name(cloud, loaded)) if via == "lambda" else None
-            return find_machine(cloud, base, targets=targets, log_group=places.log_group, function=function)
+            return find_machine(
+                cloud, base, targets=targets, log_group=places.log_group, function=function, rounds=rounds
+            )
         image = targets.image(arrays[0]) if arrays else None
         return JobLauncher(cloud, targets, image, tags, consumable_resource)
     if service == "lambda":

@@ -32,6 +32,8 @@ class MachineLauncher:
     log_group: str | None
     function: FunctionLauncher | None = None
     """Where it sends the slots first; None is AWS Batch."""
+    rounds: int | None = None
+    """How often it tries failures again; None is its default."""
     service: Service = "stepfunctions"
 
     @property
@@ -50,9 +52,10 @@ class MachineLauncher:
         if len(known) == len(manifest.arrays):
             return list(known)
         told = {"manifest": manifest_uri(manifest), "via": "lambda" if self.function else "batch"}
+        more = {} if self.rounds is None else {"rounds": self.rounds}
         with plain_errors("start the state machine", service="Step Functions"):
             answer = self.cloud.client("stepfunctions").start_execution(
-                stateMachineArn=self.arn, name=_execution_name(manifest), input=json.dumps(told)
+                stateMachineArn=self.arn, name=_execution_name(manifest), input=json.dumps(told | more)
             )
         return record_arrays(
             manifest,
@@ -74,7 +77,13 @@ def _execution_name(manifest: Manifest) -> str:
 
 
 def find_machine(
-    cloud: Cloud, base: str, *, targets: Targets, log_group: str, function: FunctionLauncher | None = None
+    cloud: Cloud,
+    base: str,
+    *,
+    targets: Targets,
+    log_group: str,
+    function: FunctionLauncher | None = None,
+    rounds: int | None = None,
 ) -> MachineLauncher:
     """The state machine of the stack ``{base}-stepfunctions``.
 
@@ -84,4 +93,4 @@ def find_machine(
     """
     name = stack_name(base, "stepfunctions")
     outputs = outputs_with(cloud, name, "StateMachine", made_by="schedule,stepfunctions")
-    return MachineLauncher(cloud, outputs["StateMachine"], targets, log_group, function)
+    return MachineLauncher(cloud, outputs["StateMachine"], targets, log_group, function, rounds)

@@ -200,7 +200,7 @@ def submit(folder: Path, store: S3Store) -> Manifest:
     def named(*arguments: Any, **more: Any) -> Manifest:
         return build_manifest(*arguments, **more).model_copy(update={"run_id": RUN_ID})
 
-    def class_of(region: Region, *_: Any) -> int:
+    def class_of(region: Region, *_: Any, **__: Any) -> int:
         return CLASSES.get(region.index, min(SCALED_MIB))
 
     build_manifest = plan_module.build_manifest

@@ -18,6 +18,7 @@ from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.manifest import ArrayRange, Manifest
+from glacierflow.model import Region
 from glacierflow.runs import arrange as arrange_module
 from glacierflow.runs import plan as plan_module
 from glacierflow.runs.family import read_family
@@ -177,12 +178,16 @@ KILLED = [
 ]
 
 
+def class_of(region: Region, *_: Any, **__: Any) -> int:
+    return 7_500 if region.index else 15_500
+
+
 def type_submit(hour: int = 12) -> int:
     """The command, at some hour: one region needs the larger class, so that there are two jobs."""
     now = NOW.replace(hour=hour)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "build_manifest", partial(plan_module.build_manifest, now=now))
-        patch.setattr(arrange_module, "memory_class", lambda region, *_: 7_500 if region.index else 15_500)
+        patch.setattr(arrange_module, "memory_class", class_of)
         return run(KILLED)
 
 

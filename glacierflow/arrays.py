@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
-import math
-from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,29 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from glacierflow import __version__, lineage
+from glacierflow import lineage
 from glacierflow.aws import Cloud
-from glacierflow.errors import UsageError
-from glacierflow.grid import geobox_of
+from glacierflow.errors import DataError, UsageError
 from glacierflow.imagery.access import require_paid_access
-from glacierflow.imagery.lattice import CELL
-from glacierflow.model import SATELLITES, Acquisition, Region, Satellite, StepSettings, Unit
+from glacierflow.imagery.compute import Computer
+from glacierflow.imagery.lazy import square_chunks
+from glacierflow.images import UnitImages, all_left_out, least_coverage, why_cloudy, why_uncovered
+from glacierflow.model import SATELLITES, LeftOut, Note, Region, Satellite, StepSettings, Unit
 from glacierflow.regions import load_catalogue
-from glacierflow.search import Found, search_unit
-from glacierflow.workers import MosaicJob
+from glacierflow.search import search_unit
 
 if TYPE_CHECKING:
     import xarray as xr
-    from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
-
-    from glacierflow.model import Scene
 
 __all__ = ["open_region"]
 
-_LARGEST_CHUNK = 4096
-"""Pixels on a side: most regions are one chunk an acquisition, and no block of a source is read twice."""
-_LONG_NAME = {"sentinel2": "Sentinel-2 band 8 (near infrared)", "landsat": "Landsat panchromatic band"}
+_OF_FILES = {"folder_structure", "base_path", "keep_downloads", "quicklooks", "overviews", "reprocess"}
+"""Settings about what is written and where; an array has no such thing."""
 
 Day = dt.date | str
 
@@ -54,9 +49,11 @@ def open_region(
 ) -> xr.DataArray:
     """The images of a region as a dask array (time, y, x): searched now, read when computed.
 
-    Pixels are those of the products that ``glacierflow run`` writes: digital numbers of the archive (uint16,
-    0 is nodata) on the region's grid in EPSG:3413. Acquisitions that cover little of the region are there
-    too, because that is known only once they are read.
+    Images and pixels are those of the products that ``glacierflow run`` writes with the same settings:
+    digital numbers of the archive (uint16, 0 is nodata) on the region's grid in EPSG:3413. What a threshold
+    leaves out must be known before: by default dask reads every Sentinel-2 image once for its coverage, and
+    again when it is computed. With ``sentinel2_min_coverage=0`` nothing is read before, and an image without
+    a single valid pixel stays, which ``run`` leaves out; so it is for Landsat, which has no such threshold.
 
     Args:
         region: a name of the catalogue, such as ``134_Arsuk``, or a Region.
@@ -66,40 +63,91 @@ def open_region(
         dates: both days, instead of ``date1`` and ``date2``.
         regions_file: another catalogue.
         chunks: pixels on a side of one dask chunk, rounded up to a multiple of 64; by default a whole
-            acquisition is one, up to 4096 pixels. Small chunks read blocks at their borders more than once.
+            acquisition is one, or as many rows as ``memory_mb`` has room for. A chunk of a later computation
+            reads blocks at its borders again.
         cloud: where AWS credentials for requester-pays images come from.
-        **settings: any of ``StepSettings``, e.g. ``resampling="nearest"`` or ``sentinel2_stac_url="..."``.
+        **settings: of ``StepSettings``, e.g. ``resampling="nearest"`` or ``max_region_cloud=0.2``; not those
+            that are about files.
 
     Returns:
         A DataArray named after the region, with ``spatial_ref`` for odc-geo and rioxarray, and for each
-        acquisition its time, stem, item ids, platform, processing baseline, cloud cover, orbit and sun. What
-        the search left out, and why, is JSON in ``attrs["left_out"]``; ``attrs["notes"]`` is about the whole.
+        acquisition its time, stem, item ids, platform, processing baseline, cloud cover, orbit and sun, and
+        ``coverage`` and ``region_cloud`` (0..1) where they had to be known. What was left out, and why, is
+        JSON in ``attrs["left_out"]``; ``attrs["notes"]`` is about the whole.
 
     Raises:
         UsageError: a name, day or setting is not accepted.
         CredentialsError: Landsat needs credentials, and there are none, or its bucket refuses them.
-        UnavailableError, DataError: the search failed.
+        UnavailableError, DataError: the search failed, or what a threshold needs could not be read now.
     """
-    import xarray as xr
-    from odc.geo.xr import xr_coords
-
     chosen, made = _region(region, regions_file), _settings(settings)
     unit = _unit(chosen, satellite, date1, date2, dates)
-    geobox = geobox_of(chosen, satellite)
-    places = _Places(*(_pieces(size, chunks) for size in geobox.shape))
+    if chunks is not None:
+        square_chunks((1, 1), chunks)
     cloud = cloud or Cloud()
     if satellite == "landsat":
         require_paid_access(cloud, made)
     found = search_unit(unit, chosen, made)
-    data = _lazy(found.acquisitions, geobox, MosaicJob.new(cloud, made), places)
-    coords: dict[Any, Any] = _coordinates(found.acquisitions) | dict(xr_coords(geobox))
-    array = xr.DataArray(
-        data, coords, ("time", "y", "x"), chosen.name, _attributes(chosen, unit, made, found)
+    images = UnitImages(
+        unit, chosen, made, cloud, found, Computer(configured=True), lasting=True, side=chunks
     )
-    array.encoding["grid_mapping"] = "spatial_ref"
-    for axis in ("y", "x"):
-        array[axis].attrs |= {"standard_name": f"projection_{axis}_coordinate", "units": "m"}
+    return _as_run_has_them(images)
+
+
+def _as_run_has_them(images: UnitImages) -> xr.DataArray:
+    """The array without the images that ``glacierflow run`` would leave out, for the same reasons."""
+    found, least = images.found, least_coverage(images.unit, images.settings)
+    array = images.array
+    if not found.acquisitions or not (images.measures_cloud or least):
+        return array
+    with ThreadPoolExecutor(images.in_hand, thread_name_prefix="look") as pool:
+        looked = list(pool.map(functools.partial(_look, images, least), range(len(found.acquisitions))))
+    stay = [number for number, one in enumerate(looked) if not one.left_out]
+    array = array.isel(time=stay)
+    for name, values in (
+        ("coverage", [one.coverage for one in looked]),
+        ("region_cloud", [one.cloud for one in looked]),
+    ):
+        if any(value is not None for value in values):
+            known = [np.nan if values[number] is None else values[number] for number in stay]
+            array = array.assign_coords({name: ("time", np.array(known, np.float64))})
+    left_out = [*found.left_out, *(entry for one in looked for entry in one.left_out)]
+    notes = [*found.notes, *(note for one in looked for note in one.notes)]
+    array.attrs["left_out"] = json.dumps([entry.model_dump() for entry in left_out])
+    array.attrs["notes"] = json.dumps([note.model_dump() for note in notes])
+    kept = [found.acquisitions[number] for number in stay]
+    array.attrs["attribution"] = "; ".join(sorted({lineage.attribution(a) for a in kept}))
     return array
+
+
+@dataclass
+class _Looked:
+    """What had to be known of an image before it could be offered."""
+
+    cloud: float | None = None
+    coverage: float | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+def _look(images: UnitImages, least: float, number: int) -> _Looked:
+    """Cloud and coverage of an image, as far as a threshold or the user asks for them.
+
+    Raises:
+        UnavailableError, CredentialsError: it could not be read now.
+    """
+    acquisition, looked = images.found.acquisitions[number], _Looked()
+    if images.measures_cloud:
+        looked.cloud, looked.notes = images.cloud_or_note(number)
+        looked.left_out = why_cloudy(acquisition, looked.cloud, images.settings)
+    if least and not looked.left_out:
+        try:
+            looked.coverage = images.coverage(number)
+        except DataError as error:
+            looked.left_out = all_left_out(acquisition, "unreadable", error.message)
+        else:
+            looked.left_out = why_uncovered(acquisition, looked.coverage, least)
+    return looked
 
 
 def _region(region: str | Region, regions_file: str | Path | None) -> Region:
@@ -111,12 +159,17 @@ def _region(region: str | Region, regions_file: str | Path | None) -> Region:
 
 
 def _settings(given: dict[str, Any]) -> StepSettings:
+    for name in sorted(given.keys() & _OF_FILES):
+        raise UsageError(
+            f"{name} = {given[name]} is about files, and an array has none",
+            next_step=f"leave {name} out; glacierflow run takes it",
+        )
     try:
         return StepSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        accepted = ", ".join(sorted(StepSettings.model_fields))
+        accepted = ", ".join(sorted(StepSettings.model_fields.keys() - _OF_FILES))
         raise UsageError(
             f"{name} = {first['input']} is not accepted: {first['msg']}", next_step=f"settings are {accepted}"
         ) from error
@@ -155,104 +208,3 @@ def _day(day: Day) -> dt.date:
         return dt.date.fromisoformat(day)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{day} is not a day", next_step="write YYYY-MM-DD") from error
-
-
-def _lazy(acquisitions: Sequence[Acquisition], geobox: GeoBox, job: MosaicJob, places: _Places) -> Any:  # noqa: ANN401
-    """One task a chunk, none of which needs another's result."""
-    import dask.array as da
-
-    if not acquisitions:
-        return da.zeros((0, *geobox.shape), np.uint16, chunks=((0,), places.rows, places.cols))
-    return da.map_blocks(
-        _compute,
-        chunks=((1,) * len(acquisitions), places.rows, places.cols),
-        dtype=np.uint16,
-        meta=np.empty((0, 0, 0), np.uint16),
-        name=f"glacierflow-{job.token}",
-        job=job,
-        scenes=tuple(_slim(acquisition.scenes) for acquisition in acquisitions),
-        geobox=geobox,
-        places=places,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Sizes of the chunks along y and x, pixels."""
-
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
-
-    def part_of(self, geobox: GeoBox, i: int, j: int) -> GeoBox:
-        """The grid of one chunk."""
-        top, left = sum(self.rows[:i]), sum(self.cols[:j])
-        return geobox[top : top + self.rows[i], left : left + self.cols[j]]
-
-
-def _compute(
-    block_id: tuple[int, int, int],
-    job: MosaicJob,
-    scenes: tuple[tuple[Scene, ...], ...],
-    geobox: GeoBox,
-    places: _Places,
-) -> NDArray[np.uint16]:
-    """One chunk, of one acquisition."""
-    number, i, j = block_id
-    return job.mosaic(scenes[number], places.part_of(geobox, i, j))[np.newaxis]
-
-
-def _pieces(size: int, chunk: int | None) -> tuple[int, ...]:
-    """Sizes of the chunks along one axis: of the size asked for, else of nearly equal ones."""
-    if chunk is None:
-        chunk = math.ceil(size / math.ceil(size / _LARGEST_CHUNK))
-    elif chunk < 1:
-        raise UsageError(f"chunks = {chunk} is not a number of pixels", next_step="write e.g. chunks=2048")
-    # whole cells of the lattice, so that no two chunks compute the same one
-    step = math.ceil(chunk / CELL) * CELL
-    return tuple(min(step, size - start) for start in range(0, size, step))
-
-
-def _slim(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
-    """Without what only the search needed: the graph travels to every worker."""
-    return tuple(
-        scene.model_copy(update={"properties": {}, "footprint": {"type": "Polygon", "coordinates": []}})
-        for scene in scenes
-    )
-
-
-def _coordinates(acquisitions: Sequence[Acquisition]) -> dict[str, Any]:
-    """What is known of each acquisition, along time."""
-    times = [np.datetime64(a.datetime.replace(tzinfo=None), "ns") for a in acquisitions]
-    views = [lineage.view_of(acquisition) for acquisition in acquisitions]
-    names = sorted({name for view in views for name in view})
-    coords: dict[str, Any] = {
-        "time": ("time", np.array(times, "datetime64[ns]"), {"standard_name": "time", "long_name": "UTC"}),
-        "stem": ("time", [a.stem for a in acquisitions]),
-        "item_ids": ("time", [" ".join(scene.item_id for scene in a.scenes) for a in acquisitions]),
-        "platform": ("time", [a.platform for a in acquisitions]),
-    }
-    baselines = [" ".join(scene.baseline or "" for scene in a.scenes).strip() for a in acquisitions]
-    if any(baselines):
-        coords["s2:processing_baseline"] = ("time", baselines)
-    for name in names:
-        values = [view.get(name) for view in views]
-        is_text = any(isinstance(value, str) for value in values)
-        missing: Any = "" if is_text else np.nan
-        coords[name] = ("time", [missing if value is None else value for value in values])
-    return coords
-
-
-def _attributes(region: Region, unit: Unit, settings: StepSettings, found: Found) -> dict[str, Any]:
-    return {
-        "long_name": f"{_LONG_NAME[unit.satellite]}, digital numbers",
-        "units": "1",
-        "nodata": 0,
-        "_FillValue": np.uint16(0),
-        "region": region.name,
-        "satellite": unit.satellite,
-        "resampling": settings.resampling,
-        "left_out": json.dumps([entry.model_dump() for entry in found.left_out]),
-        "notes": json.dumps([note.model_dump() for note in found.notes]),
-        "attribution": "; ".join(sorted({lineage.attribution(a) for a in found.acquisitions})),
-        "glacierflow_version": __version__,
-    }

@@ -5,14 +5,17 @@ It knows no AWS words: the same function runs in a Batch child, in a plain proce
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from glacierflow import cog, lineage
-from glacierflow.budget import acquisitions_in_hand, peak_mb
-from glacierflow.clouds import measure_cloud
 from glacierflow.errors import (
     CredentialsError,
     DataError,
@@ -21,23 +24,27 @@ from glacierflow.errors import (
 )
 from glacierflow.flight import in_order, unless_stopped
 from glacierflow.gaps import why_all_left_out
-from glacierflow.grid import geobox_of, valid_share
-from glacierflow.imagery.read import Imagery, Pixels, warm_up
+from glacierflow.imagery.compute import Computer
+from glacierflow.imagery.read import warm_up
+from glacierflow.images import (
+    UnitImages,
+    all_left_out,
+    is_uncovered,
+    least_coverage,
+    why_cloudy,
+    why_uncovered,
+)
 from glacierflow.layout import Layout
-from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, Unit
+from glacierflow.model import Acquisition, LeftOut, Note, Region, Unit
 from glacierflow.product_item import Product
-from glacierflow.quicklook import quicklook_png
+from glacierflow.quicklook import Overview
 from glacierflow.receipt import ProductRecord, ProductThere
-from glacierflow.resources import memory_budget_mb
-from glacierflow.search import search_unit
+from glacierflow.search import Found, search_unit
 from glacierflow.sidecars import put_item, rebuild_tree, write_tables
 from glacierflow.step import Progress, StepContext, UnitResult
 from glacierflow.there import Shelf, Standing
-from glacierflow.workers import ClusterImagery
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
 __all__ = ["Progress", "StepContext", "UnitResult", "process_unit"]
@@ -67,24 +74,25 @@ def process_unit(unit: Unit, region: Region, context: StepContext, result: UnitR
     result.left_out += found.left_out
     result.notes += found.notes
     context.tell(Progress(unit, 0, len(found.acquisitions), f"{found.items} STAC items found"))
-    work = _UnitWork(unit, region, context, result.number)
+    work = _UnitWork(unit, region, context, result.number, found)
     if found.acquisitions:
         result.left_out += work.write_template()
-        result.notes += work.memory_notes()
+        for note in work.images.memory_notes():
+            context.tell(Progress(unit, 0, 0, note.text))
+            result.notes.append(note)
     anything_read = False
     try:
-        for number, made in enumerate(work.acquire_all(found.acquisitions), 1):
+        for number, made in enumerate(work.acquire_all(), 1):
             if not anything_read:
                 _refuse_unit(made)
             anything_read = anything_read or made.was_read or bool(made.result.skipped)
             result.add(made.result)
             context.tell(Progress(unit, number, len(found.acquisitions), made.text))
     finally:
-        for imagery in (work.imagery, work.maps):
-            imagery.close()
-            result.bytes_read += imagery.bytes_read
-            result.requests += imagery.requests
-        result.seconds.update(work.imagery.seconds)
+        work.images.close()
+        result.bytes_read += work.images.bytes_read
+        result.requests += work.images.requests
+        result.seconds.update(work.images.readings.seconds)
     write_tables(context.store, work.layout, unit, region, found)
     rebuild_tree(context.store, work.layout, unit.satellite, region)
     if found.items and not result.counts.kept:
@@ -102,63 +110,51 @@ class _Made:
     was_read: bool = False
 
     def leave_out(self, code: str, reason: str) -> None:
-        self.result.left_out += [
-            LeftOut(item_id=scene.item_id, code=code, reason=reason) for scene in self.acquisition.scenes
-        ]
+        self.result.left_out += all_left_out(self.acquisition, code, reason)
+
+
+@dataclass
+class _Drawn:
+    """An image in scratch space."""
+
+    coverage: float
+    overview: Overview
+    seconds: float
+    """What writing took."""
 
 
 class _UnitWork:
     """One unit's region, grid and destination; its acquisitions are made side by side."""
 
-    def __init__(self, unit: Unit, region: Region, context: StepContext, number: int) -> None:
+    def __init__(self, unit: Unit, region: Region, context: StepContext, number: int, found: Found) -> None:
         self.unit, self.region, self.context, self.number = unit, region, context, number
-        self.settings, self.store = context.settings, context.store
+        self.settings, self.store, self.found = context.settings, context.store, found
         self.layout = Layout(self.settings.base_path, self.settings.folder_structure)
-        self.geobox: GeoBox = geobox_of(region, unit.satellite)
-        keep = self._keep_window if self.settings.keep_downloads and unit.satellite == "sentinel2" else None
-        self.imagery: Imagery | ClusterImagery = (
-            Imagery(context.cloud, self.settings, on_window=keep, shared=context.shared)
-            if context.cluster is None
-            else ClusterImagery(context.cloud, self.settings, context.cluster)
-        )
-        nearest = self.settings.model_copy(update={"resampling": "nearest"})
-        self.maps = Imagery(context.cloud, nearest, shared=context.shared)
+        computer = Computer(context.cluster)
+        self.images = UnitImages(
+            unit, region, self.settings, context.cloud, found, computer,
+            shared=context.shared, show=context.show,
+        )  # fmt: skip
+        self.geobox: GeoBox = self.images.chunks.geobox
         self.shelf = Shelf(self.store, unit, region, self.settings, context.remake)
+        self.least = least_coverage(unit, self.settings)
 
-    def acquire_all(self, acquisitions: Sequence[Acquisition]) -> Iterator[_Made]:
+    def acquire_all(self) -> Iterator[_Made]:
         """Make the products, several in flight; what became of each, in order.
 
         Raises:
             InterruptedAttempt, StoreError: as ``in_order``.
         """
-        limit, stop = self._in_flight(), self.context.stop
-        return in_order(self._acquire, acquisitions, limit=limit, stop=stop, grace_s=_GRACE_S)
+        everything = range(len(self.found.acquisitions))
+        limit, stop = self.images.in_hand, self.context.stop
+        return in_order(self._acquire, everything, limit=limit, stop=stop, grace_s=_GRACE_S)
 
-    def _in_flight(self) -> int:
-        """Acquisitions in hand at a time: as many as memory has room for, and no more than help."""
-        rows, cols = self.geobox.shape
-        workers = self.imagery.threads if isinstance(self.imagery, ClusterImagery) else None
-        budget_mb = memory_budget_mb(self.settings.memory_mb)
-        return acquisitions_in_hand(rows * cols, budget_mb, workers=workers)
-
-    def memory_notes(self) -> list[Note]:
-        """That even one acquisition at a time needs more memory than is allowed, where it does."""
-        rows, cols = self.geobox.shape
-        needed, allowed = peak_mb(rows * cols, 1), memory_budget_mb(self.settings.memory_mb)
-        if needed <= allowed:
-            return []
-        text = (
-            f"{self.region.name} needs about {needed:,.0f} MB with one acquisition at a time, "
-            f"more than the {allowed:,.0f} MB that the setting memory or the container allows"
-        )
-        self.context.tell(Progress(self.unit, 0, 0, text))
-        return [Note(code="memory_short", text=text)]
-
-    def _acquire(self, acquisition: Acquisition) -> _Made:
+    def _acquire(self, number: int) -> _Made:
         """Make one product, or record why not."""
+        acquisition = self.found.acquisitions[number]
         key = self.layout.product(self.unit.satellite, self.region.name, acquisition.stem)
         made = _Made(acquisition, UnitResult(self.number), self.shelf.look(key, acquisition))
-        text = self._what_stays(key, made) or self._make(key, made)
+        text = self._what_stays(key, made) or self._make(key, made, number)
         made.text = f"{acquisition.stem}: {text}"
         return made
 
@@ -175,74 +171,108 @@ class _UnitWork:
             return "left as it is, made differently"
         return None
 
-    def _make(self, key: str, made: _Made) -> str:
+    def _make(self, key: str, made: _Made, number: int) -> str:
         acquisition = made.acquisition
-        try:
-            cloud, limit = self._cloud(made), self.settings.max_region_cloud
-            if cloud is not None and limit is not None and cloud > limit:
-                reason = f"cloud covers {cloud:.1%} of the region, more than {limit:.0%}"
-                made.leave_out("region_cloudy", reason)
-                return f"left out, {cloud:.1%} under cloud"
-            image = self.imagery.mosaic(acquisition.scenes, self.geobox)
-        except GlacierflowError as error:
-            if not _is_of_the_scene(error):
-                raise
-            made.result.failures.append(error)
-            made.leave_out("unreadable", error.message)
-            return f"failed: {error.message}"
-        made.was_read = True
-        coverage = valid_share(image)
-        minimum = self.settings.sentinel2_min_coverage if self.unit.satellite == "sentinel2" else 0.0
-        if coverage < minimum or coverage == 0.0:
-            reason = f"valid pixels cover {coverage:.1%} of the region, less than {minimum:.0%}"
-            made.leave_out("low_coverage", reason if coverage else "no valid pixel in the region")
-            return f"left out, {coverage:.1%} covered"
-        self._write(key, made, image, coverage, cloud)
+        with cog.scratch_folder() as folder:
+            path = folder / "image.tif"
+            try:
+                cloud = None
+                if self.images.measures_cloud:
+                    cloud, notes = self.images.cloud_or_note(number)
+                    made.result.notes += notes
+                cloudy = why_cloudy(acquisition, cloud, self.settings)
+                if cloudy:
+                    made.result.left_out += cloudy
+                    return f"left out, {cloud:.1%} under cloud"
+                if self.settings.keep_downloads and self.unit.satellite == "sentinel2":
+                    self._keep_windows(acquisition)
+                drawn = self._draw(number, path, functools.partial(self._tags, acquisition, cloud))
+            except GlacierflowError as error:
+                if not _is_of_the_scene(error):
+                    raise
+                made.result.failures.append(error)
+                made.leave_out("unreadable", error.message)
+                return f"failed: {error.message}"
+            made.was_read = True
+            uncovered = why_uncovered(acquisition, drawn.coverage, self.least)
+            if uncovered:
+                made.result.left_out += uncovered
+                return f"left out, {drawn.coverage:.1%} covered"
+            self._write(key, made, path, drawn, cloud)
         again = ", again for sources that were added" if made.standing.note else ""
-        return f"written{again}, {coverage:.1%} covered"
+        return f"written{again}, {drawn.coverage:.1%} covered"
 
-    def _cloud(self, made: _Made) -> float | None:
-        """Cloud over the region, where it is to be measured; where it cannot be, a note says so."""
-        settings = self.settings
-        wanted = settings.measure_cloud or settings.max_region_cloud is not None
-        if not wanted or self.unit.satellite == "landsat":
-            return None
-        why = "no tile has a classification of the region"
-        try:
-            share = measure_cloud(made.acquisition, self.region, self.maps)
-        except (DataError, UnavailableError, CredentialsError) as error:
-            share, why = None, error.message
-        if share is None:
-            text = f"{made.acquisition.stem}: {why}"
-            made.result.notes.append(Note(code="cloud_not_measured", text=text))
-        return share
+    def _draw(self, number: int, path: Path, tags: Callable[[float], dict[str, str]]) -> _Drawn:
+        """Compute an image band by band into a file; of one that will be left out only the coverage counts.
 
-    def _write(
-        self,
-        key: str,
-        made: _Made,
-        image: NDArray[np.uint16],
-        coverage: float,
-        cloud: float | None,
-    ) -> None:
+        Raises:
+            DataError, UnavailableError, CredentialsError: it could not be read.
+        """
+        overview, seconds = Overview(tuple(self.geobox.shape)), 0.0
+        valid, free = 0, self.images.pixels
+        with contextlib.ExitStack() as stack:
+            file: cog.CogFile | None = None
+            for band in self.images.bands(number):
+                valid, free = valid + band.valid, free - band.pixels.size
+                if is_uncovered((valid + free) / self.images.pixels, self.least):
+                    continue
+                start = time.perf_counter()
+                overview.add(band.sums)
+                if file is None:
+                    overviews = self.settings.overviews
+                    file = stack.enter_context(
+                        cog.CogFile(
+                            path,
+                            self.geobox,
+                            np.uint16,
+                            tags(valid / self.images.pixels),
+                            overviews=overviews,
+                        )
+                    )
+                file.add(band.pixels)
+                seconds += time.perf_counter() - start
+            coverage = valid / self.images.pixels
+            if file is not None and not is_uncovered(coverage, self.least):
+                start = time.perf_counter()
+                file.finish(tags(coverage))
+                seconds += time.perf_counter() - start
+        return _Drawn(coverage, overview, seconds)
+
+    def _tags(self, acquisition: Acquisition, cloud: float | None, coverage: float) -> dict[str, str]:
+        return lineage.product_tags(
+            acquisition, self.region, self.settings, coverage=coverage, region_cloud=cloud
+        )
+
+    def _keep_windows(self, acquisition: Acquisition) -> None:
+        """Keep the part of each source that the region's rectangle is on, on the source's own grid.
+
+        Raises:
+            DataError, UnavailableError, CredentialsError: a source could not be read.
+            StoreError: it could not be written.
+        """
+        for scene in acquisition.scenes:
+            name = scene.source_name.removesuffix("_B08.tif")
+            key = self.layout.download(self.region.name, scene.datetime.year, name)
+            with cog.scratch_folder() as folder:
+                path = folder / "window.tif"
+                begin = functools.partial(cog.native_window, path)
+                if self.images.imagery.keep_window(scene, self.images.chunks, begin):
+                    self.store.put_file(key, path)
+
+    def _write(self, key: str, made: _Made, path: Path, drawn: _Drawn, cloud: float | None) -> None:
         """Sidecars first, the product last: where a product is, everything of it is."""
         start, acquisition = time.perf_counter(), made.acquisition
         quicklook = None
         if self.settings.quicklooks:
             quicklook = self.context.run.quicklook(self.region.name, acquisition.stem)
-            self.store.put(quicklook, quicklook_png(image))
+            self.store.put(quicklook, drawn.overview.png())
         if self.unit.satellite == "sentinel2":
             line = lineage.individual_line(acquisition).encode()
             self.store.put(self.layout.individual_csv(self.region.name, acquisition.stem), line)
-        tags = lineage.product_tags(
-            acquisition, self.region, self.settings, coverage=coverage, region_cloud=cloud
-        )
-
-        def describe(size: int, sha256: str) -> None:
-            product = Product(acquisition, self.region, self.settings, key, coverage, size, sha256, cloud)
-            put_item(self.store, self.layout, product)
-
-        size, sha256, etag = self._put_image(key, image, tags, describe)
+        size, sha256 = path.stat().st_size, cog.file_sha256(path)
+        product = Product(acquisition, self.region, self.settings, key, drawn.coverage, size, sha256, cloud)
+        put_item(self.store, self.layout, product)
+        etag = self.store.put_file(key, path)
         differing = lineage.differing_offsets(acquisition)
         if differing:
             made.result.notes.append(Note(code="differing_offsets", text=f"{acquisition.stem}: {differing}"))
@@ -259,34 +289,16 @@ class _UnitWork:
                 datetime=acquisition.datetime,
                 size=size,
                 sha256=sha256,
-                coverage=round(coverage, 6),
+                coverage=round(drawn.coverage, 6),
                 sources=tuple(scene.source_name for scene in acquisition.scenes),
                 quicklook=quicklook,
                 etag=etag,
             )
         )
-        made.result.seconds["write"] = time.perf_counter() - start
-
-    def _put_image(
-        self,
-        key: str,
-        image: NDArray[Any],
-        tags: dict[str, str],
-        describe: Callable[[int, str], None] | None = None,
-    ) -> tuple[int, str, str | None]:
-        """Write an image whole, then put it; in between its size and checksum may be told."""
-        with cog.scratch_folder() as folder:
-            path = folder / "image.tif"
-            cog.write_cog(path, image, self.geobox, tags, overviews=self.settings.overviews)
-            size, sha256 = path.stat().st_size, cog.file_sha256(path)
-            if describe is not None:
-                describe(size, sha256)
-            return size, sha256, self.store.put_file(key, path)
+        made.result.seconds["write"] = drawn.seconds + time.perf_counter() - start
 
     def write_template(self) -> list[LeftOut]:
         """An image of ones on the region's grid, for software that snaps to it; why not, if not."""
-        import numpy as np
-
         key = self.layout.template(self.unit.satellite, self.region.name)
         head = self.store.get_head(key, cog.HEAD_BYTES)
         if head is not None:
@@ -296,16 +308,15 @@ class _UnitWork:
             if not self.settings.reprocess:
                 reason = f"{key} is on another grid than the region's; --reprocess replaces it"
                 return [LeftOut(item_id=key, code="template_differs", reason=reason)]
-        self._put_image(key, np.ones(self.geobox.shape, np.uint8), {"GLACIERFLOW_REGION": self.region.name})
-        return []
-
-    def _keep_window(self, scene: Scene, pixels: Pixels) -> None:
-        name = scene.source_name.removesuffix("_B08.tif")
-        key = self.layout.download(self.region.name, scene.datetime.year, name)
         with cog.scratch_folder() as folder:
-            path = folder / "window.tif"
-            cog.write_native_window(path, pixels.data, pixels.transform, pixels.epsg)
+            path = folder / "template.tif"
+            tags = {"GLACIERFLOW_REGION": self.region.name}
+            with cog.CogFile(path, self.geobox, np.uint8, tags, overviews=self.settings.overviews) as file:
+                for rows in self.images.chunks.rows:
+                    file.add(np.ones((rows, self.geobox.shape[1]), np.uint8))
+                file.finish()
             self.store.put_file(key, path)
+        return []
 
 
 def _is_of_the_scene(error: GlacierflowError) -> bool:

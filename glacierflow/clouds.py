@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,11 @@ from glacierflow.grid import geobox_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
-    from glacierflow.imagery.read import Imagery
-    from glacierflow.model import Acquisition, Region
+    from glacierflow.model import Acquisition, Region, Scene
 
-__all__ = ["cloud_share", "measure_cloud"]
+__all__ = ["class_grid", "classified_scenes", "cloud_share", "count_classes", "share_of"]
 
 _CLOUDS = (8, 9, 10)
 """Classes of Sen2Cor: cloud of medium and of high probability, thin cirrus."""
@@ -23,30 +24,29 @@ _PIXEL_M = 20
 
 def cloud_share(classes: NDArray[np.uint16]) -> float | None:
     """Share of cloud among the classified pixels, 0..1; None where none is (class 0)."""
-    classified = int(np.count_nonzero(classes))
-    return float(np.isin(classes, _CLOUDS).sum() / classified) if classified else None
+    return share_of([count_classes(classes)])
 
 
-def measure_cloud(acquisition: Acquisition, region: Region, maps: Imagery) -> float | None:
-    """Share of cloud over a region's own rectangle, 0..1, first valid tile by tile like the image itself.
+def count_classes(classes: NDArray[np.uint16]) -> tuple[int, int]:
+    """Classified pixels, and those of them under cloud."""
+    return int(np.count_nonzero(classes)), int(np.isin(classes, _CLOUDS).sum())
 
-    Args:
-        acquisition: whose classification.
-        region: where.
-        maps: reads them; resampling must be nearest, because classes have no mean.
 
-    Returns:
-        None where no tile has a classification, or none of it lies in the region.
+def share_of(counts: Iterable[tuple[int, int]]) -> float | None:
+    """The share of cloud, from the counts of an image's parts."""
+    classified, cloudy = (sum(column) for column in zip(*counts, strict=True))
+    return cloudy / classified if classified else None
 
-    Raises:
-        DataError, UnavailableError, CredentialsError: a classification could not be read.
-    """
-    classified = [
+
+def classified_scenes(acquisition: Acquisition) -> list[Scene]:
+    """The classifications of an acquisition's tiles, in merge order, as images to read."""
+    return [
         scene.model_copy(update={"href": scene.classification_href, "asset_key": "scl", "nodata": 0})
         for scene in acquisition.scenes
         if scene.classification_href
     ]
-    if not classified:
-        return None
-    geobox = geobox_of(region, "sentinel2").zoom_to(resolution=_PIXEL_M)
-    return cloud_share(maps.mosaic(classified, geobox))
+
+
+def class_grid(region: Region) -> GeoBox:
+    """The region's own rectangle in pixels of a classification."""
+    return geobox_of(region, "sentinel2").zoom_to(resolution=_PIXEL_M)

@@ -5,117 +5,185 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glacierflow.cog_blocks import write_blocks
+from glacierflow.cog_blocks import BlockFile
 from glacierflow.errors import StoreError
 
 if TYPE_CHECKING:
+    from affine import Affine
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
 __all__ = [
+    "BLOCK",
+    "CogFile",
     "HEAD_BYTES",
     "Header",
     "file_sha256",
+    "native_window",
     "read_header",
     "scratch_folder",
     "write_cog",
-    "write_native_window",
 ]
 
 HEAD_BYTES = 65_536
 """Bytes from the start of a product that hold its header and tags."""
 
-_BLOCK = 512
+BLOCK = 512
+"""Pixels on a side of a product's blocks."""
+_GDAL_CACHE_MB = 32
+"""By itself GDAL keeps up to a twentieth of the machine's memory."""
+
+
+class CogFile:
+    """One band as Cloud-Optimized GeoTIFF, written from top to bottom; a context, as ``BlockFile``.
+
+    Tiled 512, nodata 0, DEFLATE level 1, predictor 2. Level 6 makes these images no smaller, at three times
+    the time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        geobox: GeoBox,
+        dtype: type[np.uint8 | np.uint16] | np.dtype[Any],
+        tags: dict[str, str],
+        *,
+        overviews: bool = False,
+    ) -> None:
+        """Open the file.
+
+        Args:
+            path: file to write.
+            geobox: the grid.
+            dtype: uint16 or uint8.
+            tags: metadata of the file; ``finish`` may give others of the same length.
+            overviews: whether the file holds smaller copies of the image, means of 2 x 2 pixels and so on,
+                for software that shows it from afar; a third more bytes.
+        """
+        self._path, self._geobox, self._dtype = path, geobox, np.dtype(dtype)
+        self._tags, self._overviews = tags, overviews
+        self._head = _head(geobox, self._dtype, tags)
+        self._plain = path.with_name(f"plain-{path.name}") if overviews else path
+        self._blocks = BlockFile(self._plain, tuple(geobox.shape), self._dtype, self._head, BLOCK)
+
+    def __enter__(self) -> CogFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks.__exit__()
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """The rows that come next: a multiple of 512, or all down to the end."""
+        self._blocks.add(rows)
+
+    def finish(self, tags: dict[str, str] | None = None) -> None:
+        """The file is whole after that."""
+        changed = tags is not None and tags != self._tags
+        self._blocks.finish(_head(self._geobox, self._dtype, tags or {}) if changed else self._head)
+        if self._overviews:
+            _copy(str(self._plain), str(self._path), overviews=True)
+            self._plain.unlink()
 
 
 def write_cog(
     path: Path, image: NDArray[Any], geobox: GeoBox, tags: dict[str, str], *, overviews: bool = False
 ) -> None:
-    """Write one band as Cloud-Optimized GeoTIFF: tiled 512, DEFLATE level 1, predictor 2, nodata 0.
-
-    Level 1 because level 6 makes these images no smaller, at three times the time.
-
-    Args:
-        path: file to write.
-        image: (rows, cols) uint16 or uint8.
-        geobox: the grid, same shape.
-        tags: metadata of the file.
-        overviews: whether the file holds smaller copies of the image, means of 2 x 2 pixels and so on, for
-            software that shows it from afar; a third more bytes.
-    """
-    if overviews:
-        path.write_bytes(_by_gdal(image, geobox, tags, overviews=True))
-        return
-    head = _by_gdal(np.zeros((_BLOCK, _BLOCK), image.dtype), geobox, tags)
-    write_blocks(path, image, head, _BLOCK)
+    """Write a whole image; as ``CogFile``, at once."""
+    with CogFile(path, geobox, image.dtype, tags, overviews=overviews) as file:
+        file.add(image)
+        file.finish()
 
 
-def _by_gdal(image: NDArray[Any], geobox: GeoBox, tags: dict[str, str], *, overviews: bool = False) -> bytes:
-    """The bytes of a COG as GDAL's driver makes it."""
+def _head(geobox: GeoBox, dtype: np.dtype[Any], tags: dict[str, str]) -> bytes:
+    """A COG of one block as GDAL's driver makes it."""
     import rasterio
     from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
 
     profile = {
         "driver": "GTiff",
-        "dtype": image.dtype,
+        "dtype": dtype,
         "count": 1,
-        "height": image.shape[0],
-        "width": image.shape[1],
+        "height": BLOCK,
+        "width": BLOCK,
         "crs": str(geobox.crs),
         "transform": geobox.affine,
         "nodata": 0,
     }
+    with rasterio.Env(), MemoryFile() as memory, MemoryFile(ext=".tif") as made:
+        with memory.open(**profile) as target:
+            target.write(np.zeros((BLOCK, BLOCK), dtype), 1)
+            target.update_tags(**tags)
+        _copy(memory.name, made.name)
+        data: bytes = made.read()
+    return data
+
+
+def _copy(source: str, target: str, *, overviews: bool = False) -> None:
+    """Have GDAL's driver make a COG; it reads and writes block by block."""
+    import rasterio
+    from rasterio.shutil import copy
+
     options = {
         "driver": "COG",
         "COMPRESS": "DEFLATE",
         "LEVEL": "1",
         "PREDICTOR": "STANDARD",
-        "BLOCKSIZE": str(_BLOCK),
+        "BLOCKSIZE": str(BLOCK),
         "OVERVIEWS": "AUTO" if overviews else "NONE",
         "OVERVIEW_RESAMPLING": "AVERAGE",
         "NUM_THREADS": "2",
     }
-    with rasterio.Env(), MemoryFile() as memory, MemoryFile(ext=".tif") as made:
-        with memory.open(**profile) as target:
-            target.write(image, 1)
-            target.update_tags(**tags)
-        with memory.open() as source:
-            copy(source, made.name, **options)
-        data: bytes = made.read()
-    return data
+    with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_MB), rasterio.open(source) as image:
+        copy(image, target, **options)
 
 
-def write_native_window(path: Path, data: NDArray[Any], transform: Any, epsg: int) -> None:  # noqa: ANN401
-    """Write source pixels as they were read, on their own grid."""
+@contextlib.contextmanager
+def native_window(
+    path: Path,
+    shape: tuple[int, int],
+    transform: Affine,
+    epsg: int,
+) -> Iterator[Callable[[int, NDArray[Any]], None]]:
+    """A file of source pixels as they were read, uint16, on their own grid; it is written in strips.
+
+    Yields:
+        Takes the first row of a strip, and its pixels over the whole width.
+    """
     import rasterio
 
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        dtype=data.dtype,
-        count=1,
-        height=data.shape[0],
-        width=data.shape[1],
-        crs=f"EPSG:{epsg}",
-        transform=transform,
-        nodata=0,
-        compress="deflate",
-        predictor=2,
-        zlevel=1,
-        tiled=True,
-        blockxsize=_BLOCK,
-        blockysize=_BLOCK,
-    ) as target:
-        target.write(data, 1)
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_MB),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            dtype="uint16",
+            count=1,
+            height=shape[0],
+            width=shape[1],
+            crs=f"EPSG:{epsg}",
+            transform=transform,
+            nodata=0,
+            compress="deflate",
+            predictor=2,
+            zlevel=1,
+            tiled=True,
+            blockxsize=BLOCK,
+            blockysize=BLOCK,
+        ) as target,
+    ):
+
+        def write(top: int, rows: NDArray[Any]) -> None:
+            target.write(rows, 1, window=((top, top + rows.shape[0]), (0, shape[1])))
+
+        yield write
 
 
 @dataclass(frozen=True, slots=True)

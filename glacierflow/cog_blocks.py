@@ -23,7 +23,7 @@ from glacierflow.resources import cpu_count
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["write_blocks"]
+__all__ = ["BlockFile", "write_blocks"]
 
 _WIDTH, _HEIGHT, _OFFSETS, _SIZES = 256, 257, 324, 325
 _LONG = 4
@@ -32,36 +32,100 @@ _LEVEL = 1
 
 
 def write_blocks(path: Path, image: NDArray[Any], head: bytes, block: int) -> None:
-    """Write a whole COG without overviews.
+    """Write a whole COG without overviews; as ``BlockFile``, at once."""
+    with BlockFile(path, image.shape, image.dtype, head, block) as file:
+        file.add(image)
+        file.finish(head)
 
-    Args:
-        path: file to write.
-        image: (rows, cols) uint8 or uint16.
-        head: a COG of one block made by GDAL on the same grid: classic TIFF, little-endian, DEFLATE with
-            predictor 2 and the tags of the file.
-        block: pixels on a side of a block.
 
-    Raises:
-        OSError: the file could not be written.
-        ValueError: the file would be larger than a classic TIFF can be (4 GB).
+class BlockFile:
+    """A COG without overviews that is written from top to bottom; what its tags say may be known last.
+
+    A context: it closes the file and ends its threads.
     """
-    (start,) = struct.unpack_from("<I", head, 4)
-    entries = dict(_entries(head, start))
-    rows, cols = image.shape
-    count = -(-rows // block) * -(-cols // block)
-    offsets, sizes = np.zeros(count, "<u4"), np.zeros(count, "<u4")
-    with path.open("wb") as stream:
+
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], head: bytes, block: int
+    ) -> None:
+        """Open the file, and leave room for its directory.
+
+        Args:
+            path: file to write.
+            shape: (rows, cols) of the image.
+            dtype: uint8 or uint16.
+            head: a COG of one block made by GDAL on the same grid: classic TIFF, little-endian, DEFLATE with
+                predictor 2 and tags as long as those of the file.
+            block: pixels on a side of a block.
+
+        Raises:
+            OSError: the file could not be written.
+        """
+        self._shape, self._dtype, self._block = shape, dtype, block
+        count = -(-shape[0] // block) * -(-shape[1] // block)
+        self._offsets, self._sizes = np.zeros(count, "<u4"), np.zeros(count, "<u4")
+        self._done = self._rows = 0
+        self._pool = ThreadPoolExecutor(cpu_count(), thread_name_prefix="write")
+        self._stream = path.open("wb")
+        self._room = len(self._directory(head))
         # blocks first, behind the room for a directory whose length is known already
-        stream.write(bytes(len(_directory(head, start, entries, image.shape, offsets, sizes))))
-        for number, data in enumerate(_compressed(image, block)):
-            stream.write(struct.pack("<I", len(data)))
-            if stream.tell() + len(data) >= 1 << 32:
-                raise ValueError(f"an image of {rows} x {cols} pixels does not fit a classic TIFF")
-            offsets[number], sizes[number] = stream.tell(), len(data)
-            stream.write(data)
-            stream.write(data[-4:])
-        stream.seek(0)
-        stream.write(_directory(head, start, entries, image.shape, offsets, sizes))
+        self._stream.write(bytes(self._room))
+
+    def __enter__(self) -> BlockFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._stream.close()
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """The rows that come next: whole rows of blocks, or all down to the end of the image.
+
+        Raises:
+            OSError: the file could not be written.
+            ValueError: it would be larger than a classic TIFF can be (4 GB).
+        """
+        for data in self._compressed(rows):
+            self._stream.write(struct.pack("<I", len(data)))
+            at = self._stream.tell()
+            if at + len(data) >= 1 << 32:
+                size = " x ".join(map(str, self._shape))
+                raise ValueError(f"an image of {size} pixels does not fit a classic TIFF")
+            self._offsets[self._done], self._sizes[self._done] = at, len(data)
+            self._stream.write(data)
+            self._stream.write(data[-4:])
+            self._done += 1
+        self._rows += rows.shape[0]
+
+    def finish(self, head: bytes) -> None:
+        """Write what is before the first block, with the tags of this head.
+
+        Raises:
+            OSError: the file could not be written.
+            ValueError: rows are missing, or the tags take another room than those at the beginning.
+        """
+        directory = self._directory(head)
+        if self._rows != self._shape[0] or len(directory) != self._room:
+            raise ValueError(f"{self._rows} of {self._shape[0]} rows, {len(directory)} of {self._room} bytes")
+        self._stream.seek(0)
+        self._stream.write(directory)
+        self._stream.flush()
+
+    def _directory(self, head: bytes) -> bytes:
+        (start,) = struct.unpack_from("<I", head, 4)
+        return _directory(head, start, dict(_entries(head, start)), self._shape, self._offsets, self._sizes)
+
+    def _compressed(self, rows: NDArray[Any]) -> Iterator[bytes]:
+        """The blocks of some rows, compressed by a few threads, a few blocks ahead of their use."""
+        ahead, block = 4 * cpu_count(), self._block
+        waiting: deque[Future[bytes]] = deque()
+        for top in range(0, rows.shape[0], block):
+            for left in range(0, rows.shape[1], block):
+                part = rows[top : top + block, left : left + block]
+                waiting.append(self._pool.submit(_compress, part, block))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _entries(head: bytes, start: int) -> Iterator[tuple[int, tuple[int, int, bytes]]]:
@@ -97,21 +161,6 @@ def _directory(
             # values begin at even offsets
             data += value + bytes(len(value) % 2)
     return head[:start] + struct.pack("<H", len(entries)) + table + bytes(4) + data
-
-
-def _compressed(image: NDArray[Any], block: int) -> Iterator[bytes]:
-    """The blocks of an image in rows, compressed by a few threads, a few blocks ahead of their use."""
-    ahead = 4 * cpu_count()
-    waiting: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="write") as pool:
-        for top in range(0, image.shape[0], block):
-            for left in range(0, image.shape[1], block):
-                part = image[top : top + block, left : left + block]
-                waiting.append(pool.submit(_compress, part, block))
-                if len(waiting) >= ahead:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _compress(part: NDArray[Any], block: int) -> bytes:

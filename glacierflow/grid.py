@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Pixels", "Window", "geobox_of", "source_window", "valid_share"]
+__all__ = ["Chunks", "Pixels", "Window", "geobox_of", "source_window", "valid_share"]
 
 _EDGE_POINTS = 33
 """Points on each side of a rectangle; its image in UTM bends by far less than a pixel between them."""
@@ -39,6 +39,32 @@ class Pixels:
     """(rows, cols), uint8 or uint16, 0 is nodata."""
     transform: Affine
     epsg: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """The parts of a grid that are made one by one."""
+
+    geobox: GeoBox
+    rows: tuple[int, ...]
+    """Sizes along y, pixels."""
+    cols: tuple[int, ...]
+    """Sizes along x, pixels."""
+
+    @property
+    def number(self) -> int:
+        """How many they are."""
+        return len(self.rows) * len(self.cols)
+
+    @property
+    def tops(self) -> tuple[int, ...]:
+        """The first row of each, by its place along y."""
+        return tuple(sum(self.rows[:i]) for i in range(len(self.rows)))
+
+    def part(self, i: int, j: int) -> GeoBox:
+        """The grid of one of them."""
+        top, left = sum(self.rows[:i]), sum(self.cols[:j])
+        return self.geobox[top : top + self.rows[i], left : left + self.cols[j]]
 
 
 def geobox_of(region: Region, satellite: Satellite) -> GeoBox:

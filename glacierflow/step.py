@@ -14,6 +14,7 @@ from glacierflow.model import LeftOut, Note, StepSettings, Unit
 from glacierflow.receipt import Counts, ProductRecord, ProductThere
 
 if TYPE_CHECKING:
+    import xarray as xr
     from distributed import Client
 
     from glacierflow.aws import Cloud
@@ -49,6 +50,8 @@ class StepContext:
     """Its workers make the mosaics; None makes them here."""
     shared: Shared = field(default_factory=Shared)
     """What the units of the slot are made from alike."""
+    show: Callable[[xr.DataArray], None] | None = None
+    """Given a unit's lazy array before anything of it is computed."""
 
 
 @dataclass

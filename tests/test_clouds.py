@@ -7,15 +7,16 @@ import pytest
 import rasterio
 from affine import Affine
 from pyproj import Transformer
-from samples import real_region
+from samples import make_unit, real_region
 from test_lineage import scenes
 
 from glacierflow.aws import Cloud
-from glacierflow.clouds import cloud_share, measure_cloud
+from glacierflow.clouds import cloud_share
 from glacierflow.errors import DataError
-from glacierflow.imagery.read import Imagery
+from glacierflow.imagery.compute import Computer
+from glacierflow.images import UnitImages
 from glacierflow.model import Acquisition, StepSettings
-from glacierflow.search import group_scenes
+from glacierflow.search import Found, group_scenes
 
 EDGE_EAST = 344_000
 """Easting that parts cloud from clear land in the middle of the region."""
@@ -52,10 +53,14 @@ def share_east() -> float:
 
 
 def measure(acquisition: Acquisition) -> float | None:
-    maps = Imagery(Cloud(), StepSettings(resampling="nearest"))
-    share = measure_cloud(acquisition, real_region("902_Berlin"), maps)
-    maps.close()
-    return share
+    """As the step measures it, by dask."""
+    found, region = Found((acquisition,), (), 1), real_region("902_Berlin")
+    unit = make_unit(region.name, "sentinel2")
+    images = UnitImages(unit, region, StepSettings(measure_cloud=True), Cloud(), found, Computer())
+    try:
+        return images.cloud(0)
+    finally:
+        images.close()
 
 
 @pytest.mark.parametrize("cloudy", [8, 9, 10])

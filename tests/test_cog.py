@@ -8,13 +8,14 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
+from rasterio.shutil import copy
 from rio_cogeo.cogeo import cog_info, cog_validate
 from samples import make_region
 
-from glacierflow.cog import HEAD_BYTES, _by_gdal, file_sha256, read_header, write_cog
+from glacierflow.cog import HEAD_BYTES, CogFile, file_sha256, read_header, write_cog
 from glacierflow.grid import geobox_of, valid_share
 from glacierflow.imagery.geotiff import parse_geotiff
-from glacierflow.quicklook import quicklook_png
+from glacierflow.quicklook import Overview, quicklook_png, square_sums
 
 
 def write(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
@@ -53,7 +54,13 @@ def test_our_blocks_are_in_the_file_that_gdal_would_have_made(
     image = np.random.default_rng(2).integers(0, 250, shape).astype(dtype)
     tags = {"A": "b", "ODD": "x" * 4999, "TIFFTAG_DATETIME": "2024:07:01 10:00:00", "TIFFTAG_SOFTWARE": "us"}
     write_cog(tmp_path / "ours.tif", image, geobox, tags)
-    (tmp_path / "gdals.tif").write_bytes(_by_gdal(image, geobox, tags))
+    profile = {"count": 1, "dtype": dtype, "height": rows, "width": cols, "nodata": 0, "crs": "EPSG:3413"}
+    with MemoryFile() as memory:
+        with memory.open(driver="GTiff", transform=geobox.affine, **profile) as target:
+            target.write(image, 1)
+            target.update_tags(**tags)
+        options = {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "STANDARD", "BLOCKSIZE": "512"}
+        copy(memory.name, tmp_path / "gdals.tif", driver="COG", OVERVIEWS="NONE", **options)
     assert cog_validate(tmp_path / "ours.tif", quiet=True)[0]
     with rasterio.open(tmp_path / "ours.tif") as ours, rasterio.open(tmp_path / "gdals.tif") as gdals:
         assert ours.profile == gdals.profile
@@ -67,6 +74,34 @@ def test_our_blocks_are_in_the_file_that_gdal_would_have_made(
     for offset, size in zip(tiff.offsets.ravel().tolist(), tiff.sizes.ravel().tolist(), strict=True):
         assert int.from_bytes(data[offset - 4 : offset], "little") == size
         assert data[offset + size : offset + size + 4] == data[offset + size - 4 : offset + size]
+
+
+@pytest.mark.parametrize("overviews", [False, True])
+@pytest.mark.parametrize("rows", [512, 1024, 1500])
+def test_in_bands_and_with_tags_that_come_last_the_file_is_the_same(
+    tmp_path: Path, rows: int, overviews: bool
+) -> None:
+    region = make_region(bounds=(3525300, -2236200, 3525300 + 7000, -2236200 + 15000))
+    geobox = geobox_of(region, "sentinel2")
+    image = np.random.default_rng(2).integers(0, 250, geobox.shape).astype(np.uint16)
+    write_cog(tmp_path / "whole.tif", image, geobox, {"SHARE": "0.9876"}, overviews=overviews)
+    banded = CogFile(tmp_path / "a.tif", geobox, np.uint16, {"SHARE": "0.0000"}, overviews=overviews)
+    with banded as file:
+        for top in range(0, 1500, rows):
+            file.add(image[top : top + rows])
+        file.finish({"SHARE": "0.9876"})
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "whole.tif"}
+
+
+def test_a_file_that_lacks_rows_or_whose_tags_grew_is_refused(tmp_path: Path) -> None:
+    geobox = geobox_of(make_region(), "sentinel2")
+    image = np.ones(geobox.shape, np.uint16)
+    for rows, tags in ((512, {"A": "b"}), (900, {"A": "b" * 100})):
+        with CogFile(tmp_path / "a.tif", geobox, np.uint16, {"A": "c"}) as file:
+            file.add(image[:rows])
+            with pytest.raises(ValueError, match="rows"):
+                file.finish(tags)
 
 
 def test_overviews_on_request(tmp_path: Path) -> None:
@@ -118,6 +153,17 @@ def test_a_quicklook_is_small_and_transparent_where_nothing_is() -> None:
     assert alpha[:, -10:].min() == 255
     assert grey[5, -1] < 20
     assert grey[-5, -1] > 235
+
+
+@pytest.mark.parametrize("rows", [64, 512, 700])
+def test_a_quicklook_is_the_same_from_bands(rows: int) -> None:
+    image = np.random.default_rng(1).integers(0, 60_000, (1700, 900)).astype(np.uint16)
+    image[300:800, :400] = 0
+    small = Overview(image.shape)
+    assert small.step == 4
+    for top in range(0, 1700, rows):
+        small.add(square_sums(image[top : top + rows], top, small.step))
+    assert small.png() == quicklook_png(image)
 
 
 def test_a_quicklook_of_nothing_is_still_a_picture() -> None:

@@ -29,10 +29,10 @@ from samples import make_unit, read_item, real_archive, real_region
 from test_clouds import classification
 from test_read import real_scenes, truth
 
-from glacierflow import clip, cog
+from glacierflow import clip, cog, images
 from glacierflow.attempts import AttemptEntry, entry_of_name
 from glacierflow.aws import Cloud
-from glacierflow.budget import peak_mb
+from glacierflow.budget import least_mb, peak_mb
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.flight import in_order
 from glacierflow.grid import geobox_of
@@ -271,7 +271,7 @@ def test_a_bug_leaves_a_receipt_and_exits_70(
         msg = "on purpose"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(clip, "geobox_of", broken)
+    monkeypatch.setattr(images, "geobox_of", broken)
     receipt = process(make_manifest(api, tmp_path))
     assert (receipt.outcome, receipt.exit_code) == ("failed", 70)
     assert "RuntimeError: on purpose" in (receipt.error or "")
@@ -429,7 +429,7 @@ def test_the_child_process_reads_its_environment(api: Api, tmp_path: Path) -> No
     process = child(
         manifest, tmp_path, AWS_BATCH_JOB_ID="job:0", AWS_BATCH_JOB_ATTEMPT="2", AWS_BATCH_JQ_NAME="q"
     )
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     started = Started.model_validate_json(
         (tmp_path / "out" / RunLayout(manifest.run_id).started(0, 2)).read_text()
@@ -443,7 +443,7 @@ def test_a_child_that_fails_writes_the_line_the_metric_filter_counts(api: Api, t
     for item in api.items:
         item["assets"]["nir"]["href"] = str(tmp_path / "gone.tif")
     process = child(make_manifest(api, tmp_path / "out"), tmp_path)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 65, said
     assert "ERROR failed:" in said
 
@@ -462,7 +462,7 @@ def test_sigterm_saves_what_is_finished_and_exits_75(api: Api, tmp_path: Path) -
             assert time.monotonic() < deadline, "the first product did not appear"
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=300)
     assert process.returncode == 75, said
     receipt = Receipt.model_validate_json(
         (tmp_path / "out" / RunLayout(manifest.run_id).receipt(0, 1, "interrupted")).read_text()
@@ -498,7 +498,7 @@ def test_a_store_that_fails_while_reading_is_not_the_scenes_failure(
         msg = "no space left"
         raise StoreError(msg)
 
-    monkeypatch.setattr(cog, "write_native_window", full)
+    monkeypatch.setattr(cog, "native_window", full)
     receipt = process(make_manifest(api, tmp_path, keep_downloads=True))
     assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
 
@@ -570,15 +570,15 @@ def test_a_full_disk_ends_an_attempt_and_the_next_completes(
 def test_a_full_scratch_disk_ends_an_attempt_and_the_next_completes(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
 ) -> None:
-    left, write = [True], cog.write_cog
+    left, add = [True], cog.CogFile.add
 
-    def full(path: Path, image: Any, *rest: Any, **options: Any) -> None:
-        if image.dtype == np.uint16 and left:
+    def full(file: cog.CogFile, rows: Any) -> None:
+        if rows.dtype == np.uint16 and left:
             left.clear()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(path, image, *rest, **options)
+        add(file, rows)
 
-    monkeypatch.setattr(cog, "write_cog", full)
+    monkeypatch.setattr(cog.CogFile, "add", full)
     manifest, store = make_manifest(api, tmp_path / "out"), LocalStore(tmp_path / "out")
     broken_then_again(manifest, store, "product", "unavailable")
     assert not left
@@ -643,16 +643,20 @@ def test_in_a_directory_nothing_is_told_by_names(api: Api, tmp_path: Path) -> No
     assert not [name for name in files(tmp_path) if "/told/" in name]
 
 
-def test_a_budget_that_one_acquisition_exceeds_is_told(api: Api, tmp_path: Path) -> None:
-    receipt = process(make_manifest(api, tmp_path / "small", memory_mb=100))
-    assert (receipt.outcome, receipt.counts.written) == ("done", 2)
-    (note,) = receipt.notes
-    assert note.code == "memory_short"
-    rows, cols = geobox_of(real_region("902_Berlin"), "sentinel2").shape
-    needed = round(peak_mb(rows * cols, 1))
-    assert f"902_Berlin needs about {needed} MB" in note.text
-    assert "more than the 100 MB" in note.text
-    assert process(make_manifest(api, tmp_path / "enough", memory_mb=needed + 1)).notes == ()
+def test_memory_that_is_short_makes_bands_and_is_told(api: Api, tmp_path: Path) -> None:
+    shape = tuple(geobox_of(real_region("902_Berlin"), "sentinel2").shape)
+    whole, least = peak_mb(shape[0] * shape[1], 1), least_mb((shape[0], shape[1]), cog.BLOCK)
+    assert 100 < least <= whole
+    for memory_mb, codes in ((100, ["memory_short"]), (round(whole + 1), [])):
+        receipt = process(make_manifest(api, tmp_path / str(memory_mb), memory_mb=memory_mb))
+        assert (receipt.outcome, receipt.counts.written) == ("done", 2)
+        assert [note.code for note in receipt.notes] == codes
+        for note in receipt.notes:
+            assert f"902_Berlin needs about {whole:,.0f} MB with one whole image at a time" in note.text
+            assert "more than the 100 MB" in note.text
+            assert f"512 rows at a time, which takes longer; at least {least:,.0f} MB" in note.text
+    banded, at_once = (hashes(LocalStore(folder)) for folder in sorted(tmp_path.iterdir()))
+    assert banded == at_once
 
 
 def test_products_are_the_same_whatever_is_in_flight(

@@ -7,24 +7,26 @@ leave free.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from affine import Affine
 
 from glacierflow.errors import DataError
-from glacierflow.grid import Pixels, source_window
+from glacierflow.grid import Pixels, Window, source_window
 from glacierflow.imagery import gdal
 from glacierflow.imagery.blocks import open_source, read_blocks
 from glacierflow.imagery.geotiff import Unsupported
 from glacierflow.imagery.lattice import lattice_of, needed_blocks, window_of
 from glacierflow.imagery.ranges import Changed, Ranges
-from glacierflow.imagery.sharing import Kept, Shared
+from glacierflow.imagery.sharing import Shared
 from glacierflow.imagery.source import Source
 from glacierflow.model import Resampling, Scene
 from glacierflow.resources import cpu_count
@@ -34,16 +36,27 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from glacierflow.aws import Cloud
+    from glacierflow.grid import Chunks
+    from glacierflow.imagery.geotiff import GeoTiff
     from glacierflow.model import StepSettings
 
-__all__ = ["Imagery", "Pixels", "warm_up", "warp"]
+__all__ = ["REQUESTS", "Imagery", "Pixels", "warm_up", "warp"]
 
 _MARGIN = 8
 """Source pixels kept around the exact window with ``download_flag``."""
 _BAND = 4
 """Cell rows (of 64 product rows) that one thread warps at a time."""
-_REQUESTS = 8
+_STRIP = 1024
+"""Rows of a source that are kept at a time with ``download_flag``."""
+REQUESTS = 8
 """Range requests in flight."""
+
+_T = TypeVar("_T")
+
+Write = Callable[[int, "NDArray[np.uint16]"], None]
+"""Takes the first row of a strip, and its pixels."""
+Begin = Callable[[tuple[int, int], Affine, int], AbstractContextManager[Write]]
+"""Opens a file of a shape, transform and EPSG code."""
 
 
 @dataclass
@@ -55,17 +68,17 @@ class Imagery:
 
     cloud: Cloud
     settings: StepSettings
-    on_window: Callable[[Scene, Pixels], None] | None = None
-    """Called with every window that was read; then windows are whole rectangles."""
     shared: Shared = field(default_factory=Shared, repr=False)
     """Headers that were read before, and blocks that units of one slot have in common."""
+    requests_at_once: int = REQUESTS
+    """Range requests in flight."""
     seconds: dict[str, float] = field(default_factory=dict)
     _gdal_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         self.ranges = Ranges(self.cloud, self.settings)
-        self._network = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="read")
+        self._network = ThreadPoolExecutor(self.requests_at_once, thread_name_prefix="read")
         self._cpus = ThreadPoolExecutor(cpu_count(), thread_name_prefix="warp")
 
     @property
@@ -83,10 +96,17 @@ class Imagery:
         self._network.shutdown(wait=False, cancel_futures=True)
         self._cpus.shutdown(wait=False, cancel_futures=True)
 
-    def mosaic(self, scenes: Sequence[Scene], geobox: GeoBox) -> NDArray[np.uint16]:
+    def mosaic(
+        self, scenes: Sequence[Scene], geobox: GeoBox, chunks: Chunks | None = None
+    ) -> NDArray[np.uint16]:
         """Scenes on a geobox, pixel by pixel the first that is valid, in the order given.
 
         Of a later scene only the blocks are read that pixels still free are made from.
+
+        Args:
+            scenes: in merge order.
+            geobox: the grid.
+            chunks: of which the geobox is one: blocks that others need too are kept for them.
 
         Returns:
             (rows, cols) uint16, 0 where no scene has anything.
@@ -98,32 +118,29 @@ class Imagery:
         """
         out = np.zeros(geobox.shape, np.uint16)
         for scene in scenes:
-            self._fill(out, scene, geobox)
+            pixels = self._again_if_changed(scene, functools.partial(self._read, scene, geobox, out, chunks))
+            if pixels is not None:
+                with self._timed("warp"):
+                    _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
         return out
 
-    def _fill(self, out: NDArray[np.uint16], scene: Scene, geobox: GeoBox) -> None:
-        pixels = self._read(scene, geobox, out)
-        if pixels is not None:
-            with self._timed("warp"):
-                _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
-
-    def _read(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16]) -> Pixels | None:
-        """What the free pixels of ``out`` are made from; once more where the file changed."""
+    def _again_if_changed(self, scene: Scene, read: Callable[[], _T]) -> _T:
+        """Read something of a scene; once more where the file changed."""
         with self._timed("read"):
             was_known = self.shared.header(scene.href) is not None
             try:
-                pixels = self._read_once(scene, geobox, out)
+                return read()
             except DataError as error:
                 # with a header of earlier, a file that changed may fail in any way
                 if not (was_known or isinstance(error, Changed)):
                     raise
                 self.shared.forget(scene.href)
-                pixels = self._read_once(scene, geobox, out)
-        if pixels is not None and self.on_window is not None:
-            self.on_window(scene, pixels)
-        return pixels
+                return read()
 
-    def _read_once(self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16]) -> Pixels | None:
+    def _read(
+        self, scene: Scene, geobox: GeoBox, out: NDArray[np.uint16], chunks: Chunks | None
+    ) -> Pixels | None:
+        """What the free pixels of ``out`` are made from."""
         from glacierflow.imagery.kernels import KINDS, free_cells
 
         try:
@@ -135,9 +152,6 @@ class Imagery:
         if lattice is None:
             return None
         radius = KINDS[self.settings.resampling]
-        kept = self.shared.kept(scene, source, radius)
-        if self.on_window is not None:
-            return self._whole_rectangle(source, geobox, epsg, kept)
         window = window_of(lattice, tiff.shape, radius)
         if window is None:
             return None
@@ -145,6 +159,10 @@ class Imagery:
         needed = needed_blocks(lattice, tiff.shape, tiff.block, radius, wanted)
         if not needed.any():
             return None
+        takers = None
+        if chunks is not None and (chunks.number > 1 or self.settings.keep_downloads):
+            takers = self.shared.count_takers(chunks, tiff, radius)
+        kept = self.shared.kept(scene, source, radius, takers)
         data = read_blocks(source, window, needed, self.ranges, self._network, kept)
         return Pixels(data, tiff.transform * Affine.translation(window.col, window.row), epsg)
 
@@ -155,20 +173,54 @@ class Imagery:
             self.shared.keep_header(source)
         return source
 
-    def _whole_rectangle(self, source: Source, geobox: GeoBox, epsg: int, kept: Kept | None) -> Pixels | None:
-        """Every pixel of the region's bounding rectangle on the source, as ``download_flag`` keeps it."""
-        tiff = source.tiff
-        window = source_window(geobox, tiff.transform, tiff.shape, epsg, _MARGIN)
+    def keep_window(self, scene: Scene, chunks: Chunks, begin: Begin) -> bool:
+        """Every pixel of the region's bounding rectangle on a source, as ``download_flag`` keeps it.
+
+        It goes strip by strip into a file; blocks that the image is made from are kept for it.
+
+        Args:
+            scene: the source.
+            chunks: of the region.
+            begin: opens the file; begun anew where the source changed.
+
+        Returns:
+            Whether any of the region lies on the source.
+
+        Raises:
+            DataError, UnavailableError, CredentialsError: as ``mosaic``.
+        """
+        return self._again_if_changed(scene, functools.partial(self._write_window, scene, chunks, begin))
+
+    def _write_window(self, scene: Scene, chunks: Chunks, begin: Begin) -> bool:
+        from glacierflow.imagery.kernels import KINDS
+
+        try:
+            source = self._open(scene)
+        except Unsupported:
+            pixels = self._read_by_gdal(scene, chunks.geobox)
+            if pixels is None:
+                return False
+            with begin(pixels.data.shape, pixels.transform, pixels.epsg) as write:
+                write(0, pixels.data)
+            return True
+        tiff, epsg = source.tiff, _epsg_of(source, scene)
+        window = source_window(chunks.geobox, tiff.transform, tiff.shape, epsg, _MARGIN)
         if window is None:
-            return None
-        needed = np.zeros(tiff.sizes.shape, bool)
-        rows, cols = tiff.block
-        needed[
-            window.row // rows : (window.row + window.rows - 1) // rows + 1,
-            window.col // cols : (window.col + window.cols - 1) // cols + 1,
-        ] = True
-        data = read_blocks(source, window, needed, self.ranges, self._network, kept)
-        return Pixels(data, tiff.transform * Affine.translation(window.col, window.row), epsg)
+            return False
+        strips = [
+            Window(window.row + top, window.col, min(_STRIP, window.rows - top), window.cols)
+            for top in range(0, window.rows, _STRIP)
+        ]
+        needed = [_blocks_under(strip, tiff) for strip in strips]
+        radius = KINDS[self.settings.resampling]
+        takers = self.shared.count_takers(chunks, tiff, radius) + np.sum(needed, axis=0)
+        kept = self.shared.kept(scene, source, radius, takers)
+        transform = tiff.transform * Affine.translation(window.col, window.row)
+        with begin((window.rows, window.cols), transform, epsg) as write:
+            for strip, blocks in zip(strips, needed, strict=True):
+                data = read_blocks(source, strip, blocks, self.ranges, self._network, kept)
+                write(strip.row - window.row, data)
+        return True
 
     def _read_by_gdal(self, scene: Scene, geobox: GeoBox) -> Pixels | None:
         pixels, size = gdal.read_window(scene, geobox, self.ranges, self.cloud, self.settings)
@@ -233,6 +285,17 @@ def _warp_into(
     starts = range(0, lattice.cells[0], _BAND)
     for _ in map(band, starts) if executor is None else executor.map(band, starts):
         pass
+
+
+def _blocks_under(window: Window, tiff: GeoTiff) -> NDArray[np.bool_]:
+    """The blocks that a window touches."""
+    touched = np.zeros(tiff.sizes.shape, bool)
+    rows, cols = tiff.block
+    touched[
+        window.row // rows : (window.row + window.rows - 1) // rows + 1,
+        window.col // cols : (window.col + window.cols - 1) // cols + 1,
+    ] = True
+    return touched
 
 
 def _epsg_of(source: Source, scene: Scene) -> int:

@@ -1,0 +1,148 @@
+"""Lazy images computed by dask: in threads of this process, or by the workers of a cluster."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from glacierflow.errors import UnavailableError
+from glacierflow.imagery.lazy import MosaicJob, each_chunk
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from numpy.typing import NDArray
+
+    from glacierflow.imagery.read import Imagery
+
+__all__ = ["Computer", "Readings"]
+
+_ME = uuid.uuid4().hex
+"""Tells worker processes apart, wherever they run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one process has read for a job so far."""
+
+    process: str
+    bytes_read: int
+    requests: int
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, imagery: Imagery) -> _Reading:
+        return cls(_ME, imagery.bytes_read, imagery.requests, dict(imagery.seconds))
+
+
+def _read_so_far(_: NDArray[Any], job: MosaicJob) -> _Reading:
+    return _Reading.of(job.imagery)
+
+
+@dataclass
+class Readings:
+    """What all processes have read for a job; each tells its sum so far with every chunk."""
+
+    job: MosaicJob
+    _known: dict[str, _Reading] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def of_chunks(self, data: Any) -> Any:  # noqa: ANN401
+        """A dask array with one reading a chunk, for ``add``."""
+        return each_chunk(data, _read_so_far, job=self.job)
+
+    def add(self, reading: _Reading) -> None:
+        """Those of one process may arrive out of order."""
+        with self._lock:
+            known = self._known.get(reading.process)
+            if known is None or reading.requests >= known.requests:
+                self._known[reading.process] = reading
+
+    def add_own(self, imagery: Imagery) -> None:
+        """What this process has read, what failed included."""
+        if imagery.requests:
+            self.add(_Reading.of(imagery))
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes received by all processes."""
+        return sum(reading.bytes_read for reading in self._known.values())
+
+    @property
+    def requests(self) -> int:
+        """Range requests sent by all processes."""
+        return sum(reading.requests for reading in self._known.values())
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, of all processes together."""
+        total: dict[str, float] = {}
+        for reading in self._known.values():
+            for phase, value in reading.seconds.items():
+                total[phase] = total.get(phase, 0.0) + value
+        return total
+
+
+class Computer:
+    """Computes parts of lazy arrays; safe to share between threads, which wait for what they asked for."""
+
+    def __init__(self, client: Client | None = None, *, configured: bool = False) -> None:
+        """Nothing is started.
+
+        Args:
+            client: of the scheduler whose workers compute; None is threads of this process.
+            configured: whether dask's own configuration decides instead, as in a notebook.
+        """
+        self._client: Any = client
+        self._configured = configured
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def workers(self) -> int | None:
+        """Chunks that workers elsewhere make at a time, at least 1; None where this process makes them."""
+        if self._client is None:
+            return None
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
+
+    def start(self, threads: int) -> None:
+        """Have threads for so many chunks at a time, where they are made here."""
+        if self._client is None and not self._configured:
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunk")
+
+    def close(self) -> None:
+        """Drop what is still queued; what runs is left to end by itself. The client is its owner's."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def compute(self, *parts: Any) -> tuple[Any, ...]:  # noqa: ANN401 - dask collections and their values
+        """The values of dask collections.
+
+        Raises:
+            UnavailableError: the cluster lost them.
+            DataError, CredentialsError: as ``Imagery.mosaic``.
+        """
+        from dask.base import compute
+        from dask.threaded import get
+
+        computed: tuple[Any, ...]
+        if self._client is None:
+            # not by its name: for a name dask looks for distributed, and imports it where it is there
+            here = {} if self._configured else {"scheduler": get, "pool": self._pool}
+            computed = compute(*parts, **here)
+            return computed
+        from concurrent.futures import CancelledError
+
+        from distributed.client import FutureCancelledError
+        from distributed.scheduler import KilledWorker
+
+        try:
+            computed = compute(*parts, scheduler=self._client)
+        except (KilledWorker, FutureCancelledError, CancelledError, OSError) as error:
+            raise UnavailableError(
+                f"the dask scheduler lost the work: {error}",
+                next_step="look at its workers, then run the same command again",
+            ) from error
+        return computed

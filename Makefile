@@ -5,19 +5,27 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 ifneq ($(UV),)
-MAKE_VENV := $(UV) venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV)
-INSTALL := $(UV) pip install --quiet --python $(BIN)/python
+make_venv = $(UV) venv --quiet --seed --allow-existing --python $(PYTHON) $(1)
+install = $(UV) pip install --quiet --python $(1)/bin/python
 else
-MAKE_VENV := $(PYTHON) -m venv $(VENV)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+make_venv = $(PYTHON) -m venv $(1)
+install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
+# checkov pins boto3 and ninety others to versions of its own, so it has an environment of its own
+CHECKOV_VENV := .venv-checkov
+CHECKOV_VERSION := 3.3.30
 DEMO := GLACIERFLOW_HOME="$(CURDIR)/demo-output/home" $(BIN)/glacierflow
 
 .PHONY: demo test rehearse lint bench clean
 
 $(INSTALLED): pyproject.toml
-	$(MAKE_VENV)
-	$(INSTALL) --editable '.[dev]'
+	$(call make_venv,$(VENV))
+	$(call install,$(VENV)) --editable '.[dev]'
+	touch $@
+
+$(CHECKOV_VENV)/.$(CHECKOV_VERSION):
+	$(call make_venv,$(CHECKOV_VENV))
+	$(call install,$(CHECKOV_VENV)) 'checkov==$(CHECKOV_VERSION)'
 	touch $@
 
 # Three glaciers on the embedded cloud: no AWS account, no network
@@ -36,17 +44,18 @@ test: $(INSTALLED)
 rehearse: $(INSTALLED)
 	$(BIN)/python -m pytest -m rehearsal
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) $(CHECKOV_VENV)/.$(CHECKOV_VERSION)
 	$(BIN)/cfn-lint batch/*.yaml
+	$(CHECKOV_VENV)/bin/checkov --directory batch --framework cloudformation --compact --quiet --skip-download
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(INSTALL) --editable '.[bench]'
+	$(call install,$(VENV)) --editable '.[bench]'
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) demo-output benchmark-output
+	rm -rf $(VENV) $(CHECKOV_VENV) demo-output benchmark-output

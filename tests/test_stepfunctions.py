@@ -7,15 +7,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from damaged import FAR, NEAR, damaged_archive, mend
 from embedded import at_home, cloud_of, own_cloud, wait_for
 from runs_samples import put_attempt, some_job, some_manifest
+from states_language import faults
 from stubbed import stubbed
 
 from glacierflow.aws import Cloud
@@ -27,7 +26,7 @@ from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids
 from glacierflow.services.scheduler.handler import handler
 from glacierflow.services.scheduler.office import Office, open_office
 from glacierflow.services.scheduler.rounds import pascal_case
-from glacierflow.services.templates import load_template
+from glacierflow.services.templates import load_template, template_names
 from glacierflow.services.views import view_of
 from glacierflow.store import LocalStore, Store, open_store
 
@@ -42,24 +41,40 @@ def definition() -> dict[str, Any]:
     return parsed
 
 
-def test_the_definition_is_valid_by_the_schema_of_the_states_language() -> None:
-    text = files("cfnlint.data.schemas.other.step_functions").joinpath("statemachine.json").read_text()
-    jsonschema.Draft7Validator(json.loads(text)).validate(definition())
+@pytest.mark.parametrize("template", sorted(template_names()))
+def test_every_state_machine_of_the_templates_is_valid(template: str) -> None:
+    resources = load_template(template).content["Resources"].values()
+    machines = [one["Properties"] for one in resources if one["Type"] == "AWS::StepFunctions::StateMachine"]
+    assert [faults(json.loads(machine["DefinitionString"])) for machine in machines] == [[]] * len(machines)
+    assert bool(machines) == (template == "stepfunctions")
 
 
-def test_every_state_is_reached_and_every_next_exists() -> None:
-    def check(machine: dict[str, Any]) -> None:
-        states = machine["States"]
-        named = {machine["StartAt"]}
-        for state in states.values():
-            named |= {state[key] for key in ("Next", "Default") if key in state}
-            named |= {choice["Next"] for choice in state.get("Choices", [])}
-            named |= {catch["Next"] for catch in state.get("Catch", [])}
-            if "ItemProcessor" in state:
-                check(state["ItemProcessor"])
-        assert named == set(states)
-
-    check(definition())
+@pytest.mark.parametrize(
+    ("written", "mistaken", "fault"),
+    [
+        ('"Next": "Via"', '"Next": "Vai"', "Vai is named, and is no state"),
+        ('"Default": "Verify"', '"Default": "Verfy"', "Verfy is named, and is no state"),
+        ('"StartAt": "Submit"', '"StartAt": "Send"', "Send is named, and is no state"),
+        ('"$.error", "Next": "Ended"', '"$.error", "Next": "Edned"', "Edned is named, and is no state"),
+        ('"Next": "Pause"', '"Next": "Process"', "Process is named, and is no state"),
+        ('"Next": "Pause"', '"Next": "Assess"', "nothing leads to Pause"),
+        ('"ResultSelector"', '"ResultSelecter"', "'ResultSelecter' was unexpected"),
+        ('"ItemsPath"', '"ItemPath"', "'ItemPath' was unexpected"),
+        ('"BackoffRate"', '"BackofRate"', "BackofRate is no field"),
+        ('"Catch": [{"ErrorEquals"', '"Catch": [{"ErrorEqual"', "ErrorEqual is no field"),
+        ('"Variable"', '"Varible"', "Varible is no field"),
+        ('"NumericGreaterThan"', '"NumericGreater"', "NumericGreater is no field"),
+        ('"ProcessorConfig"', '"ProcessorConfiguration"', "ProcessorConfiguration is no field"),
+        ('"ReaderConfig"', '"ReaderConf"', "ReaderConf is no field"),
+        ('"End": true', '"Comment": "no end"', "exactly one of Next and End"),
+        ('"Type": "Wait"', '"Type": "Wiat"', "Wiat"),
+    ],
+)
+def test_a_dangling_next_and_a_misspelt_field_are_refused(written: str, mistaken: str, fault: str) -> None:
+    text = json.dumps(definition())
+    assert written in text
+    found = faults(json.loads(text.replace(written, mistaken, 1)))
+    assert any(fault in one for one in found), found
 
 
 def test_requests_are_spelled_as_step_functions_wants_them_and_users_words_stay() -> None:

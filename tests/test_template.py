@@ -72,6 +72,17 @@ def test_cfn_lint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_what_checkov_skips_says_why() -> None:
+    reasons = [
+        skip.get("comment", "")
+        for template in template_names()
+        for resource in load_template(template).content["Resources"].values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert reasons
+    assert all(len(reason.split()) > 3 for reason in reasons)
+
+
 def test_every_template_fits_into_a_request_and_has_a_stack_of_its_own() -> None:
     names = template_names()
     assert names[:2] == ("network", MAIN)

@@ -22,8 +22,8 @@ EXITED = "Essential container in task exited"
 class Desk:
     """A user's terminal before fakes of AWS that hold one run."""
 
-    def __init__(self, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.run = BigRun(size)
+    def __init__(self, size: int, monkeypatch: pytest.MonkeyPatch, *, told: bool = True) -> None:
+        self.run = BigRun(size, told=told)
         self.logs = LogsFake()
         for name in ("queue", "glacierflow-spot", "glacierflow-ondemand"):
             self.run.batch.add_environment(f"{name}-x86")
@@ -117,10 +117,10 @@ def test_status_as_json_has_groups_range_and_cost(desk: Desk, capsys: pytest.Cap
     assert found["cost"]["attempts"] == 2
 
 
-def test_a_large_run_says_what_is_not_counted_yet(
+def test_a_large_run_of_an_earlier_version_says_what_is_not_counted_yet(
     capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = Desk(400, monkeypatch)
+    large = Desk(400, monkeypatch, told=False)
     large.run.finish()
     out = typed(capsys, "status", large.run_id)
     assert "products  0 (the receipts of 400 slots are not read yet: --receipts)" in out

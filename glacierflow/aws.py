@@ -13,9 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from glacierflow.errors import CredentialsError
+from glacierflow.errors import CredentialsError, UnavailableError
+from glacierflow.faults import Fault, fault_of_aws
+from glacierflow.net import Patience, persist
 
 if TYPE_CHECKING:
     import boto3
@@ -27,6 +29,10 @@ EMBEDDED_ACCESS_KEY = "embedded"
 """Dummy access key and secret of the embedded cloud."""
 
 _IMAGERY_PREFIX = "GLACIERFLOW_IMAGERY_"
+_TRIES = 7
+"""For credentials: their waits outlast an outage of ten seconds."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +64,19 @@ class Cloud:
         """The boto3 client of a service; throttling is answered by adaptive retries.
 
         Raises:
-            CredentialsError: the named profile does not exist.
+            CredentialsError: the named profile does not exist, or credentials are set up wrongly.
+            UnavailableError: what hands out the credentials stayed away after all tries.
         """
-        kept = self._kept()
         key = (service, self.endpoint_url, self.retries, self.read_timeout_s)
-        with _one_at_a_time:
-            if key not in kept.clients:
-                kept.clients[key] = self._make_client(kept.session, service)
-            return kept.clients[key]
+
+        def once() -> Any:  # noqa: ANN401 - as above
+            with _one_at_a_time:
+                kept = self._kept()
+                if key not in kept.clients:
+                    kept.clients[key] = self._make_client(kept.session, service)
+                return kept.clients[key]
+
+        return _patiently(once, "the AWS credentials")
 
     def _make_client(self, session: Any, service: str) -> Any:  # noqa: ANN401 - the stubs want a literal
         from botocore.config import Config
@@ -96,19 +107,49 @@ class Cloud:
         Raises:
             CredentialsError: the named profile does not exist.
         """
-        if s3_endpoint is not None:
-            return self.session()
-        if f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID" in os.environ:
-            return _keep(("imagery", self.region), lambda: _owner_session(self.region)).session
-        if self.embedded:
-            return Cloud(region=self.region, profile=self.profile).session()
-        return self.session()
+        return self._kept_for_imagery(s3_endpoint).session
 
-    def imagery_credentials(self, s3_endpoint: str | None) -> Any:  # noqa: ANN401 - plain or renewing ones
-        """What signs reads of s3:// imagery, renewed by botocore where that is possible; None without any."""
-        session = self.imagery_session(s3_endpoint)
+    def _kept_for_imagery(self, s3_endpoint: str | None) -> _Kept:
+        if s3_endpoint is not None:
+            return self._kept()
+        if f"{_IMAGERY_PREFIX}AWS_ACCESS_KEY_ID" in os.environ:
+            return _keep(("imagery", self.region), lambda: _owner_session(self.region))
+        if self.embedded:
+            return Cloud(region=self.region, profile=self.profile)._kept()
+        return self._kept()
+
+    def credentials(self) -> Any:  # noqa: ANN401 - botocore's, plain ones or such that renew themselves
+        """What signs requests to this cloud; None without any. Raises what botocore does."""
         with _one_at_a_time:
-            return session.get_credentials()
+            return self._kept().load()
+
+    def imagery_credentials(self, s3_endpoint: str | None) -> Any:  # noqa: ANN401 - as above
+        """What signs reads of s3:// imagery; None without any. Raises what botocore does."""
+        with _one_at_a_time:
+            return self._kept_for_imagery(s3_endpoint).load()
+
+    def renew(self, refused: object) -> bool:
+        """Forget credentials that AWS says have ended, so that others are fetched.
+
+        Args:
+            refused: what ``credentials`` or ``imagery_credentials`` gave; nothing is done if another thread
+                was here before.
+
+        Returns:
+            Whether there can be others.
+        """
+        with _one_at_a_time:
+            for key, kept in list(_sessions.items()):
+                if kept.credentials is not None and kept.credentials is refused:
+                    del _sessions[key]
+        return self.renews(refused)
+
+    @staticmethod
+    def renews(credentials: object) -> bool:
+        """Whether credentials are those of a role, which are renewed while the process runs."""
+        from botocore.credentials import RefreshableCredentials
+
+        return isinstance(credentials, RefreshableCredentials)
 
     def imagery_client(self, s3_endpoint: str | None, region: str, config: Config) -> Any:  # noqa: ANN401
         """An S3 client that sees images as the ranges do, patient as ``config`` says."""
@@ -120,18 +161,15 @@ class Cloud:
         """Make sure requester-pays imagery can be asked for at all, before anything is searched.
 
         Raises:
-            CredentialsError: there are no AWS credentials.
+            CredentialsError: there are no AWS credentials, or they are set up wrongly.
+            UnavailableError: what hands them out stayed away after all tries.
         """
-        from botocore.exceptions import BotoCoreError
 
-        try:
+        def once() -> str | None:
             credentials = self.imagery_credentials(s3_endpoint)
-            key = credentials.access_key if credentials is not None else None
-        except BotoCoreError as error:
-            raise CredentialsError(
-                f"the AWS credentials for Landsat's requester-pays pixels cannot be used: {error}",
-                next_step="run `aws configure list-profiles`, or log in again",
-            ) from error
+            return credentials.get_frozen_credentials().access_key if credentials is not None else None
+
+        key = _patiently(once, "the AWS credentials for Landsat's requester-pays pixels")
         if key is None or (s3_endpoint is None and key == EMBEDDED_ACCESS_KEY):
             raise CredentialsError(
                 "Landsat pixels are requester-pays and no AWS credentials were found",
@@ -151,6 +189,12 @@ class _Kept:
 
     session: boto3.Session
     clients: dict[tuple[str, str | None, int, int], Any] = field(default_factory=dict)
+    credentials: Any = None
+
+    def load(self) -> Any:  # noqa: ANN401 - botocore's credentials
+        """The session's credentials, fetched at the first call."""
+        self.credentials = self.session.get_credentials()
+        return self.credentials
 
 
 _one_at_a_time = threading.RLock()
@@ -172,6 +216,33 @@ def _keep(key: tuple[object, ...], make: Callable[[], boto3.Session]) -> _Kept:
         while len(_sessions) > _MOST_SESSIONS:
             _sessions.popitem(last=False)
         return _sessions[whole]
+
+
+def _patiently(work: Callable[[], _T], what: str) -> _T:
+    """Do what needs credentials, again where their source is away for a moment.
+
+    Raises:
+        CredentialsError: they are set up wrongly.
+        UnavailableError: their source stayed away.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    def once() -> _T:
+        try:
+            return work()
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise fault_of_aws(error) from error
+
+    try:
+        return persist(once, Patience(_TRIES), what)
+    except Fault as fault:
+        if fault.passes:
+            raise UnavailableError(
+                f"{what} could not be fetched: {fault}", next_step="try again in a minute"
+            ) from fault
+        raise CredentialsError(
+            f"{what} cannot be used: {fault}", next_step="run `aws configure list-profiles`, or log in again"
+        ) from fault
 
 
 def _profile_session(region: str, profile: str | None) -> boto3.Session:

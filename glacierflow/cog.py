@@ -105,6 +105,7 @@ def _head(geobox: GeoBox, dtype: np.dtype[Any], tags: dict[str, str]) -> bytes:
     """A COG of one block as GDAL's driver makes it."""
     import rasterio
     from rasterio.io import MemoryFile
+    from rasterio.session import DummySession
 
     profile = {
         "driver": "GTiff",
@@ -116,7 +117,9 @@ def _head(geobox: GeoBox, dtype: np.dtype[Any], tags: dict[str, str]) -> bytes:
         "transform": geobox.affine,
         "nodata": 0,
     }
-    with rasterio.Env(), MemoryFile() as memory, MemoryFile(ext=".tif") as made:
+    # a session that rasterio found in the environment would ask for credentials of its own
+    here = rasterio.Env(session=DummySession())
+    with here, MemoryFile() as memory, MemoryFile(ext=".tif") as made:
         with memory.open(**profile) as target:
             target.write(np.zeros((BLOCK, BLOCK), dtype), 1)
             target.update_tags(**tags)
@@ -128,6 +131,7 @@ def _head(geobox: GeoBox, dtype: np.dtype[Any], tags: dict[str, str]) -> bytes:
 def _copy(source: str, target: str, *, overviews: bool = False) -> None:
     """Have GDAL's driver make a COG; it reads and writes block by block."""
     import rasterio
+    from rasterio.session import DummySession
     from rasterio.shutil import copy
 
     options = {
@@ -140,7 +144,7 @@ def _copy(source: str, target: str, *, overviews: bool = False) -> None:
         "OVERVIEW_RESAMPLING": "AVERAGE",
         "NUM_THREADS": "2",
     }
-    with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_MB), rasterio.open(source) as image:
+    with rasterio.Env(session=DummySession(), GDAL_CACHEMAX=_GDAL_CACHE_MB), rasterio.open(source) as image:
         copy(image, target, **options)
 
 
@@ -157,9 +161,10 @@ def native_window(
         Takes the first row of a strip, and its pixels over the whole width.
     """
     import rasterio
+    from rasterio.session import DummySession
 
     with (
-        rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_MB),
+        rasterio.Env(session=DummySession(), GDAL_CACHEMAX=_GDAL_CACHE_MB),
         rasterio.open(
             path,
             "w",
@@ -202,12 +207,14 @@ def read_header(head: bytes) -> Header | None:
     import rasterio
     from rasterio.errors import RasterioIOError
     from rasterio.io import MemoryFile
+    from rasterio.session import DummySession
 
     if not head:
         return None
     try:
         # The file is cut short on purpose: only its header is looked at.
-        with rasterio.Env(CPL_LOG="OFF"), MemoryFile(head) as memory, memory.open() as source:
+        here = rasterio.Env(session=DummySession(), CPL_LOG="OFF")
+        with here, MemoryFile(head) as memory, memory.open() as source:
             return Header(dict(source.tags()), tuple(source.bounds), source.shape)
     except RasterioIOError:
         return None

@@ -195,6 +195,6 @@ class StepSettings(Record):
     """Replace products that were made with other settings, instead of leaving them."""
     memory_mb: int | None = None
     request_timeout_s: float = 60.0
-    request_attempts: int = 5
+    request_attempts: int = 7
     search_timeout_s: float = 600.0
     """Seconds a whole STAC search may take, retries and waits included."""

@@ -77,6 +77,7 @@ def quicklook_png(image: NDArray[Any]) -> bytes:
 def _png(small: NDArray[np.float64]) -> bytes:
     import rasterio
     from rasterio.io import MemoryFile
+    from rasterio.session import DummySession
 
     valid = small > 0
     low, high = np.percentile(small[valid], [2, 98]) if valid.any() else (0.0, 1.0)
@@ -88,7 +89,7 @@ def _png(small: NDArray[np.float64]) -> bytes:
     # A PNG has no place for a grid, and rasterio warns of files without one.
     import warnings
 
-    with rasterio.Env(), MemoryFile() as memory, warnings.catch_warnings():
+    with rasterio.Env(session=DummySession()), MemoryFile() as memory, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with memory.open(**profile) as target:
             target.write(np.stack([grey, alpha]))

@@ -9,14 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import random
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
+from glacierflow import net
 from glacierflow.errors import DataError, UnavailableError
+from glacierflow.faults import Fault, Remedy, fault_of_status, reason_of
 from glacierflow.sensors import parse_time
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ __all__ = ["Answer", "Catalogue", "Query", "collection_interval", "count_items",
 log = logging.getLogger("glacierflow")
 
 _PAGE_SIZE = 100
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-_PIECE_BYTES = 65_536
+_SMALLEST_PAGE = 10
+_MAYBE_TOO_LARGE = frozenset({413, 500, 502, 504})
+"""What servers answer where one page is more than they can send: AWS Lambda's limit is 6 MB."""
+_ERROR, _QUOTED_BYTES = 400, 4096
 _EMPTY_PAGES = 10
 """In a row: more is no answer."""
 
@@ -76,14 +78,14 @@ class Answer:
     notes: tuple[str, ...]
 
 
-class _Unanswered(Exception):  # noqa: N818 - one attempt, never leaves this module
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
+class _TooLarge(Fault):
+    """What a server answers that is down, and one that cannot send so large a page."""
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """The API understood and said no."""
+def _limit_of(href: str, parameters: dict[str, Any] | None) -> int:
+    """Items a page that a request asks for, 0 where it asks for none."""
+    said = (parameters or {}).get("limit") or parse_qs(urlsplit(href).query).get("limit", ["0"])[0]
+    return int(said) if str(said).isdecimal() else 0
 
 
 @dataclass
@@ -91,41 +93,48 @@ class _Line:
     """One conversation with an API: its deadline, its attempts."""
 
     catalogue: Catalogue
-    ends: float = field(init=False)
+    patience: net.Patience = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ends = time.monotonic() + self.catalogue.total_s
+        ends = net.CLOCK.now() + self.catalogue.total_s
+        self.patience = net.Patience(self.catalogue.attempts, ends)
 
     def ask(self, io: StacApiIO, method: str, href: str, parameters: dict[str, Any] | None) -> str:
         """The text of one answer that is a JSON object, after as many attempts as it takes and may take.
 
         Raises:
+            Fault: the API refused the request, or a page with fewer items should be asked for.
             UnavailableError: none of the attempts was answered, or the time is up.
-            _Refused: the API refused the request.
         """
-        wait_s = _FIRST_WAIT_S
-        for attempt in range(1, self.catalogue.attempts + 1):
+        failed_before = self.catalogue.attempts <= 1
+
+        def once() -> str:
+            nonlocal failed_before
+            seconds = min(self.catalogue.request_s, self.patience.left_s)
             try:
-                return _ask_once(io, method, href, parameters, min(self.catalogue.request_s, self._left()))
-            except _Unanswered as error:
-                # Jitter, so that a thousand children do not come back at the same moment.
-                pause = max(error.wait_s or 0.0, random.uniform(0.5, 1.0) * wait_s)  # noqa: S311
-                if attempt == self.catalogue.attempts or pause > self._left():
-                    raise self._unavailable(error, attempt) from error
-                log.info("%s: %s; asked again in %.1f s", href, error, pause)
-            time.sleep(pause)
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        msg = "request_attempts is below 1"
-        raise DataError(msg)
+                return _ask_once(io, method, href, parameters, seconds)
+            except _TooLarge as fault:
+                if failed_before and _limit_of(href, parameters) > _SMALLEST_PAGE:
+                    raise Fault(Remedy.LESS, fault.reason) from fault
+                failed_before = True
+                raise
 
-    def _left(self) -> float:
-        return max(0.0, self.ends - time.monotonic())
+        try:
+            return net.persist(once, self.patience, href)
+        except Fault as fault:
+            if fault.remedy is Remedy.AGAIN:
+                raise self._unavailable(fault) from fault
+            raise
 
-    def _unavailable(self, error: _Unanswered, attempts: int) -> UnavailableError:
-        often = "once" if attempts == 1 else f"{attempts} times"
-        asking = f"the last wait it asks for is {error.wait_s:.0f} s; " if error.wait_s else ""
+    def refused(self, fault: Fault) -> DataError:
+        """What is left where the API understood and said no."""
+        return DataError(f"the STAC API {self.catalogue.url} refused the search ({fault}): {fault.detail}")
+
+    def _unavailable(self, fault: Fault) -> UnavailableError:
+        often = "once" if fault.tries == 1 else f"{fault.tries} times"
+        asking = f"the last wait it asks for is {fault.wait_s:.0f} s; " if fault.wait_s else ""
         return UnavailableError(
-            f"the STAC API {self.catalogue.url} does not answer: {error} ({asking}asked {often})",
+            f"the STAC API {self.catalogue.url} does not answer: {fault} ({asking}asked {often})",
             next_step="try again later, or check the URL and the network",
         )
 
@@ -164,8 +173,8 @@ def count_items(catalogue: Catalogue, query: Query) -> int:
     line = _Line(catalogue)
     try:
         page = next(_pages(line, _open_search(line, query, limit=1)))
-    except _Refused as error:
-        raise DataError(f"the STAC API {line.catalogue.url} refused the search {error}") from error
+    except Fault as fault:
+        raise line.refused(fault) from fault
     except (ValueError, KeyError, TypeError, AttributeError, STACTypeError) as error:
         raise UnavailableError(f"{line.catalogue.url} does not answer as a STAC API: {error}") from error
     return _matched(page) or (len(search_items(catalogue, query).items) if page["features"] else 0)
@@ -179,24 +188,38 @@ def collection_interval(catalogue: Catalogue) -> tuple[dt.datetime | None, dt.da
         extent = json.loads(line.ask(_make_io(line), "GET", href, None))["extent"]
         first, last = extent["temporal"]["interval"][0]
         return parse_time(first) if first else None, parse_time(last) if last else None
-    except (UnavailableError, _Refused, KeyError, IndexError, TypeError, ValueError):
+    except (UnavailableError, Fault, KeyError, IndexError, TypeError, ValueError):
         return None
 
 
 def _all_pages(line: _Line, query: Query) -> tuple[dict[str, dict[str, Any]], int, int]:
-    """Items by id, how many the pages held, and how many the API says there are (0 where it does not say)."""
+    """Items by id, how many the pages held, and how many the API says there are (0 where it does not say).
+
+    Where a page may be too large for the server the search begins anew with smaller ones: the place of a page
+    may be counted in pages.
+    """
+    limit = _PAGE_SIZE
+    while True:
+        try:
+            return _pages_of(line, query, limit)
+        except Fault as fault:
+            if fault.remedy is not Remedy.LESS:
+                raise line.refused(fault) from fault
+            limit //= 2
+            log.info("%s: %s; asked again for %d items a page", line.catalogue.url, fault, limit)
+
+
+def _pages_of(line: _Line, query: Query, limit: int) -> tuple[dict[str, dict[str, Any]], int, int]:
     from pystac import STACTypeError
 
     items: dict[str, dict[str, Any]] = {}
     given = matched = 0
     try:
-        for page in _pages(line, _open_search(line, query)):
+        for page in _pages(line, _open_search(line, query, limit)):
             features = page["features"]
             given += len(features)
             matched = max(matched, _matched(page))
             items |= {str(item["id"]): item for item in features}
-    except _Refused as error:
-        raise DataError(f"the STAC API {line.catalogue.url} refused the search {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, STACTypeError) as error:
         raise UnavailableError(f"{line.catalogue.url} does not answer as a STAC API: {error}") from error
     return items, given, matched
@@ -286,33 +309,27 @@ def _ask_once(
     """One request, its body included, within some seconds.
 
     Raises:
-        _Unanswered: worth another attempt.
-        _Refused: not worth one.
+        Fault: it gave no page of items, or not the JSON object that was asked for.
     """
     import requests
     from urllib3.exceptions import HTTPError
 
-    ends = time.monotonic() + seconds
+    ends = net.CLOCK.now() + seconds
     body, params = (parameters, None) if method == "POST" else (None, parameters)
     try:
         with io.session.request(
             method, href, json=body, params=params, timeout=max(seconds, 0.001), stream=True
         ) as answer:
-            content = bytearray()
-            # read1 takes what is there: an answer that drips would keep a longer read busy for ever
-            while piece := answer.raw.read1(_PIECE_BYTES, decode_content=True):
-                content += piece
-                if time.monotonic() > ends:
-                    raise _Unanswered(f"an answer took longer than {seconds:.0f} s")
-            status, said = answer.status_code, bytes(content)
-            wait_s = _retry_after(answer.headers.get("Retry-After"))
+            said = b"".join(net.pieces(answer.raw, None, ends, decode=True))
     except (requests.RequestException, HTTPError, OSError) as error:
-        raise _Unanswered(_reason(error)) from error
-    if status in _RETRIED or status >= 500:
-        raise _Unanswered(f"it answers {status}", wait_s)
-    if status >= 400:
-        raise _Refused(f"({status}): {said[:300].decode(errors='replace')}")
-    return _checked(method, href, said)
+        raise Fault(Remedy.AGAIN, reason_of(error)) from error
+    status = answer.status_code
+    if status < _ERROR:
+        return _checked(method, href, said)
+    wait_s = net.retry_after(answer.headers.get("Retry-After"))
+    if status in _MAYBE_TOO_LARGE:
+        raise _TooLarge(Remedy.AGAIN, f"it answers {status}", wait_s=wait_s)
+    raise fault_of_status(status, said[:_QUOTED_BYTES], wait_s=wait_s)
 
 
 def _checked(method: str, href: str, said: bytes) -> str:
@@ -321,24 +338,9 @@ def _checked(method: str, href: str, said: bytes) -> str:
         answer = json.loads(said)
     except ValueError as error:
         begin = said[:40].decode(errors="replace").strip()
-        raise _Unanswered(f"{href} does not answer as a STAC API, but with {begin!r}") from error
+        raise Fault(Remedy.AGAIN, f"{href} does not answer as a STAC API, but with {begin!r}") from error
     features = answer.get("features") if isinstance(answer, dict) else None
     is_page = isinstance(features, list) and all(isinstance(item, dict) and "id" in item for item in features)
     if not isinstance(answer, dict) or (method == "POST" and not is_page):
-        raise _Unanswered(f"{href} does not answer as a STAC API: no page of items")
+        raise Fault(Remedy.AGAIN, f"{href} does not answer as a STAC API: no page of items")
     return said.decode()
-
-
-def _retry_after(header: str | None) -> float | None:
-    from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
-
-    try:
-        return Retry().parse_retry_after(header) if header else None
-    except InvalidHeader:
-        return None
-
-
-def _reason(error: Exception) -> str:
-    """The end of what urllib3 and requests say: the cause, without the pool and the retries."""
-    return str(error).rpartition("Caused by ")[2].strip("()")

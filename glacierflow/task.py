@@ -288,13 +288,14 @@ def _outcome(
 ) -> tuple[Outcome, int, str | None]:
     """Outcome, exit code and sentence of an attempt.
 
-    A scene that cannot be read is that scene's failure (``partial``, exit 0); only where nothing at all came
-    out of a slot does the worst of its failures decide.
+    What time may heal is another attempt's, which makes only what is missing. A scene that will never be
+    readable is that scene's failure (``partial``, exit 0); only where nothing at all came out of a slot does
+    the worst of its failures decide.
     """
     if isinstance(error, InterruptedAttempt):
         return "interrupted", EXIT_AGAIN, error.message
-    if isinstance(error, UnavailableError | StoreError):
-        return "unavailable", EXIT_AGAIN, error.message
+    if _passes(error):
+        return "unavailable", EXIT_AGAIN, str(error)
     if isinstance(error, GlacierflowError):
         return "failed", error.exit_code, error.message
     if error is not None:
@@ -302,13 +303,20 @@ def _outcome(
     failures = [failure for result in results for failure in result.failures]
     if not failures:
         return ("done" if counts.kept else "no_data"), EXIT_DONE, None
-    sentence = f"{len(failures)} of {counts.kept} acquisitions could not be read: {failures[0].message}"
+    passing = [failure for failure in failures if _passes(failure)]
+    example = (passing or failures)[0].message
+    sentence = f"{len(failures)} of {counts.kept} acquisitions could not be read: {example}"
+    if passing:
+        return "unavailable", EXIT_AGAIN, sentence
     if counts.written or counts.skipped:
         return "partial", EXIT_DONE, sentence
-    if all(isinstance(failure, UnavailableError) for failure in failures):
-        return "unavailable", EXIT_AGAIN, sentence
     code = EXIT_USAGE if any(isinstance(failure, UsageError) for failure in failures) else EXIT_DATA
     return "failed", code, sentence
+
+
+def _passes(error: Exception | None) -> bool:
+    """Whether time may heal what stopped an attempt or cost a scene."""
+    return isinstance(error, UnavailableError | StoreError)
 
 
 def _sum_counts(results: Sequence[UnitResult]) -> Counts:

@@ -16,6 +16,8 @@ import pytest
 from container.engine import build, documented, require_engine
 from samples import SHARED, stood_in
 
+from glacierflow import net
+
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
 
@@ -72,6 +74,14 @@ def _no_real_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("GLACIERFLOW_HOME", str(tmp_path / "glacierflow-home"))
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds of the waits between tries, none of which is waited for."""
+    waited: list[float] = []
+    monkeypatch.setattr(net, "CLOCK", net.Clock(sleep=waited.append))
+    return waited
 
 
 @pytest.fixture(scope="session", autouse=True)

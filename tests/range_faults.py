@@ -10,6 +10,14 @@ from typing import Any
 PAGE = b"<html><body>We are down for maintenance</body></html>"
 
 
+REFUSALS = {
+    "expired": (400, b"<Error><Code>ExpiredToken</Code></Error>"),
+    "skewed": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+    "denied": (403, b"<Error><Code>AccessDenied</Code></Error>"),
+    "forbidden": (403, b'{"message":"Forbidden"}'),
+}
+
+
 class FaultyServer:
     """Serves bytes under names; ``plan`` decides the fault of each request.
 
@@ -71,8 +79,8 @@ class FaultyServer:
         if isinstance(fault, str) and fault.startswith("http"):
             self.send(handler, 302, b"", {"Location": fault})
             return
-        if fault == "expired":
-            self.send(handler, 400, b"<Error><Code>ExpiredToken</Code></Error>", {})
+        if fault in REFUSALS:
+            self.send(handler, *REFUSALS[fault], {})
             return
         if fault == "drop":
             handler.close_connection = True

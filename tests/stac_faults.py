@@ -120,7 +120,8 @@ class FaultyApi:
                 token = query.get("token", "0")
                 outer.asked.append(token)
                 outer.at.append(time.monotonic())
-                fault = script[len(outer.asked) - 1] if len(outer.asked) <= len(script) else None
+                scripted = script[len(outer.asked) - 1] if len(outer.asked) <= len(script) else None
+                fault = scripted or outer.fault(query)
                 body = json.dumps(outer.page(int(token), query)).encode()
                 if fault is None:
                     answer(self, body)
@@ -133,6 +134,10 @@ class FaultyApi:
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def fault(self, query: dict[str, Any]) -> Fault | None:  # noqa: ARG002
+        """What is done with an answer by what was asked."""
+        return None
 
     def page(self, start: int, query: dict[str, Any]) -> dict[str, Any]:
         features = [{"id": item_id} for item_id in self.ids[start : start + 1]]

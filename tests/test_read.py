@@ -193,7 +193,9 @@ def test_a_missing_image_is_bad_data(web: RangeServer) -> None:
         computed(on_web(web, "gone.tif"), real_region("901_Yahtse"))
 
 
-@pytest.mark.parametrize(("status", "error"), [(503, UnavailableError), (403, CredentialsError)])
+@pytest.mark.parametrize(
+    ("status", "error"), [(503, UnavailableError), (403, UnavailableError), (401, CredentialsError)]
+)
 def test_the_servers_refusal_is_told_apart(web: RangeServer, status: int, error: type[Exception]) -> None:
     web.faults["/x.tif"] = status
     with pytest.raises(error):
@@ -212,7 +214,8 @@ def test_an_image_in_another_projection_than_its_item_says_is_refused(tmp_path: 
         ("a_20160403_B8.TIF, band 1: IReadBlock failed at X offset 503, Y offset 429", DataError),
         ("HTTP response code: 503", UnavailableError),
         ("CURL error: Operation timed out after 60000 milliseconds", UnavailableError),
-        ("HTTP response code: 403", CredentialsError),
+        ("HTTP response code: 403", UnavailableError),
+        ("HTTP response code: 401", CredentialsError),
         ("AccessDenied: Access Denied", CredentialsError),
         ("HTTP response code: 404", DataError),
     ],

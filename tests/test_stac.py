@@ -13,7 +13,6 @@ import stac_faults as faults
 from samples import shared
 from stac_faults import Fault, FaultyApi
 
-from glacierflow import stac
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.stac import Answer, Catalogue, Query, collection_interval, search_items
 
@@ -23,12 +22,13 @@ QUERY = Query(
     (dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 2, 1, tzinfo=dt.UTC)),
 )
 
+pytestmark = pytest.mark.usefixtures("waits")
+
 Start = Callable[..., FaultyApi]
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    monkeypatch.setattr(stac, "_FIRST_WAIT_S", 0.01)
+def start() -> Iterator[Start]:
     started: list[FaultyApi] = []
 
     def begin(*script: Fault | None, ids: list[str] = IDS) -> FaultyApi:
@@ -86,15 +86,14 @@ def test_an_answer_may_be_compressed(start: Start) -> None:
 def test_a_storm_of_503_is_outlived_and_a_longer_one_is_named(start: Start) -> None:
     assert ids(search(start(*[faults.status(503)] * 3))) == IDS
     api = start(None, *[faults.status(503)] * 4)
-    with pytest.raises(UnavailableError, match=r"it answers 503 .*asked 4 times"):
+    with pytest.raises(UnavailableError, match=r"HTTP 503 .*asked 4 times"):
         search(api)
     assert api.asked == ["0", "1", "1", "1", "1"]
 
 
-def test_retry_after_is_waited_for(start: Start) -> None:
-    api = start(faults.status(429, Retry_After="1"))
-    assert ids(search(api)) == IDS
-    assert api.at[1] - api.at[0] >= 1.0
+def test_retry_after_is_waited_for(start: Start, waits: list[float]) -> None:
+    assert ids(search(start(faults.status(429, Retry_After="17")))) == IDS
+    assert waits == [17.0]
 
 
 def test_a_wait_beyond_the_deadline_ends_the_search_at_once(start: Start) -> None:
@@ -111,21 +110,70 @@ def test_the_whole_search_has_a_deadline(start: Start) -> None:
     assert api.at[-1] - api.at[0] < 1.5
 
 
-def test_waits_grow_and_are_not_alike(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(stac, "_FIRST_WAIT_S", 0.5)
-    monkeypatch.setattr("glacierflow.stac.time.sleep", waits.append)
+def test_waits_grow_and_are_not_alike(start: Start, waits: list[float]) -> None:
     search(start(*[faults.status(503)] * 7), attempts=8)
     for number, wait in enumerate(waits):
         assert 0.25 * 2**number <= wait <= min(0.5 * 2**number, 30.0)
     assert len({wait / 2**number for number, wait in enumerate(waits)}) == len(waits) == 7
 
 
-def test_a_refusal_is_not_repeated(start: Start) -> None:
-    api = start(faults.status(400))
-    with pytest.raises(DataError, match=r"refused the search \(400\)"):
+def test_a_refusal_is_believed_when_it_is_said_twice(start: Start) -> None:
+    api = start(*[faults.status(400)] * 2)
+    with pytest.raises(DataError, match=r"refused the search \(HTTP 400\): \{\}"):
         search(api)
-    assert len(api.asked) == 1
+    assert len(api.asked) == 2
+    assert ids(search(start(faults.status(400)))) == IDS
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, b'{"message":"Forbidden"}'),
+        (400, b'{"errors":["Oops! Something has gone wrong. Please try your request again later."]}'),
+        (429, b"<html>slow down</html>"),
+    ],
+)
+def test_a_gateway_that_is_asked_too_often_passes(start: Start, status: int, said: bytes) -> None:
+    def throttled(handler: Any, _: bytes) -> None:
+        faults.answer(handler, said, status)
+
+    assert ids(search(start(throttled, throttled))) == IDS
+    with pytest.raises(UnavailableError, match=rf"HTTP {status} \(asked 4 times\)"):
+        search(start(*[throttled] * 4))
+
+
+class SixMegabytes(FaultyApi):
+    """Answers 500 whenever a page would be larger than AWS Lambda may answer, and counts in pages."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.limits: list[int] = []
+        self.size = size
+        super().__init__([str(number) for number in range(count)], [])
+
+    def fault(self, query: dict[str, Any]) -> Fault | None:
+        self.limits.append(query["limit"])
+        page = int(query.get("token", "0"))
+        return faults.status(500) if len(json.dumps(self.page(page, query))) > 6 * 2**20 else None
+
+    def page(self, start: int, query: dict[str, Any]) -> dict[str, Any]:
+        limit = query["limit"]
+        some = self.ids[start * limit : (start + 1) * limit]
+        features = [{"id": item_id, "pad": "x" * self.size} for item_id in some]
+        links = []
+        if (start + 1) * limit < len(self.ids):
+            body = query | {"token": str(start + 1)}
+            links.append({"rel": "next", "href": f"{self.url}/search", "method": "POST", "body": body})
+        return {"type": "FeatureCollection", "features": features, "links": links}
+
+
+@pytest.mark.parametrize(("size", "limits"), [(72_000, [100, 100]), (150_000, [100, 100, 50, 50])])
+def test_a_page_that_is_too_large_is_asked_for_with_fewer_items(size: int, limits: list[int]) -> None:
+    api = SixMegabytes(155, size)
+    answer = search(api)
+    api.close()
+    assert len(set(ids(answer))) == 155
+    smaller = limits[-1] // 2
+    assert api.limits == limits + [smaller] * -(-155 // smaller)
 
 
 def test_an_empty_page_with_a_successor_is_not_the_end(start: Start) -> None:
@@ -165,9 +213,8 @@ class Recorded(FaultyApi):
 @pytest.mark.parametrize("fault", [None, faults.half, faults.status(503), faults.content(b"<html>")])
 @pytest.mark.parametrize("points_back", [False, True])
 def test_the_recorded_pages_of_earth_search_are_read_to_the_end(
-    monkeypatch: pytest.MonkeyPatch, fault: Fault | None, points_back: bool
+    fault: Fault | None, points_back: bool
 ) -> None:
-    monkeypatch.setattr(stac, "_FIRST_WAIT_S", 0.01)
     api = Recorded([None, None, None, fault], [])
     if points_back:
         body = api.recorded[0]["links"][0]["body"]

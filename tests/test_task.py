@@ -24,6 +24,7 @@ import rasterio
 from big_run import FakeCloud
 from http_servers import Api, RangeServer
 from refusals import refusal
+from roles import Role
 from s3_fake import S3Fake
 from samples import make_unit, read_item, real_archive, real_region
 from test_clouds import classification
@@ -42,6 +43,8 @@ from glacierflow.model import StepSettings
 from glacierflow.receipt import Receipt, Started
 from glacierflow.store import LocalStore, S3Store, Store
 from glacierflow.task import process_slot, read_manifest, slot_of_child
+
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 def local_items(satellite: str) -> list[dict[str, Any]]:
@@ -311,7 +314,7 @@ def bucket(api: Api, tmp_path: Path) -> Iterator[RangeServer]:
     # as S3 words it
     handler.func.error_content_type = "application/xml"
     handler.func.error_message_format = (
-        "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        "<Error><Code>%(message)s</Code><Message>%(explain)s</Message></Error>"
     )
     yield server
     server.server.shutdown()
@@ -345,8 +348,8 @@ def test_a_bucket_that_refuses_is_known_before_anything_is_searched(
     receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
     assert (receipt.outcome, receipt.exit_code) == ("failed", 64)
     assert "requester-pays images may not be read: s3://usgs-landsat/" in (receipt.error or "")
-    assert "access was refused (HTTP 403) AccessDenied" in (receipt.error or "")
-    assert (api.searches, len(bucket.paths)) == ([], 1)
+    assert "access was refused (HTTP 403 Forbidden)" in (receipt.error or "")
+    assert (api.searches, len(bucket.paths)) == ([], 2), "a lone refusal proves nothing"
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
@@ -357,7 +360,7 @@ def test_a_bucket_that_is_busy_or_lacks_the_object_refuses_nothing(
     receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
     assert (receipt.outcome, receipt.counts.written) == ("done", 2)
     asked = [path for path in bucket.paths if path.endswith("catalog.json")]
-    assert len(asked) == 1, "once a slot, and not again where it fails"
+    assert len(asked) == 2, "and not for ever"
 
 
 def test_one_refusal_after_products_that_are_there_is_that_scenes_failure(
@@ -379,6 +382,74 @@ def test_one_refusal_among_paid_images_is_that_scenes_failure(
     receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
     assert (receipt.outcome, receipt.exit_code) == ("partial", 0)
     assert reasons(receipt) == {api.items[1]["id"]: "unreadable"}
+
+
+def test_a_scene_that_time_may_heal_is_the_next_attempts(
+    api: Api, bucket: RangeServer, tmp_path: Path
+) -> None:
+    lost = api.items[1]
+    name = Path(lost["assets"]["pan"]["alternate"]["s3"]["href"]).name
+    manifest = make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url)
+    bucket.faults = {f"/usgs-landsat/{name}": 503}
+    receipt = process(manifest)
+    assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
+    assert (receipt.counts.written, receipt.counts.failed, len(receipt.products)) == (1, 1, 1)
+    assert reasons(receipt) == {lost["id"]: "unreadable"}
+    assert "1 of 2 acquisitions could not be read" in (receipt.error or "")
+    bucket.faults = {}
+    again = process(manifest)
+    assert (again.outcome, again.counts.written, again.counts.skipped) == ("done", 1, 1)
+
+
+def test_what_passes_weighs_more_than_what_stays(api: Api, bucket: RangeServer, tmp_path: Path) -> None:
+    """Nothing was made, and one of the two scenes may come yet: not bad data."""
+    names = [Path(item["assets"]["pan"]["alternate"]["s3"]["href"]).name for item in api.items]
+    manifest = make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url)
+    bucket.faults = {f"/usgs-landsat/{names[0]}": 404, f"/usgs-landsat/{names[1]}": 503}
+    receipt = process(manifest)
+    assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
+    assert "HTTP 503" in (receipt.error or "")
+
+
+@pytest.fixture
+def role(monkeypatch: pytest.MonkeyPatch) -> Iterator[Role]:
+    role = Role(monkeypatch)
+    yield role
+    role.close()
+
+
+@pytest.mark.parametrize("unset", [None, ""], ids=["no keys", "empty keys"])
+def test_a_slot_asks_for_the_credentials_of_its_role_once(
+    api: Api,
+    bucket: RangeServer,
+    role: Role,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unset: str | None,
+) -> None:
+    """Also where keys are set to nothing, which rasterio takes for a session of its own."""
+    if unset is not None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", unset)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", unset)
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.counts.written, role.fetches) == ("done", 2, 1)
+
+
+def test_a_role_that_is_away_for_a_moment_costs_nothing(
+    api: Api, bucket: RangeServer, role: Role, tmp_path: Path
+) -> None:
+    role.fails = 9  # three rounds of botocore's own
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.counts.written, role.fetches) == ("done", 2, 10)
+
+
+def test_a_role_that_stays_away_is_worth_another_attempt(
+    api: Api, bucket: RangeServer, role: Role, tmp_path: Path
+) -> None:
+    role.fails = 10_000
+    receipt = process(make_manifest(api, tmp_path / "out", "landsat", imagery_s3_endpoint=bucket.url))
+    assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
+    assert "could not be fetched" in (receipt.error or "")
 
 
 def test_cloud_over_the_region_is_measured_recorded_and_a_reason(api: Api, tmp_path: Path) -> None:
@@ -586,16 +657,18 @@ def test_a_full_scratch_disk_ends_an_attempt_and_the_next_completes(
 
 
 class Refusing(S3Fake):
-    """A bucket that refuses one put."""
+    """A bucket that refuses the put of one object."""
 
     def __init__(self, where: str, code: str, status: int) -> None:
         super().__init__()
-        self.where, self.code, self.status, self.left = where, code, status, [True]
+        self.where, self.code, self.status = where, code, status
+        # a lone refusal is not believed
+        self.left = [True] * (2 if code == "AccessDenied" else 1)
 
     def put_object(self, *, Key: str, **rest: Any) -> dict[str, Any]:  # noqa: N803
         # the receipt, not what is left when an attempt starts
         if self.where in Key and not Key.endswith("started.json") and self.left:
-            self.left.clear()
+            self.left.pop()
             raise refusal("PutObject", self.code, self.status)
         return super().put_object(Key=Key, **rest)
 

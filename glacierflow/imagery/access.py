@@ -26,13 +26,14 @@ def require_paid_access(cloud: Cloud, settings: StepSettings) -> None:
 
     Raises:
         CredentialsError: there are no AWS credentials, or the bucket refuses them.
+        UnavailableError: what hands the credentials out stayed away.
     """
     cloud.require_imagery_credentials(settings.imagery_s3_endpoint)
     if settings.landsat_stac_url != _USGS and settings.imagery_s3_endpoint is None:
         return
-    once = settings.model_copy(update={"request_attempts": 1})
+    twice = settings.model_copy(update={"request_attempts": 2})  # a lone refusal proves nothing
     try:
-        Ranges(cloud, once).fetch(_KNOWN, 0, 1, requester_pays=True)
+        Ranges(cloud, twice).fetch(_KNOWN, 0, 1, requester_pays=True)
     except CredentialsError as error:
         raise CredentialsError(
             f"requester-pays images may not be read: {error.message}", next_step=error.next_step

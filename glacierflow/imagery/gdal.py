@@ -60,6 +60,7 @@ def read_window(
         CredentialsError: access was refused.
     """
     import rasterio
+    from botocore.exceptions import BotoCoreError
     from rasterio.errors import RasterioError
 
     _, version = ranges.fetch(scene.href, 0, _SIGNATURE_BYTES, requester_pays=scene.requester_pays)
@@ -74,6 +75,9 @@ def read_window(
             pixels = Pixels(_zero_nodata(data, source.nodata), transform, source.crs.to_epsg())
             blocks = block_places(source, window)
             deflated = source.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == "DEFLATE"
+    except BotoCoreError as error:
+        # the same credentials served the range before
+        raise UnavailableError(f"{scene.href} could not be read: {error}") from error
     except (RasterioError, OSError) as error:
         raise _explain(scene, error) from error
     pays = scene.requester_pays
@@ -181,9 +185,19 @@ def _zero_nodata(data: NDArray[Any], nodata: float | None) -> NDArray[Any]:
 
 
 _HTTP_STATUS = re.compile(r"(?:http[^\d]{0,25}|response_code\s*=\s*)([45]\d\d)\b")
-_BUSY_STATUS = {"408", "429", "500", "502", "503", "504"}
-_REFUSED_STATUS = {"401", "403"}
-_BUSY = ("timed out", "timeout", "could not resolve", "could not connect", "connection", "slowdown")
+_BUSY_STATUS = {"403", "408", "429", "500", "502", "503", "504"}
+"""With a 403 that is not S3's own AccessDenied, which is looked for first."""
+_REFUSED_STATUS = {"401"}
+_BUSY = (
+    "expiredtoken",
+    "requesttimetooskewed",
+    "timed out",
+    "timeout",
+    "could not resolve",
+    "could not connect",
+    "connection",
+    "slowdown",
+)
 _REFUSED = ("accessdenied", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch")
 
 

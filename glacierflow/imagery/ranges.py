@@ -1,4 +1,4 @@
-"""Byte ranges of images on https, s3 and disk: retried, with a deadline each, counted, never mixed up.
+"""Byte ranges of images on https, s3 and disk: tried again, with a deadline each, counted, never mixed up.
 
 Connections are kept and reused. Every answer is checked to be the range that was asked for, whole, and of the
 same version of the file as the answers before it.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from glacierflow import net
 from glacierflow.errors import CredentialsError, DataError, GlacierflowError, UnavailableError
+from glacierflow.faults import Fault, Remedy, fault_of_aws, fault_of_status, reason_of
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from urllib3 import BaseHTTPResponse
 
     from glacierflow.aws import Cloud
@@ -32,21 +33,7 @@ __all__ = ["Changed", "Ranges", "Version"]
 CONNECTIONS = 16
 """Kept open to each host."""
 _CONNECT_TIMEOUT_S = 10.0
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 20.0
-_PIECE = 1 << 18
-"""Bytes read between two looks at the deadline."""
-_OK, _PARTIAL, _BEYOND_END, _TOO_MANY = 200, 206, 416, 429
-_REFUSED = {401, 403}
-_BUSY = {408, 425, _TOO_MANY, 500, 502, 503, 504}
-
-
-class _Again(Exception):  # noqa: N818 - not an error yet
-    """One try failed in a way that another may not."""
-
-    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
+_OK, _PARTIAL, _BEYOND_END = 200, 206, 416
 
 
 class Changed(DataError):  # noqa: N818 - says what the file did
@@ -113,28 +100,28 @@ class Ranges:
     def _with_retries(
         self, href: str, first: int, length: int, *, requester_pays: bool
     ) -> tuple[bytes | bytearray, Version]:
-        tries = max(1, self.settings.request_attempts)
-        for number in range(tries):
-            try:
-                return self._once(href, first, length, requester_pays=requester_pays)
-            except _Again as failed:
-                if number + 1 == tries:
-                    raise UnavailableError(
-                        f"{href} could not be read: {failed} ({tries} {'try' if tries == 1 else 'tries'})"
-                    ) from failed
-                # full jitter, so that many children do not come back at the same moment
-                longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**number)
-                time.sleep(max(failed.wait_s, random.uniform(0, longest)))  # noqa: S311 - no secret
-        raise AssertionError("unreachable")
+        credentials: Credentials | None = None
+
+        def once() -> tuple[bytes | bytearray, Version]:
+            nonlocal credentials
+            credentials = self._credentials() if href.startswith("s3://") else None
+            return self._once(href, first, length, credentials, requester_pays=requester_pays)
+
+        attempts = self.settings.request_attempts
+        patience = net.Patience(attempts, net.CLOCK.now() + attempts * self.settings.request_timeout_s)
+        try:
+            return net.persist(once, patience, href, lambda: self.cloud.renew(credentials))
+        except Fault as fault:
+            raise _error_of(fault, href, renews=self.cloud.renews(credentials)) from fault
 
     def _once(
-        self, href: str, first: int, length: int, *, requester_pays: bool
+        self, href: str, first: int, length: int, credentials: Credentials | None, *, requester_pays: bool
     ) -> tuple[bytes | bytearray, Version]:
         import urllib3
         from urllib3.exceptions import HTTPError
 
-        deadline = time.monotonic() + self.settings.request_timeout_s
-        url, headers = self._request(href, first, length, requester_pays=requester_pays)
+        deadline = net.CLOCK.now() + self.settings.request_timeout_s
+        url, headers = self._request(href, first, length, credentials, requester_pays=requester_pays)
         timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=self.settings.request_timeout_s)
         self._count(0, 1)
         try:
@@ -144,67 +131,52 @@ class Ranges:
                 retries=urllib3.Retry(None, connect=0, read=0, redirect=3, other=0, raise_on_status=False),
             )  # fmt: skip
             with _released(response):
-                return self._body(response, href, first, length, deadline)
+                return self._body(response, first, length, deadline)
         except HTTPError as error:
-            raise _Again(_words(error)) from error
+            raise Fault(Remedy.AGAIN, reason_of(error)) from error
 
     def _body(
-        self, response: BaseHTTPResponse, href: str, first: int, length: int, deadline: float
+        self, response: BaseHTTPResponse, first: int, length: int, deadline: float
     ) -> tuple[bytes | bytearray, Version]:
         """The range an answer holds, checked against what was asked for.
 
         Raises:
-            _Again, DataError, CredentialsError: it holds no such range.
+            Fault: it holds no such range.
         """
         if response.status not in (_OK, _PARTIAL):
-            raise self._refusal(response, href, first)
+            raise self._refusal(response, first)
         start, size = _content_range(response)
         if response.status == _OK or start is None or size is None:
             if first:
-                raise DataError(f"{href} could not be read: its server does not answer with ranges")
+                raise Fault(Remedy.SCENE, "its server does not answer with ranges", is_odd=True)
             size = int(response.headers.get("Content-Length", "0"))
         elif start != first:
-            raise _Again(f"asked for byte {first}, the answer starts at {start}")
+            raise Fault(Remedy.AGAIN, f"asked for byte {first}, the answer starts at {start}")
         expected = max(0, min(length, size - first))
-        data = bytearray(expected)
-        view, have = memoryview(data), 0
-        while have < expected:
-            # read1 returns what has come; read and readinto would wait for all of it, past the deadline
-            piece = response.read1(min(_PIECE, expected - have))
-            if not piece:
-                raise _Again(f"the answer ended after {have} of {expected} bytes")
+        data, have = bytearray(expected), 0
+        for piece in net.pieces(response, expected, deadline, decode=False):
             self._count(len(piece), 0)
-            view[have : have + len(piece)] = piece
+            data[have : have + len(piece)] = piece
             have += len(piece)
-            if time.monotonic() > deadline:
-                raise _Again(f"not finished after {self.settings.request_timeout_s:g} s")
+        if have < expected:
+            raise Fault(Remedy.AGAIN, f"the answer ended after {have} of {expected} bytes")
         return data, Version(size, response.headers.get("ETag"))
 
-    def _refusal(self, response: BaseHTTPResponse, href: str, first: int) -> GlacierflowError | _Again:
+    def _refusal(self, response: BaseHTTPResponse, first: int) -> Fault:
         """What an answer without the range means."""
         said = response.read(4096)
         self._count(len(said), 0)
-        status = response.status
-        # S3 answers 400 where a session has ended
-        if status in _REFUSED or b"<Code>ExpiredToken<" in said:
-            return CredentialsError(
-                f"{href} could not be read: access was refused (HTTP {status}){_code_in(said)}",
-                next_step="check that the credentials are valid and may read it (Landsat is requester-pays)",
-            )
-        if status in _BUSY or b"SlowDown" in said:
-            return _Again(f"HTTP {status}{_code_in(said)}", _retry_after(response))
         region = response.headers.get("x-amz-bucket-region")
         if region is not None and region != self.settings.imagery_region:
-            return DataError(
-                f"{href} could not be read: its bucket is in {region}, not {self.settings.imagery_region}",
-                next_step=f"set imagery_region = {region}",
-            )
-        if status == _BEYOND_END:
-            return DataError(f"{href} could not be read: it has no byte {first}, it is cut short or empty")
-        return DataError(f"{href} could not be read: HTTP {status}{_code_in(said)}")
+            reason = f"its bucket is in {region}, not {self.settings.imagery_region}"
+            return Fault(Remedy.SCENE, reason, next_step=f"set imagery_region = {region}")
+        if response.status == _BEYOND_END:
+            return Fault(Remedy.SCENE, f"it has no byte {first}, it is cut short or empty")
+        wait_s = net.retry_after(response.headers.get("Retry-After"))
+        return fault_of_status(response.status, said, wait_s=wait_s)
 
     def _request(
-        self, href: str, first: int, length: int, *, requester_pays: bool
+        self, href: str, first: int, length: int, credentials: Credentials | None, *, requester_pays: bool
     ) -> tuple[str, dict[str, str]]:
         """URL and headers, signed for s3 where there are credentials; public buckets need none."""
         headers = {"Range": f"bytes={first}-{first + length - 1}", "Accept-Encoding": "identity"}
@@ -213,21 +185,34 @@ class Ranges:
         url = _s3_url(href, self.settings.imagery_s3_endpoint, self.settings.imagery_region)
         if requester_pays:
             headers["x-amz-request-payer"] = "requester"
-        credentials = self._credentials
         if credentials is None:
             return url, headers
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
+        from botocore.exceptions import BotoCoreError, ClientError
 
         request = AWSRequest("GET", url, headers=headers)
-        # frozen anew each time: a role's credentials are renewed on the way
-        frozen = credentials.get_frozen_credentials()
+        try:
+            # frozen anew each time: a role's credentials are renewed on the way
+            frozen = credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise fault_of_aws(error) from error
         S3SigV4Auth(frozen, "s3", self.settings.imagery_region).add_auth(request)
         return url, dict(request.headers.items())
 
-    @functools.cached_property
-    def _credentials(self) -> Any:  # noqa: ANN401 - botocore's credentials, plain or renewing
-        return self.cloud.imagery_credentials(self.settings.imagery_s3_endpoint)
+    def _credentials(self) -> Credentials | None:
+        """What signs requests now; None where there is nothing.
+
+        Raises:
+            Fault: they cannot be had.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            found: Credentials | None = self.cloud.imagery_credentials(self.settings.imagery_s3_endpoint)
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise fault_of_aws(error) from error
+        return found
 
     def _count(self, received: int, requests: int) -> None:
         with self._lock:
@@ -259,21 +244,18 @@ def _content_range(response: BaseHTTPResponse) -> tuple[int | None, int | None]:
     return int(first), int(size)
 
 
-def _retry_after(response: BaseHTTPResponse) -> float:
-    said = response.headers.get("Retry-After", "")
-    return min(float(said), _LONGEST_WAIT_S) if said.isdecimal() else 0.0
-
-
-def _code_in(said: bytes) -> str:
-    """The error code in an S3 answer, as `` SlowDown``."""
-    _, found, rest = said.partition(b"<Code>")
-    return f" {rest.partition(b'<')[0].decode('ascii', 'replace')}" if found else ""
-
-
-def _words(error: Exception) -> str:
-    """The innermost reason of a failed connection."""
-    inner = getattr(error, "reason", None) or error
-    return f"{type(inner).__name__}: {inner}" if str(inner) else type(inner).__name__
+def _error_of(fault: Fault, href: str, *, renews: bool) -> GlacierflowError:
+    """What is left of a request that failed for the last time."""
+    what = f"{href} could not be read: "
+    if fault.remedy is Remedy.NEVER or (fault.remedy is Remedy.FRESH and not renews):
+        return CredentialsError(
+            f"{what}access was refused ({fault})",
+            next_step="check that the credentials are valid and may read it (Landsat is requester-pays)",
+        )
+    if fault.passes:
+        tries = "1 try" if fault.tries == 1 else f"{fault.tries} tries"
+        return UnavailableError(f"{what}{fault} ({tries})")
+    return DataError(f"{what}{fault}", next_step=fault.next_step)
 
 
 @contextlib.contextmanager

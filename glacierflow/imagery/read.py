@@ -25,7 +25,7 @@ from glacierflow.imagery import gdal
 from glacierflow.imagery.blocks import open_source, read_blocks
 from glacierflow.imagery.geotiff import Unsupported
 from glacierflow.imagery.lattice import lattice_of, needed_blocks, window_of
-from glacierflow.imagery.ranges import Changed, Ranges
+from glacierflow.imagery.ranges import Ranges
 from glacierflow.imagery.sharing import Shared
 from glacierflow.imagery.source import Source
 from glacierflow.model import Resampling, Scene
@@ -118,22 +118,22 @@ class Imagery:
         """
         out = np.zeros(geobox.shape, np.uint16)
         for scene in scenes:
-            pixels = self._again_if_changed(scene, functools.partial(self._read, scene, geobox, out, chunks))
+            pixels = self._again_if_bad(scene, functools.partial(self._read, scene, geobox, out, chunks))
             if pixels is not None:
                 with self._timed("warp"):
                     _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
         return out
 
-    def _again_if_changed(self, scene: Scene, read: Callable[[], _T]) -> _T:
-        """Read something of a scene; once more where the file changed."""
+    def _again_if_bad(self, scene: Scene, read: Callable[[], _T]) -> _T:
+        """Read something of a scene; once more where the file seemed to be bad.
+
+        It may have changed since its header was read, or one odd answer came: a page of HTML, a block whose
+        checksum fails. What stays so is the file's own.
+        """
         with self._timed("read"):
-            was_known = self.shared.header(scene.href) is not None
             try:
                 return read()
-            except DataError as error:
-                # with a header of earlier, a file that changed may fail in any way
-                if not (was_known or isinstance(error, Changed)):
-                    raise
+            except DataError:
                 self.shared.forget(scene.href)
                 return read()
 
@@ -189,7 +189,7 @@ class Imagery:
         Raises:
             DataError, UnavailableError, CredentialsError: as ``mosaic``.
         """
-        return self._again_if_changed(scene, functools.partial(self._write_window, scene, chunks, begin))
+        return self._again_if_bad(scene, functools.partial(self._write_window, scene, chunks, begin))
 
     def _write_window(self, scene: Scene, chunks: Chunks, begin: Begin) -> bool:
         from glacierflow.imagery.kernels import KINDS

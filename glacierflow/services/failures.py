@@ -6,25 +6,11 @@ import contextlib
 from collections.abc import Iterator
 
 from glacierflow.errors import CredentialsError, UnavailableError, UsageError
+from glacierflow.faults import is_denied, is_throttled, refuses_credentials
 
-__all__ = ["is_denied", "plain_errors"]
+__all__ = ["plain_errors"]
 
 _TOO_MANY = 429
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-_THROTTLED = {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestLimitExceeded"}
-_BAD_CREDENTIALS = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "UnrecognizedClientException",
-}
-
-
-def is_denied(code: str) -> bool:
-    """Whether an error code means that a permission is missing."""
-    return code in _DENIED
 
 
 @contextlib.contextmanager
@@ -63,7 +49,7 @@ def plain_errors(action: str, *, service: str = "AWS Batch") -> Iterator[None]:
         ) from error
     except ClientError as error:
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        if code in _BAD_CREDENTIALS:
+        if refuses_credentials(code):
             raise CredentialsError(
                 f"AWS refuses your credentials ({code})", next_step="log in again, or name another --profile"
             ) from error
@@ -73,7 +59,7 @@ def plain_errors(action: str, *, service: str = "AWS Batch") -> Iterator[None]:
                 next_step="ask for the permission, or name another --profile",
             ) from error
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if status < 500 and status != _TOO_MANY and code not in _THROTTLED:
+        if status < 500 and status != _TOO_MANY and not is_throttled(code):
             raise UsageError(f"{service} would not {action}: {message or code}") from error
         raise UnavailableError(
             f"{service} could not {action}: {message or code}", next_step="try again in a minute"

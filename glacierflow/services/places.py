@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
+from glacierflow.faults import is_denied
 from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-from glacierflow.services.failures import is_denied, plain_errors
+from glacierflow.services.failures import plain_errors
 from glacierflow.settings import LoadedSettings
 from glacierflow.settings.load import DEFAULT
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.services.failures import is_denied, plain_errors
+from glacierflow.faults import is_denied
+from glacierflow.services.failures import plain_errors
 from glacierflow.services.templates import MAIN, Template, load_template
 from glacierflow.settings.models import Storage
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from glacierflow.errors import CredentialsError, DataError, StoreError, UsageError
+from glacierflow.errors import CredentialsError, DataError, GlacierflowError, StoreError, UsageError
+from glacierflow.faults import Fault, Remedy, fault_of_aws
+from glacierflow.net import Patience, persist
 from glacierflow.store.protocol import Entry
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Store"]
 
+_T = TypeVar("_T")
+
+_TRIES = 5
+"""Of what botocore does not try again by itself."""
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404"}
 _ABSENT = {"404", "NoSuchKey", "NotFound", "InvalidRange"}
 """Codes for an object that is not there, or, by a range from its first byte on, has no byte."""
@@ -29,7 +35,12 @@ class S3Store:
 
     def __init__(self, bucket: str, cloud: Cloud) -> None:
         self.bucket = bucket
-        self._client = cloud.client("s3")
+        self._cloud = cloud
+        self._client  # noqa: B018 - what is wrong with the credentials is said now
+
+    @property
+    def _client(self) -> Any:  # noqa: ANN401 - the cloud's, which may have been made anew
+        return self._cloud.client("s3")
 
     def uri(self, key: str) -> str:
         """``s3://bucket/key``."""
@@ -37,30 +48,28 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
-        with self._errors(key, absent_is_none=True):
-            self._client.head_object(Bucket=self.bucket, Key=key)
-            return True
-        return False
+        return self._ask(key, lambda: self._client.head_object(Bucket=self.bucket, Key=key)) is not None
 
     def get(self, key: str) -> bytes | None:
         """Bytes of the object, or None."""
-        with self._errors(key, absent_is_none=True):
-            body: bytes = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-            return body
-        return None
+        found = self.get_tagged(key)
+        return found[0] if found else None
 
     def get_head(self, key: str, size: int) -> bytes | None:
         """First bytes of the object by one ranged GET, or None, also where S3's checksum of it does not hold.
 
         A range that holds the whole of a small object comes with its checksum, which botocore compares.
         """
-        from botocore.exceptions import FlexibleChecksumError
 
-        with self._errors(key, absent_is_none=True), contextlib.suppress(FlexibleChecksumError):
+        def read() -> bytes:
             answer = self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes=0-{size - 1}")
             body: bytes = answer["Body"].read()
             return body
-        return None
+
+        try:
+            return self._ask(key, read)
+        except DataError:
+            return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """One PutObject, conditional with ``if_absent``."""
@@ -68,10 +77,12 @@ class S3Store:
 
     def get_tagged(self, key: str) -> tuple[bytes, str] | None:
         """Bytes of the object and its entity tag, or None."""
-        with self._errors(key, absent_is_none=True):
+
+        def read() -> tuple[bytes, str]:
             answer = self._client.get_object(Bucket=self.bucket, Key=key)
             return answer["Body"].read(), str(answer["ETag"])
-        return None
+
+        return self._ask(key, read)
 
     def replace(self, key: str, data: bytes, tag: str) -> bool:
         """One conditional PutObject."""
@@ -80,47 +91,51 @@ class S3Store:
     def _put(self, key: str, data: bytes, condition: dict[str, Any]) -> bool:
         from botocore.exceptions import ClientError
 
-        with self._errors(key):
+        def write() -> bool:
             try:
                 self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **condition)
             except ClientError as error:
                 if condition and error.response["Error"]["Code"] in _CONDITION_FAILED:
                     return False
                 raise
-        return True
+            return True
+
+        return bool(self._ask(key, write, is_read=False))
 
     def put_file(self, key: str, path: Path) -> str | None:
         """One PutObject, whose SHA-256 S3 checks and keeps: products are far below its limit of 5 GB."""
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").digest()
-            stream.seek(0)
             checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(digest).decode()}
-            with self._errors(key):
+
+            def write() -> str:
+                stream.seek(0)
                 answer = self._client.put_object(Bucket=self.bucket, Key=key, Body=stream, **checksum)
-        return str(answer["ETag"])
+                return str(answer["ETag"])
+
+            return self._ask(key, write, is_read=False)
 
     def sha256(self, key: str) -> str | None:
         """Hash of the object, read in pieces; what S3 kept of it is compared on the way."""
-        from botocore.exceptions import FlexibleChecksumError
 
-        digest = hashlib.sha256()
-        with self._errors(key, absent_is_none=True):
-            try:
-                body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
-                for piece in body.iter_chunks(1 << 20):
-                    digest.update(piece)
-            except FlexibleChecksumError as error:
-                raise DataError(f"{self.uri(key)} is not what was put: its bytes changed") from error
+        def read() -> str:
+            digest = hashlib.sha256()
+            body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            for piece in body.iter_chunks(1 << 20):
+                digest.update(piece)
             return digest.hexdigest()
-        return None
+
+        return self._ask(key, read)
 
     def recorded_sha256(self, key: str) -> str | None:
         """The checksum S3 was given and verified at the put; one with a dash is of the parts of a whole."""
-        with self._errors(key, absent_is_none=True):
+
+        def read() -> str:
             answer = self._client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-            found = answer.get("ChecksumSHA256", "")
-            return None if not found or "-" in found else base64.b64decode(found).hex()
-        return None
+            return str(answer.get("ChecksumSHA256", ""))
+
+        found = self._ask(key, read)
+        return None if not found or "-" in found else base64.b64decode(found).hex()
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All objects with the prefix, page by page."""
@@ -159,26 +174,70 @@ class S3Store:
                 next_step="check your AWS credentials and network, or add --local",
             ) from error
 
-    @contextlib.contextmanager
-    def _errors(self, key: str, *, absent_is_none: bool = False) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    def _ask(self, key: str, work: Callable[[], _T], *, is_read: bool = True) -> _T | None:
+        """Do some work on an object, again where its body broke or credentials ended; None if it is absent.
+
+        Raises:
+            DataError: the object's bytes are not those that were put.
+            StoreError, UsageError, CredentialsError: as ``_error_of``.
+        """
+        from botocore.exceptions import ClientError, FlexibleChecksumError
+
+        def once() -> _T | None:
+            try:
+                with _faults():
+                    return work()
+            except Fault as fault:
+                cause = fault.__cause__
+                if is_read and isinstance(cause, ClientError) and cause.response["Error"]["Code"] in _ABSENT:
+                    return None
+                raise
 
         try:
-            yield
-        except NoCredentialsError as error:
-            raise CredentialsError(
+            return persist(once, Patience(_TRIES), self.uri(key), self._renew)
+        except Fault as fault:
+            if isinstance(fault.__cause__, FlexibleChecksumError):
+                raise DataError(f"{self.uri(key)} is not what was put: its bytes changed") from fault
+            raise self._error_of(key, fault) from fault
+
+    def _renew(self) -> bool:
+        return self._cloud.renew(self._cloud.credentials())
+
+    @contextlib.contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            with _faults():
+                yield
+        except Fault as fault:
+            raise self._error_of(key, fault) from fault
+
+    def _error_of(self, key: str, fault: Fault) -> GlacierflowError:
+        """What is left where no further try is worth it: StoreError if time may heal it."""
+        from botocore.exceptions import ClientError, NoCredentialsError
+
+        if isinstance(fault.__cause__, NoCredentialsError):
+            return CredentialsError(
                 f"{self.uri(key)} needs AWS credentials and none were found",
                 next_step="configure an AWS profile (`aws configure`), or add --local for the embedded cloud",
-            ) from error
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if absent_is_none and code in _ABSENT:
-                return
-            if code in {"AccessDenied", "403", "NoSuchBucket"}:
-                raise UsageError(
-                    f"{self.uri(key)}: S3 answers {code}",
-                    next_step="check that the bucket exists and that the role or profile may use it",
-                ) from error
-            raise StoreError(f"{self.uri(key)}: S3 answers {code}") from error
-        except BotoCoreError as error:
-            raise StoreError(f"{self.uri(key)}: {error}") from error
+            )
+        said = f"S3 answers {fault}" if isinstance(fault.__cause__, ClientError) else str(fault)
+        if fault.remedy is Remedy.FRESH and not self._cloud.renews(self._cloud.credentials()):
+            return CredentialsError(f"{self.uri(key)}: {said}", next_step="log in again")
+        if fault.passes:
+            return StoreError(f"{self.uri(key)}: {said}")
+        return UsageError(
+            f"{self.uri(key)}: {said}",
+            next_step="check that the bucket exists and that the role or profile may use it",
+        )
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[None]:
+    """What botocore raises, and what breaks below it inside a body, as faults."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, HTTPError, OSError) as error:
+        raise fault_of_aws(error) from error

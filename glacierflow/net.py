@@ -1,0 +1,139 @@
+"""One request over a network, sent as often as it is worth it: tries, jitter, deadlines, ``Retry-After``.
+
+Used by everything that asks a server by itself (STAC APIs, image servers), and where botocore's own tries do
+not reach (credentials, bodies of objects). Time passes on ``CLOCK``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from glacierflow.faults import Fault, Remedy
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+__all__ = ["CLOCK", "Clock", "Patience", "persist", "pieces", "retry_after"]
+
+log = logging.getLogger("glacierflow")
+
+_T = TypeVar("_T")
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_PIECE_BYTES = 1 << 18
+"""Bytes read between two looks at the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time and chance come from."""
+
+    now: Callable[[], float] = time.monotonic
+    """Seconds since any moment."""
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+    """A number from 0 to 1."""
+
+
+CLOCK = Clock()
+"""The clock of all waits; tests put another in its place, so that nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is sent, and until when."""
+
+    attempts: int
+    ends: float = math.inf
+    """Moment of ``CLOCK`` after which nothing is tried again."""
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left."""
+        return max(0.0, self.ends - CLOCK.now())
+
+
+def persist(
+    work: Callable[[], _T], patience: Patience, what: str, renew: Callable[[], bool] | None = None
+) -> _T:
+    """Do some work until it succeeds or no further try is worth it.
+
+    Args:
+        work: one try; it raises ``Fault`` where it fails.
+        patience: how often, until when.
+        what: the object of the request, for the log.
+        renew: gets fresh credentials; False where there can be no others.
+
+    Raises:
+        Fault: the last one; ``tries`` in it says how often was asked.
+    """
+    for tried in range(1, max(1, patience.attempts) + 1):
+        try:
+            return work()
+        except Fault as fault:
+            # Jitter, so that a thousand children do not come back at the same moment.
+            longest = min(_FIRST_WAIT_S * 2 ** (tried - 1), _LONGEST_WAIT_S)
+            pause = max(fault.wait_s, (0.5 + CLOCK.chance() / 2) * longest)
+            fault.tries = tried
+            if tried >= patience.attempts or pause > patience.left_s or not _is_worth_it(fault, tried, renew):
+                raise
+            log.info("%s: %s; asked again in %.1f s", what, fault, pause)
+        CLOCK.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _is_worth_it(fault: Fault, tried: int, renew: Callable[[], bool] | None) -> bool:
+    if fault.was_tried:
+        return False
+    match fault.remedy:
+        case Remedy.AGAIN:
+            return True
+        case Remedy.FRESH:
+            return renew is not None and renew()
+        case Remedy.SCENE | Remedy.NEVER:
+            return fault.is_odd and tried == 1
+        case Remedy.LESS:
+            return False
+
+
+def pieces(response: BaseHTTPResponse, most: int | None, ends: float, *, decode: bool) -> Iterator[bytes]:
+    """The body of an answer as it comes, until a deadline.
+
+    ``read1`` returns what has come; ``read`` would wait for all of it, past the deadline.
+
+    Args:
+        response: whose content was not read yet.
+        most: bytes wanted; None: all.
+        ends: moment of ``CLOCK`` by which it must have come.
+        decode: whether compression is undone.
+
+    Raises:
+        Fault: the time is up. urllib3 raises what the connection does.
+    """
+    begun, have = CLOCK.now(), 0
+    while most is None or have < most:
+        wanted = _PIECE_BYTES if most is None else min(_PIECE_BYTES, most - have)
+        piece = response.read1(wanted, decode_content=decode)
+        if not piece:
+            return
+        yield piece
+        have += len(piece)
+        if CLOCK.now() > ends:
+            raise Fault(Remedy.AGAIN, f"not finished after {CLOCK.now() - begun:.0f} s")
+
+
+def retry_after(header: str | None) -> float:
+    """Seconds that a ``Retry-After`` header asks for, given as a number or a date; 0 without a proper one."""
+    from urllib3 import Retry
+    from urllib3.exceptions import InvalidHeader
+
+    try:
+        return (Retry().parse_retry_after(header) or 0.0) if header else 0.0
+    except InvalidHeader:
+        return 0.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shapely.geometry import LinearRing
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["footprint_on_grid", "overlap_share", "project", "transformer"]
+__all__ = ["distance_m", "footprint_on_grid", "overlap_share", "project", "transformer"]
 
 _STEP_DEGREES = 0.05
 """Between points along an edge; their chords are off by less than half a metre, wherever they are."""
@@ -34,6 +34,13 @@ def overlap_share(footprint: dict[str, Any], region: Region) -> float:
 
     rectangle = shapely.box(*region.bounds)
     return float(footprint_on_grid(footprint).intersection(rectangle).area / rectangle.area)
+
+
+def distance_m(footprint: dict[str, Any], region: Region) -> float:
+    """Metres of EPSG:3413 between a footprint and a region's rectangle; NaN for a footprint without area."""
+    import shapely
+
+    return float(footprint_on_grid(footprint).distance(shapely.box(*region.bounds)))
 
 
 def footprint_on_grid(footprint: dict[str, Any]) -> BaseGeometry:

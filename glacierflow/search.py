@@ -9,16 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from glacierflow.footprints import overlap_share
+from glacierflow.footprints import distance_m, overlap_share
 from glacierflow.gaps import why_no_items, worth_searching
 from glacierflow.lineage import view_of
 from glacierflow.model import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
-from glacierflow.sensors import parse_item
+from glacierflow.sensors import parse_item, parse_time
 from glacierflow.stac import Catalogue, Query, collection_interval, search_items
 from glacierflow.tiles import missing_tiles, same_place, uncovered_share
 
 __all__ = ["Found", "group_scenes", "search_unit"]
 
+_NOT_ASKED = "not_asked_for"
+"""Code of an item that the API should not have given."""
+_ELSEWHERE_M = 100_000.0
+"""Distance of a footprint beyond which no way to draw it explains that the API gave it."""
 _STRIP = re.compile(r"_S(\d{8}T\d{6})_N")
 
 
@@ -65,9 +69,12 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
         dt.datetime.combine(plan.days[0], dt.time.min, dt.UTC),
         dt.datetime.combine(plan.days[1], dt.time(23, 59, 59, 999999), dt.UTC),
     )
-    answer = search_items(catalogue, Query(region.geometry, interval))
+    query = Query(region.geometry, interval)
+    answer = search_items(catalogue, query)
     notes = [*plan.notes, *(Note(code="odd_answer", text=text) for text in answer.notes)]
-    if not answer.items:
+    sorting = _Sorting()
+    items = _keep_asked(answer.items, catalogue, query, sorting)
+    if not items:
         today = dt.datetime.now(dt.UTC).date()
         notes.append(why_no_items(unit, plan.days, collection_interval(catalogue), today))
     tiles = region.mgrs_tiles
@@ -75,10 +82,47 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
         added = missing_tiles(region)
         notes.append(_uncovered(region, added, settings))
         tiles += added if settings.mgrs_tiles == "auto" else ()
-    sorting = _Sorting()
-    _sort(answer.items, unit, region, tiles, settings, sorting)
+    _sort(items, unit, region, tiles, settings, sorting)
+    unasked = sum(entry.code == _NOT_ASKED for entry in sorting.left_out)
+    if unasked:
+        text = f"{unasked} of the {len(answer.items)} items that the STAC API gave were not asked for"
+        notes.append(Note(code="odd_answer", text=f"{text}; they are left out"))
     acquisitions = _keep_clear(group_scenes(sorting.kept, unit.satellite, tiles), settings, sorting)
     return Found(acquisitions, tuple(sorting.left_out), len(answer.items), tuple(notes))
+
+
+def _keep_asked(
+    items: Iterable[dict[str, Any]], catalogue: Catalogue, query: Query, sorting: _Sorting
+) -> list[dict[str, Any]]:
+    """The items of the collection and time that were asked for: some APIs pass over a filter.
+
+    The place is compared later, by tiles and footprints. An item that cannot be compared stays: what is wrong
+    with it is said where it is parsed.
+    """
+    asked = []
+    for item in items:
+        reason = _why_not_asked(item, catalogue, query)
+        if reason is None:
+            asked.append(item)
+        else:
+            sorting.left_out.append(LeftOut(item_id=str(item["id"]), code=_NOT_ASKED, reason=reason))
+    return asked
+
+
+def _why_not_asked(item: dict[str, Any], catalogue: Catalogue, query: Query) -> str | None:
+    collection = item.get("collection")
+    if isinstance(collection, str) and collection != catalogue.collection:
+        return f"it is of the collection {collection}, and {catalogue.collection} was asked for"
+    try:
+        properties = item["properties"]
+        first = parse_time(properties.get("datetime") or properties["start_datetime"])
+        last = parse_time(properties.get("datetime") or properties["end_datetime"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    if last < query.interval[0] or first > query.interval[1]:
+        days = " to ".join(f"{moment:%Y-%m-%d}" for moment in query.interval)
+        return f"it is of {first:%Y-%m-%d}, and {days} was asked for"
+    return None
 
 
 def _uncovered(region: Region, added: tuple[str, ...], settings: StepSettings) -> Note:
@@ -169,6 +213,8 @@ def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, s
         elif correction not in settings.landsat_corrections:
             accepted = ", ".join(settings.landsat_corrections)
             sorting.leave(scene, "correction", f"correction {correction} is not among {accepted}")
+        elif overlap == 0.0 and (away := distance_m(scene.footprint, region)) > _ELSEWHERE_M:
+            sorting.leave(scene, _NOT_ASKED, f"its footprint is {away / 1000:.0f} km away from the region")
         elif overlap < settings.landsat_min_overlap:
             sorting.leave(
                 scene,

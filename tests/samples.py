@@ -112,6 +112,7 @@ def make_unit(region: str = "900_test", satellite: str = "sentinel2") -> Unit:
             "satellite": satellite,
             "region": region,
             "date1": dt.date(2016, 5, 1),
-            "date2": dt.date(2016, 6, 30),
+            # the real Landsat scenes are of July and August
+            "date2": dt.date(2016, 6, 30) if satellite == "sentinel2" else dt.date(2016, 8, 31),
         }
     )

@@ -17,6 +17,8 @@ from glacierflow.regions import load_catalogue
 from glacierflow.search import Found, group_scenes, search_unit
 from glacierflow.sensors import parse_item
 
+pytestmark = pytest.mark.usefixtures("waits")
+
 
 @pytest.fixture
 def api() -> Iterator[Api]:
@@ -69,6 +71,44 @@ def test_all_pages_are_read_and_the_last_day_is_included(api: Api) -> None:
     first, last = api.searches[0]["datetime"].split("/")
     assert first == "2016-05-01T00:00:00Z"
     assert dt.datetime.fromisoformat(last) >= dt.datetime(2016, 6, 30, 23, 59, 59, tzinfo=dt.UTC)
+
+
+def dated(item: dict[str, Any], moment: str) -> dict[str, Any]:
+    """The item as if it were of another moment."""
+    item = copy.deepcopy(item)
+    item["id"] = f"{item['id']}-{moment}"
+    item["properties"]["datetime"] = moment
+    return item
+
+
+def test_an_api_that_does_not_look_at_dates_or_collection_is_corrected_and_told(api: Api) -> None:
+    """Asked for May and June 2016, to the last moment."""
+    edges = [dated(berlin(), moment) for moment in ("2016-04-30T23:59:59.999Z", "2016-07-01T00:00:00Z")]
+    other = dated(berlin(), "2016-05-29T10:10:32Z") | {"collection": "sentinel-2-c1-l2a"}
+    early = dated(berlin(), "2013-05-29T10:10:32Z")
+    api.items = [berlin(), *edges, other, early]
+    found = search(api, make_unit())
+    assert [scene.item_id for one in found.acquisitions for scene in one.scenes] == [berlin()["id"]]
+    assert codes(found) == dict.fromkeys([item["id"] for item in (*edges, other, early)], "not_asked_for")
+    reasons = " ".join(entry.reason for entry in found.left_out)
+    assert "it is of 2016-04-30, and 2016-05-01 to 2016-06-30 was asked for" in reasons
+    assert "collection sentinel-2-c1-l2a, and sentinel-2-l2a was asked for" in reasons
+    (note,) = (note for note in found.notes if note.code == "odd_answer")
+    assert note.text == "4 of the 5 items that the STAC API gave were not asked for; they are left out"
+    api.items = edges
+    assert {note.code for note in search(api, make_unit()).notes} >= {"odd_answer", "archive_gap"}
+
+
+def test_an_item_of_another_place_is_left_out_whatever_overlap_is_wanted(api: Api) -> None:
+    away = copy.deepcopy(yahtse())
+    away["id"] += "-away"
+    away["geometry"]["coordinates"] = [
+        [[lon + 20, lat] for lon, lat, *_ in away["geometry"]["coordinates"][0]]
+    ]
+    api.items = [yahtse(), away]
+    found = search(api, make_unit("901_Yahtse", "landsat"), landsat_min_overlap=0.0)
+    assert codes(found) == {away["id"]: "not_asked_for"}
+    assert [note.code for note in found.notes] == ["odd_answer"]
 
 
 def test_tiles_of_one_datatake_are_merged_in_the_regions_order(api: Api) -> None:
@@ -196,7 +236,8 @@ def test_landsat_tiers_corrections_overlap_and_versions(api: Api) -> None:
         return item
 
     far = variant("far", **{"landsat:wrs_row": "019"})
-    far["geometry"] = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
+    north = [[lon, lat + 0.5] for lon, lat in real_region("901_Yahtse").outline]
+    far["geometry"] = {"type": "Polygon", "coordinates": [[*north, north[0]]]}
     api.items = [
         yahtse(),
         variant("real-time", **{"landsat:collection_category": "RT"}),
@@ -243,11 +284,11 @@ def test_an_api_that_stays_down_is_unavailable(api: Api) -> None:
     assert len(api.searches) == 3
 
 
-def test_a_refused_search_is_bad_data_and_not_repeated(api: Api) -> None:
-    api.faults = [400]
+def test_a_refused_search_is_bad_data_when_it_is_said_twice(api: Api) -> None:
+    api.faults = [400] * 2
     with pytest.raises(DataError, match="refused the search"):
         search(api, make_unit())
-    assert len(api.searches) == 1
+    assert len(api.searches) == 2
 
 
 def test_a_page_that_is_no_stac_api_says_so(api: Api) -> None:

@@ -25,7 +25,6 @@ from test_task import local_items, make_manifest, process
 from glacierflow import clip
 from glacierflow.aws import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.imagery import ranges
 from glacierflow.layout import RunLayout
 from glacierflow.manifest import ArrayRange, Manifest
 from glacierflow.model import Region, Unit
@@ -38,6 +37,8 @@ from glacierflow.search import search_unit
 from glacierflow.step import Progress
 from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
+
+pytestmark = pytest.mark.usefixtures("waits")
 
 DAYS = range(1, 10)
 
@@ -57,8 +58,7 @@ def item_of(day: int, server: FaultyServer) -> dict[str, Any]:
 
 
 @pytest.fixture
-def server(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
-    monkeypatch.setattr(ranges, "_FIRST_WAIT_S", 0.01)
+def server(api: Api) -> Iterator[FaultyServer]:
     server = FaultyServer(dict.fromkeys((f"{day}.tif" for day in DAYS), content()))
     api.items = [item_of(day, server) for day in DAYS]
     yield server
@@ -73,7 +73,7 @@ def pixels(receipt: Receipt, where: Path) -> dict[str, NDArray[np.uint16]]:
     return found
 
 
-def test_many_faults_at_once_make_a_partial_unit_and_the_same_command_completes_it(
+def test_many_faults_at_once_cost_their_scenes_alone_and_the_next_attempt_completes_the_unit(
     api: Api, server: FaultyServer, tmp_path: Path
 ) -> None:
     seen: set[str] = set()
@@ -103,7 +103,8 @@ def test_many_faults_at_once_make_a_partial_unit_and_the_same_command_completes_
         update={"settings": manifest.settings.model_copy(update={"request_attempts": 2})}
     )
     receipt = process(manifest)
-    assert (receipt.outcome, receipt.exit_code) == ("partial", 0)
+    # 2.tif may come yet
+    assert (receipt.outcome, receipt.exit_code) == ("unavailable", 75)
     assert receipt.counts.model_dump() == {"found": 9, "kept": 9, "written": 3, "skipped": 0, "failed": 6}
     said = {
         entry.item_id.split("_")[2][-1]: entry.reason

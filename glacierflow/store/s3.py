@@ -52,8 +52,12 @@ class S3Store:
 
     def get(self, key: str) -> bytes | None:
         """Bytes of the object, or None."""
-        found = self.get_tagged(key)
-        return found[0] if found else None
+
+        def read() -> bytes:
+            body: bytes = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            return body
+
+        return self._ask(key, read)
 
     def get_head(self, key: str, size: int) -> bytes | None:
         """First bytes of the object by one ranged GET, or None, also where S3's checksum of it does not hold.

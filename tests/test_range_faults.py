@@ -18,7 +18,6 @@ from test_exact import PLACES, WIDE
 
 from glacierflow.aws import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
-from glacierflow.imagery import read as read_module
 from glacierflow.imagery.read import Imagery
 from glacierflow.model import Scene, StepSettings
 
@@ -268,11 +267,8 @@ def test_nobody_listening_is_unavailable(scene: Scene) -> None:
         Imagery(Cloud(), StepSettings(request_attempts=2)).mosaic([away], WIDE)
 
 
-def test_a_reader_ends_although_its_pool_was_closed(
-    serve: Any, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_ends_although_its_pool_was_closed(serve: Any, scene: Scene) -> None:
     """What a pool drops when it is shut down, it tells nobody: who waits for it would wait forever."""
-    monkeypatch.setattr(read_module, "_REQUESTS", 1)
     asked = threading.Event()
 
     def plan(number: int, _first: int) -> Any:
@@ -282,7 +278,7 @@ def test_a_reader_ends_although_its_pool_was_closed(
         return "stall"
 
     server = serve(plan)
-    imagery = Imagery(Cloud(), StepSettings(request_attempts=1))
+    imagery = Imagery(Cloud(), StepSettings(request_attempts=1), requests_at_once=1)
     moved = scene.model_copy(update={"href": f"{server.url}/a.tif"})
     raised: list[str] = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glacierflow.errors import GlacierflowError
-from glacierflow.model import CRS
+from glacierflow.model.records import CRS
 from glacierflow.regions import Catalogue, load_catalogue
 
 if TYPE_CHECKING:

@@ -23,12 +23,11 @@ import platformdirs
 from cases import ACQUISITIONS, CASES, day_of
 from numpy.typing import NDArray
 
-from glacierflow.local.sample import ice
-from glacierflow.local.sample.grid import Grid, project, sentinel2_grid, transformer
+from glacierflow.local.sample import frames
+from glacierflow.local.sample.frames import Grid, Pass, project, sentinel2_grid, transformer
 from glacierflow.local.sample.items import sentinel2_id, sentinel2_item
-from glacierflow.local.sample.passes import Pass
 from glacierflow.local.sample.scene import SceneStats
-from glacierflow.model import CRS, Region
+from glacierflow.model.records import CRS, Region
 from glacierflow.regions import load_catalogue
 
 IMAGES = 3
@@ -152,7 +151,7 @@ def _ground(grid: Grid, image: int, row: int, column: int, rows: int, columns: i
     """Ground and noise depend on the UTM coordinates alone: tiles of one zone agree where they overlap."""
     down = np.arange(rows) + row - round(grid.top / grid.pixel)
     right = np.arange(columns) + column + round(grid.left / grid.pixel)
-    size = ice.TEXTURE_SIZE
+    size = frames.TEXTURE_SIZE
     pixels = _ground_table()[np.ix_(down % size, right % size)]
     pixels += _noise_table()[np.ix_((down + 1013 * image) % _NOISE_SIZE, (right + 577 * image) % _NOISE_SIZE)]
     return pixels.clip(1).astype(np.uint16)
@@ -160,8 +159,8 @@ def _ground(grid: Grid, image: int, row: int, column: int, rows: int, columns: i
 
 @functools.cache
 def _ground_table() -> NDArray[np.int16]:
-    node = np.arange(ice.TEXTURE_SIZE) * ice.TEXTURE_PIXEL_M
-    return np.rint(_MEAN + _CONTRAST * ice.texture(*np.meshgrid(node, node))).astype(np.int16)
+    node = np.arange(frames.TEXTURE_SIZE) * frames.TEXTURE_PIXEL_M
+    return np.rint(_MEAN + _CONTRAST * frames.texture(*np.meshgrid(node, node))).astype(np.int16)
 
 
 @functools.cache

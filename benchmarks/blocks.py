@@ -20,12 +20,12 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from glacierflow.budget import acquisitions_in_hand, peak_mb
-from glacierflow.grid import geobox_of
+from glacierflow.imagery.budget import acquisitions_in_hand, peak_mb
+from glacierflow.imagery.grid import geobox_of
 from glacierflow.imagery.kernels import KINDS, free_cells, resample
 from glacierflow.imagery.lattice import lattice_of, needed_blocks
-from glacierflow.local.sample.grid import Grid, sentinel2_grid, transformer
-from glacierflow.model import CRS, Region
+from glacierflow.local.sample.frames import Grid, sentinel2_grid, transformer
+from glacierflow.model.records import CRS, Region
 from glacierflow.regions import load_catalogue
 
 STEP_M = 100.0

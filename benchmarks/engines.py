@@ -33,16 +33,16 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from run import serve
 
-from glacierflow.aws import Cloud
-from glacierflow.grid import Pixels, Window, geobox_of
+from glacierflow.cloud import Cloud
 from glacierflow.imagery.blocks import open_source, read_blocks
 from glacierflow.imagery.geotiff import parse_geotiff
+from glacierflow.imagery.grid import Pixels, Window, geobox_of
 from glacierflow.imagery.lattice import lattice_of, needed_blocks, window_of
+from glacierflow.imagery.mosaic import warp
 from glacierflow.imagery.ranges import Ranges
-from glacierflow.imagery.read import warp
-from glacierflow.model import Scene, StepSettings
+from glacierflow.model.records import Scene, StepSettings
 from glacierflow.regions import load_catalogue
-from glacierflow.sensors import parse_item
+from glacierflow.search.items import parse_item
 
 BLOCK = 1024
 HEAD_BYTES = 32_768

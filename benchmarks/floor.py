@@ -22,14 +22,14 @@ from archive import default_directory
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from glacierflow.cog import write_cog
-from glacierflow.grid import geobox_of
+from glacierflow.host import cpu_count
 from glacierflow.imagery.geotiff import GeoTiff, parse_geotiff
+from glacierflow.imagery.grid import geobox_of
 from glacierflow.imagery.kernels import KINDS, paste, resample
 from glacierflow.imagery.lattice import lattice_of, needed_blocks, window_of
-from glacierflow.model import Region
+from glacierflow.model.records import Region
+from glacierflow.products.cog import write_cog
 from glacierflow.regions import load_catalogue
-from glacierflow.resources import cpu_count
 
 HEAD_BYTES = 65_536
 TURNS = 5

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from glacierflow.local.sample import write_sample
-from glacierflow.model import Satellite
+from glacierflow.model.records import Satellite
 from glacierflow.regions import load_catalogue
 
 DATE1, DATE2 = dt.date(2024, 7, 1), dt.date(2024, 7, 31)

@@ -17,7 +17,7 @@ import odc.stac
 import rasterio
 from pystac_client import Client
 
-from glacierflow.grid import geobox_of
+from glacierflow.imagery.grid import geobox_of
 from glacierflow.regions import load_catalogue
 
 

@@ -25,7 +25,7 @@ from rasterio.enums import Resampling
 from rioxarray.merge import merge_arrays
 from shapely.geometry import box, mapping
 
-from glacierflow.model import CRS, Region
+from glacierflow.model.records import CRS, Region
 from glacierflow.regions import load_catalogue
 
 PIECE = 1 << 20

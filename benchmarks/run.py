@@ -27,7 +27,7 @@ from typing import Any
 from cases import CASES, METHODS, SHORT, Case, day_of
 from measure import measure
 
-from glacierflow import __version__
+from glacierflow.version import __version__
 
 HERE = Path(__file__).parent
 LATENCY_MS, RATE_MB_S = 30, 125

@@ -23,8 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 from flask import Flask
 
-from glacierflow.local.archive import load_archive
-from glacierflow.local.stac_api import create_app
+from glacierflow.local.archive.files import load_archive
+from glacierflow.local.archive.stac_api import create_app
 
 PIECE = 1 << 18
 """Bytes that one connection may send before the others have their turn."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from glacierflow.version import __version__
+
 if TYPE_CHECKING:
     from glacierflow.arrays import open_region
-    from glacierflow.regions.frame import regions
+    from glacierflow.regions.map import regions
 
 __all__ = ["__version__", "open_region", "regions"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for

@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from glacierflow import lineage
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import DataError, UsageError
-from glacierflow.imagery.access import require_paid_access
 from glacierflow.imagery.compute import Computer
 from glacierflow.imagery.lazy import square_chunks
-from glacierflow.images import UnitImages, all_left_out, least_coverage, why_cloudy, why_uncovered
-from glacierflow.model import SATELLITES, LeftOut, Note, Region, Satellite, StepSettings, Unit
+from glacierflow.imagery.mosaic import require_paid_access
+from glacierflow.model.records import SATELLITES, LeftOut, Note, Region, Satellite, StepSettings, Unit
 from glacierflow.regions import load_catalogue
-from glacierflow.search import search_unit
+from glacierflow.search import items
+from glacierflow.search.acquisitions import search_unit
+from glacierflow.step.images import UnitImages, all_left_out, least_coverage, why_cloudy, why_uncovered
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["open_region"]
 
 _OF_FILES = {"folder_structure", "base_path", "keep_downloads", "quicklooks", "overviews", "reprocess"}
 """Settings about what is written and where; an array has no such thing."""
@@ -116,7 +115,7 @@ def _as_run_has_them(images: UnitImages) -> xr.DataArray:
     array.attrs["left_out"] = json.dumps([entry.model_dump() for entry in left_out])
     array.attrs["notes"] = json.dumps([note.model_dump() for note in notes])
     kept = [found.acquisitions[number] for number in stay]
-    array.attrs["attribution"] = "; ".join(sorted({lineage.attribution(a) for a in kept}))
+    array.attrs["attribution"] = "; ".join(sorted({items.attribution(a) for a in kept}))
     return array
 
 

@@ -16,20 +16,13 @@ The number is the exit code of a child (see ``docs/reference/exit-codes.md``).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-__all__ = [
-    "CredentialsError",
-    "DataError",
-    "GlacierflowError",
-    "InterruptedAttempt",
-    "RegionError",
-    "RunError",
-    "SettingsError",
-    "StoreError",
-    "UnavailableError",
-    "UsageError",
-]
+Verdict = Literal["ok", "problem", "unknown"]
+
+_EXIT_PROBLEM, _EXIT_UNKNOWN = 1, 2
 
 
 class GlacierflowError(Exception):
@@ -87,3 +80,20 @@ class StoreError(GlacierflowError):
     """An output could not be written, or an object could not be read back."""
 
     exit_code = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One item of a checklist."""
+
+    name: str
+    verdict: Verdict
+    """``unknown``: it could not be checked, and ``text`` says why."""
+    text: str
+    next_step: str | None = None
+
+
+def exit_code_of(findings: Iterable[Finding]) -> int:
+    """1 where there is a problem, else 2 where something could not be checked, else 0."""
+    verdicts = {finding.verdict for finding in findings}
+    return _EXIT_PROBLEM if "problem" in verdicts else _EXIT_UNKNOWN if "unknown" in verdicts else 0

@@ -9,17 +9,6 @@ from __future__ import annotations
 
 import enum
 
-__all__ = [
-    "Fault",
-    "Remedy",
-    "fault_of_aws",
-    "fault_of_status",
-    "is_denied",
-    "is_throttled",
-    "reason_of",
-    "refuses_credentials",
-]
-
 
 class Remedy(enum.Enum):
     """What helps."""

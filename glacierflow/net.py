@@ -1,4 +1,4 @@
-"""One request over a network, sent as often as it is worth it: tries, jitter, deadlines, ``Retry-After``.
+"""One request over the network, tried again: deadline, jitter, Retry-After, and what a failure means.
 
 Used by everything that asks a server by itself (STAC APIs, image servers), and where botocore's own tries do
 not reach (credentials, bodies of objects). Time passes on ``CLOCK``.
@@ -19,7 +19,6 @@ from glacierflow.faults import Fault, Remedy
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["CLOCK", "Clock", "Patience", "persist", "pieces", "retry_after"]
 
 log = logging.getLogger("glacierflow")
 

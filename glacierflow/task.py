@@ -22,27 +22,26 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
-from glacierflow import __version__
-from glacierflow.attempts import AttemptEntry, name_of_entry
-from glacierflow.aws import Cloud, cloud_of_child
-from glacierflow.budget import shared_room_mb
-from glacierflow.clip import Progress, StepContext, UnitResult, process_unit
+from glacierflow.cloud import Cloud, cloud_of_child
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
-from glacierflow.flight import unless_stopped
-from glacierflow.grid import geobox_of
-from glacierflow.imagery.access import require_paid_access
-from glacierflow.imagery.sharing import Shared
-from glacierflow.layout import RunLayout
-from glacierflow.machine import find_machine
-from glacierflow.manifest import Manifest
-from glacierflow.receipt import BatchPlace, Counts, Outcome, Receipt, Started, UnitEnd
-from glacierflow.resources import give_memory_back, memory_budget_mb
+from glacierflow.host import find_machine, give_memory_back, memory_budget_mb
+from glacierflow.imagery.budget import shared_room_mb
+from glacierflow.imagery.cache import Shared
+from glacierflow.imagery.grid import geobox_of
+from glacierflow.imagery.mosaic import require_paid_access
+from glacierflow.model.attempts import AttemptEntry, name_of_entry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import BatchPlace, Counts, Outcome, Receipt, Started, UnitEnd
+from glacierflow.step.context import Progress, StepContext, UnitResult
+from glacierflow.step.threads import unless_stopped
+from glacierflow.step.unit import process_unit
 from glacierflow.store import Store, open_store, split_s3_uri
+from glacierflow.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["leave", "main", "process_slot", "read_manifest", "slot_of_child"]
 
 log = logging.getLogger("glacierflow")
 
@@ -63,7 +62,7 @@ def main() -> int:
         manifest = read_manifest(where, cloud) if where else None
         slot = slot_of_child(os.environ)
         if manifest is None:
-            from glacierflow.runs.single import begin_single  # children of a run need none of it
+            from glacierflow.step.single import begin_single  # children of a run need none of it
 
             begun = begin_single(slot, os.environ, cloud)
             if begun is None:

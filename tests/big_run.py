@@ -10,12 +10,12 @@ from batch_fake import BatchFake
 from runs_samples import make_receipt, make_started, some_job, some_manifest
 from s3_fake import S3Fake
 
-from glacierflow.attempts import AttemptEntry, name_of_entry
-from glacierflow.aws import Cloud
-from glacierflow.layout import RunLayout
-from glacierflow.receipt import Counts, Outcome, Started
+from glacierflow.cloud import Cloud
+from glacierflow.live.family import FamilyLook
+from glacierflow.model.attempts import AttemptEntry, name_of_entry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.receipt import Counts, Outcome, Started
 from glacierflow.runs.records import write_job
-from glacierflow.services.family_look import FamilyLook
 from glacierflow.store import S3Store
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.local import control
 
 REGION = "us-west-2"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from glacierflow.model import Scene
-from glacierflow.sensors import parse_item
+from glacierflow.model.records import Scene
+from glacierflow.search.items import parse_item
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 
 QUEUES = ("glacierflow-spot", "glacierflow-ondemand")
 

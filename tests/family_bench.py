@@ -9,17 +9,16 @@ from typing import Any
 from embedded import REGION, wait_for
 from runs_samples import NOW, put_attempt, some_manifest, submit_run
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import Places, find_targets
+from glacierflow.cloud import Cloud
+from glacierflow.launch import Launcher
+from glacierflow.launch.batch import JobLauncher
+from glacierflow.live.family import find_standings
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import ArrayRange, Manifest
-from glacierflow.receipt import Counts
+from glacierflow.model.manifest import ArrayRange, Manifest
+from glacierflow.model.receipt import Counts
 from glacierflow.runs.family import Family, read_family
 from glacierflow.runs.retry import Standing
-from glacierflow.services.family import find_standings
-from glacierflow.services.launch import Launcher
-from glacierflow.services.launch.jobs import JobLauncher
-from glacierflow.services.places import Places
-from glacierflow.services.targets import find_targets
 from glacierflow.store import S3Store
 
 INDEX = "${AWS_BATCH_JOB_ARRAY_INDEX:-$GLACIERFLOW_INDEX}"

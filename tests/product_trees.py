@@ -11,12 +11,12 @@ import rasterio
 from numpy.typing import NDArray
 from samples import make_region
 
-from glacierflow.cog import write_cog
-from glacierflow.grid import geobox_of
-from glacierflow.layout import Layout
-from glacierflow.lineage import combine_lines
-from glacierflow.model import SATELLITES, Region, Satellite
-from glacierflow.sidecars import rebuild_tree
+from glacierflow.imagery.grid import geobox_of
+from glacierflow.model.layout import Layout
+from glacierflow.model.records import SATELLITES, Region, Satellite
+from glacierflow.products.cog import write_cog
+from glacierflow.products.lineage import combine_lines
+from glacierflow.step.sidecars import rebuild_tree
 from glacierflow.store import LocalStore
 
 REGION = make_region("900_test", ("22WEB",), (-207000, -2298000, -206400, -2297100))

@@ -7,17 +7,16 @@ from typing import Any
 
 from samples import make_region
 
-from glacierflow.aws import Cloud
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import Manifest
-from glacierflow.model import LeftOut, Region, StepSettings
-from glacierflow.receipt import Counts, Receipt, Started
+from glacierflow.aws.names import Targets
+from glacierflow.cloud import Cloud
+from glacierflow.launch.batch import JobLauncher, write_manifest
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Counts, Receipt, Started
+from glacierflow.model.records import LeftOut, Region, StepSettings
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.status import RunStatus, SlotRow
-from glacierflow.services.batch import write_manifest
-from glacierflow.services.launch.jobs import JobLauncher
-from glacierflow.services.targets import Targets
 from glacierflow.store import Store
 
 DATE1, DATE2 = dt.date(2024, 7, 1), dt.date(2024, 7, 31)

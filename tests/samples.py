@@ -14,7 +14,7 @@ import pytest
 from made_scenes import REGIONS, made_archive
 from pyproj import Transformer
 
-from glacierflow.model import Region, Unit
+from glacierflow.model.records import Region, Unit
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

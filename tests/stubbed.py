@@ -10,7 +10,7 @@ import pytest
 from botocore.session import get_session
 from botocore.stub import Stubber
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from samples import real_archive
 from werkzeug.serving import make_server
 
 from glacierflow.errors import UsageError
-from glacierflow.local.archive import Archive, asset_app, load_archive, merge
+from glacierflow.local.archive.files import Archive, asset_app, load_archive, merge
 
 BASE = "http://127.0.0.1:1"
 

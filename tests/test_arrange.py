@@ -7,8 +7,8 @@ import datetime as dt
 import pytest
 from runs_samples import DATE1, DATE2, some_regions
 
-from glacierflow.model import Region
-from glacierflow.runs.arrange import arrange, cut_arrays, plan_units, usual_order
+from glacierflow.model.records import Region
+from glacierflow.runs.units import arrange, cut_arrays, plan_units, usual_order
 from glacierflow.runs.workload import Measured, expected_seconds
 
 YEARS = dt.date(2016, 3, 1), dt.date(2025, 12, 31)

@@ -24,8 +24,8 @@ from test_task import api as api
 from test_task import bucket as bucket
 
 import glacierflow
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, RegionError, UsageError
 
 # untyped

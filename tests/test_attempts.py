@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs_samples import NOW, make_receipt, make_started, some_manifest
 
-from glacierflow.attempts import AttemptEntry, entry_of_name, name_of_entry
-from glacierflow.layout import RunLayout
-from glacierflow.model import Note
-from glacierflow.receipt import OUTCOMES, BatchPlace, Counts, Machine, Receipt
+from glacierflow.model.attempts import AttemptEntry, entry_of_name, name_of_entry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.receipt import OUTCOMES, BatchPlace, Counts, Machine, Receipt
+from glacierflow.model.records import Note
 
 MANIFEST = some_manifest(5)
 RUN = RunLayout(MANIFEST.run_id)

@@ -23,19 +23,19 @@ from embedded import REGION, wait_for
 from http_servers import RangeServer
 from samples import make_region, read_item, real_archive
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.batch import describe_run
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run as type_command
+from glacierflow.cloud import Cloud
+from glacierflow.live.family import find_standings
 from glacierflow.local import control
-from glacierflow.manifest import Manifest
-from glacierflow.model import Region
-from glacierflow.runs import arrange as arrange_module
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.records import Region
 from glacierflow.runs import plan as plan_module
+from glacierflow.runs import units as arrange_module
 from glacierflow.runs.family import read_family
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.runs.states import SlotState
-from glacierflow.services.family import find_standings
-from glacierflow.services.jobs import describe_run
-from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
 from glacierflow.store import S3Store, open_store
 

@@ -12,16 +12,15 @@ import pytest
 from fake_aws import FakeAws
 from runs_samples import DATE1, DATE2, NOW, make_receipt, put_attempt, some_manifest, some_regions
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.cli.batch import canary as canary_cli
 from glacierflow.cli.batch import submit as submit_cli
-from glacierflow.receipt import Counts
-from glacierflow.runs.arrange import plan_units
-from glacierflow.runs.canary import choose_canary, measure
+from glacierflow.cloud import Cloud
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.receipt import Counts
 from glacierflow.runs.records import read_run_manifest
-from glacierflow.runs.workload import expected_seconds
+from glacierflow.runs.units import plan_units
+from glacierflow.runs.workload import choose_canary, expected_seconds, measure
 from glacierflow.store import S3Store
 
 WORDS = ["batch", "submit", "--start-end-index", "0:6", "--s3-bucket", "made-up", "--canary"]

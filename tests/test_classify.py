@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from glacierflow.runs.classify import (
-    FAILURE_CLASSES,
-    Evidence,
-    Verdict,
-    classify,
-    classify_attempt,
-    signature,
-)
-from glacierflow.runs.states import AttemptState
+from glacierflow.runs.failures import classify, classify_attempt, signature
+from glacierflow.runs.states import FAILURE_CLASSES, AttemptState, Evidence, Verdict
 
 EXITED = "Essential container in task exited"
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from glacierflow.aws import Cloud
 from glacierflow.cli import clean as clean_cli
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError
-from glacierflow.layout import Layout
-from glacierflow.model import FolderStructure, Satellite
-from glacierflow.services import clean
-from glacierflow.services.clean import delete_objects, find_objects
+from glacierflow.model.layout import Layout
+from glacierflow.model.records import FolderStructure, Satellite
 from glacierflow.store import S3Store
+from glacierflow.sync import clean
+from glacierflow.sync.clean import delete_objects, find_objects
 
 BUCKET = "made-up"
 CLOUD = Cloud(embedded=True)

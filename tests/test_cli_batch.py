@@ -14,21 +14,22 @@ from batch_fake import NoStack
 from product_trees import CATALOGUE, REGION, our_tree
 from runs_samples import put_attempt, some_job, some_manifest
 
-from glacierflow.aws import Cloud
-from glacierflow.cli import watch as watch_cli
+from glacierflow.cli import render_status as watch_cli
 from glacierflow.cli.app import run
-from glacierflow.cli.batch import looking
+from glacierflow.cli.batch import runs
 from glacierflow.cli.context import CommandLine
-from glacierflow.cli.fetch import fetch_run
+from glacierflow.cli.results import fetch_run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UnavailableError
-from glacierflow.layout import Layout, RunLayout
-from glacierflow.manifest import Manifest
-from glacierflow.model import Satellite, StepSettings
+from glacierflow.live import look as look_module
+from glacierflow.live.family import FamilyLook
+from glacierflow.live.look import RunLook
+from glacierflow.model.layout import Layout, RunLayout
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.records import Satellite, StepSettings
 from glacierflow.runs.plan import build_manifest, plan_slots
-from glacierflow.runs.status import BatchView, RunStatus, SlotState
-from glacierflow.services import remember
-from glacierflow.services.family_look import FamilyLook
-from glacierflow.services.look import RunLook
+from glacierflow.runs.states import BatchView, SlotState
+from glacierflow.runs.status import RunStatus
 from glacierflow.store import LocalStore
 
 SETTINGS_FILES = ("aws_config.ini", "config.ini")
@@ -263,10 +264,10 @@ class Script:
         self.store = LocalStore(folder)
         self.manifest = some_manifest(3)
         self.steps = list(steps)
-        monkeypatch.setattr(remember, "view_of", self._describe)
+        monkeypatch.setattr(look_module, "view_of", self._describe)
         monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         look = FamilyLook([RunLook(self.manifest, [some_job(0, 3)], self.store, Cloud())])
-        monkeypatch.setattr(looking, "open_run", lambda _run, _line: look)
+        monkeypatch.setattr(runs, "open_run", lambda _run, _line: look)
 
     def _describe(self, *_: Any, **__: Any) -> BatchView:
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]

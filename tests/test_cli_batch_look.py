@@ -12,9 +12,9 @@ from big_run import BigRun
 from logs_fake import LogsFake
 from runs_samples import some_manifest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
-from glacierflow.layout import RunLayout
+from glacierflow.cloud import Cloud
+from glacierflow.model.layout import RunLayout
 
 EXITED = "Essential container in task exited"
 

@@ -11,7 +11,7 @@ from family_bench import INDEX, FamilyBench
 
 from glacierflow.cli.app import run
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import Manifest
+from glacierflow.model.manifest import Manifest
 
 pytestmark = pytest.mark.embedded
 

@@ -18,14 +18,15 @@ from typing import Any
 import pytest
 from embedded import at_home, cloud_of, own_cloud
 
-from glacierflow.aws import Cloud
 from glacierflow.cli import context
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UnavailableError
+from glacierflow.functions import package
+from glacierflow.launch import lambda_
+from glacierflow.launch.lambda_ import Answer
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.records import read_jobs
-from glacierflow.services import functions, lambda_package
-from glacierflow.services.functions import Answer
 from glacierflow.store import S3Store
 
 IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:"
@@ -58,9 +59,9 @@ def test_deploying_again_points_the_function_at_the_other_image(
     told = cloud_of(home).client("lambda").get_function(FunctionName=NAME)
     assert told["Code"]["ImageUri"] == other
     # somebody pointed it elsewhere, which the stack does not know
-    functions.point_at(cloud_of(home), NAME, IMAGE + "c" * 64)
+    lambda_.point_at(cloud_of(home), NAME, IMAGE + "c" * 64)
     assert run(["lambda", "deploy", "--local", "--yes", "--quiet", "--image-uri", other]) == 0
-    assert functions.function_facts(cloud_of(home), NAME).image == other
+    assert lambda_.function_facts(cloud_of(home), NAME).image == other
 
 
 @pytest.mark.embedded
@@ -216,7 +217,7 @@ def test_what_the_deadline_cut_goes_on_over_lambda_by_whoever_submitted(
 def test_package_writes_both_zips_and_puts_them_where_the_schedule_looks(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lambda_package, "_download", lambda *_: None)
+    monkeypatch.setattr(package, "_download", lambda *_: None)
     assert run(["lambda", "package", "--zip", "dist", "--push", "--local"]) == 0
     told = capsys.readouterr()
     keys = [line.removeprefix("s3://greenland-glacier-data/") for line in told.out.splitlines()]
@@ -269,9 +270,9 @@ def test_an_event_is_read_from_standard_input(
         asked.append((name, event))
         return Answer({"errorMessage": "the event has nothing", "errorType": "UsageError"}, raised=True)
 
-    monkeypatch.setattr("glacierflow.services.functions.call", answer)
-    monkeypatch.setattr("glacierflow.services.functions.function_name", lambda *_: NAME)
-    monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({}, None))
+    monkeypatch.setattr("glacierflow.launch.lambda_.call", answer)
+    monkeypatch.setattr("glacierflow.launch.lambda_.function_name", lambda *_: NAME)
+    monkeypatch.setattr("glacierflow.aws.names._outputs", lambda *_: ({}, None))
     monkeypatch.setattr("sys.stdin", io.StringIO('{"x": 1}'))
     assert run(["lambda", "invoke", "--event", "-"]) == 1
     assert asked == [(NAME, {"x": 1})]
@@ -294,7 +295,7 @@ def test_a_call_is_never_repeated_and_waits_as_long_as_lambda_may_take(
         return Client()
 
     monkeypatch.setattr(Cloud, "client", client)
-    assert functions.call(Cloud(), NAME, {}).error is None
+    assert lambda_.call(Cloud(), NAME, {}).error is None
     ((retries, timeout),) = [(one.retries, one.read_timeout_s) for one in made]
     assert retries == 0
     assert timeout > 900
@@ -328,9 +329,9 @@ def test_following_prints_only_what_comes_from_now_on(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Cloud, "client", Line.client)
-    monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({}, None))
-    monkeypatch.setattr("glacierflow.services.functions.function_name", lambda *_: NAME)
-    monkeypatch.setattr("glacierflow.services.logs.newest_streams", lambda *_: list(streams))
+    monkeypatch.setattr("glacierflow.aws.names._outputs", lambda *_: ({}, None))
+    monkeypatch.setattr("glacierflow.launch.lambda_.function_name", lambda *_: NAME)
+    monkeypatch.setattr("glacierflow.aws.logs.newest_streams", lambda *_: list(streams))
     monkeypatch.setattr(time, "sleep", sleep)
     assert run(["lambda", "logs", "--follow", "--lines", "1", "--quiet"]) == 130
     assert capsys.readouterr().out.split() == ["old", "new", "other"]
@@ -350,4 +351,4 @@ def test_a_function_that_does_not_take_its_image_is_told(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Cloud, "client", lambda *_: Client())
     with pytest.raises(UnavailableError, match="did not take the image"):
-        functions.point_at(Cloud(), NAME, "image")
+        lambda_.point_at(Cloud(), NAME, "image")

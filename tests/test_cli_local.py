@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from glacierflow import containers
 from glacierflow.cli import local
 from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.image import docker
 from glacierflow.local import control
 from glacierflow.local.control import Endpoint
 
@@ -55,7 +55,7 @@ def test_docker_without_an_engine_is_refused(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises((UsageError, UnavailableError), match=r"there is no docker command|no Docker engine"):
         run("up", "--executor", "docker")
     assert control.status(control.default_home()) is None
-    assert containers.engine_version() is None
+    assert docker.engine_version() is None
 
 
 def test_status_down_and_reset_where_nothing_runs(capsys: pytest.CaptureFixture[str]) -> None:

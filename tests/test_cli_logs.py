@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 
 GROUPS = {
     "function": "/aws/lambda/glacier-processing",

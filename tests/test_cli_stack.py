@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from embedded import stack_outputs
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.local.control import Endpoint
-from glacierflow.services.templates import load_template
+from glacierflow.stack.templates import load_template
 
 pytestmark = pytest.mark.embedded
 

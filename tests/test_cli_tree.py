@@ -11,12 +11,12 @@ import typer
 from runs_samples import some_manifest
 from test_verify import a_retry, put_manifest, put_product
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import Places
 from glacierflow.cli.app import app, run
-from glacierflow.cli.batch import fetch, looking, why
+from glacierflow.cli.batch import report, runs, why
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
-from glacierflow.services.places import Places
+from glacierflow.model.layout import RunLayout
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
@@ -100,10 +100,10 @@ def test_why_refuses_a_third_word() -> None:
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> looking.Located:
+def found(tmp_path: Path) -> runs.Located:
     settings = load_settings(environ={})
     places = Places.__new__(Places)
-    return looking.Located(RUN_ID, LocalStore(tmp_path), Cloud(), settings, places)
+    return runs.Located(RUN_ID, LocalStore(tmp_path), Cloud(), settings, places)
 
 
 class Terminal:
@@ -120,28 +120,28 @@ class Terminal:
 
 
 def test_a_run_that_was_found_is_named_and_asked_about(
-    found: looking.Located, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    found: runs.Located, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("y"))
-    looking.confirm_found(found, "latest", "cancel", yes=False)
+    runs.confirm_found(found, "latest", "cancel", yes=False)
     assert RUN_ID in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", Terminal("n"))
     with pytest.raises(typer.Abort):
-        looking.confirm_found(found, "latest", "cancel", yes=False)
+        runs.confirm_found(found, "latest", "cancel", yes=False)
 
 
 def test_nobody_is_asked_about_a_run_that_was_named_or_where_yes_was_said(
-    found: looking.Located, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    found: runs.Located, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("n"))
-    looking.confirm_found(found, RUN_ID, "cancel", yes=False)
-    looking.confirm_found(found, "latest", "retry", yes=True)
+    runs.confirm_found(found, RUN_ID, "cancel", yes=False)
+    runs.confirm_found(found, "latest", "retry", yes=True)
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_terminal_a_run_that_was_found_is_left_alone(found: looking.Located) -> None:
+def test_without_a_terminal_a_run_that_was_found_is_left_alone(found: runs.Located) -> None:
     with pytest.raises(UsageError, match=RUN_ID) as caught:
-        looking.confirm_found(found, "latest", "retry", yes=False)
+        runs.confirm_found(found, "latest", "retry", yes=False)
     assert caught.value.next_step == f"add --yes, or write `glacierflow retry {RUN_ID}`"
 
 
@@ -153,7 +153,7 @@ def test_a_manifest_on_disk_belongs_to_no_embedded_cloud(capsys: pytest.CaptureF
 
 
 def test_fetch_copies_a_run_and_its_retries_to_a_folder(
-    found: looking.Located,
+    found: runs.Located,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -163,7 +163,7 @@ def test_fetch_copies_a_run_and_its_retries_to_a_folder(
     put_manifest(store, first)
     retry = a_retry(store, first, (1,))
     product = put_product(store, first, 0, "S2A_MSIL2A_20240715T150921_N0510_R025").key
-    monkeypatch.setattr(fetch, "locate_run", lambda *_: replace(found, run_id=first.run_id, store=store))
+    monkeypatch.setattr(report, "locate_run", lambda *_: replace(found, run_id=first.run_id, store=store))
     folder = tmp_path / "results"
     assert run(["fetch", "--to", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

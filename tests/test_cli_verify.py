@@ -10,14 +10,14 @@ from PIL import Image
 from runs_samples import put_attempt, some_manifest
 from test_verify import put_manifest, put_product
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
-from glacierflow.cli.batch import looking
+from glacierflow.cli.batch import runs
 from glacierflow.cli.context import CommandLine
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, GlacierflowError, StoreError, UnavailableError, UsageError
-from glacierflow.manifest import Manifest
-from glacierflow.model import Note
-from glacierflow.services.places import find_places
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.records import Note
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
@@ -29,11 +29,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     (tmp_path / "working").mkdir()
     monkeypatch.chdir(tmp_path / "working")
 
-    def locate(name: str, _line: CommandLine) -> looking.Located:
+    def locate(name: str, _line: CommandLine) -> runs.Located:
         loaded = load_settings(environ={})
-        return looking.Located(name, store, Cloud(), loaded, find_places(loaded, None))
+        return runs.Located(name, store, Cloud(), loaded, find_places(loaded, None))
 
-    monkeypatch.setattr(looking, "locate_run", locate)
+    monkeypatch.setattr(runs, "locate_run", locate)
     return store
 
 
@@ -130,7 +130,7 @@ def test_without_credentials_to_find_the_run_it_exits_2(
     def fail(*_: object) -> None:
         raise CredentialsError("there are no AWS credentials to describe the stack glacierflow")
 
-    monkeypatch.setattr(looking, "locate_run", fail)
+    monkeypatch.setattr(runs, "locate_run", fail)
     assert run(["batch", "verify", "latest"]) == 2
     assert "could not check: there are no AWS credentials" in capsys.readouterr().err
 

@@ -10,13 +10,13 @@ from pyproj import Transformer
 from samples import make_unit, real_region
 from test_lineage import scenes
 
-from glacierflow.aws import Cloud
-from glacierflow.clouds import cloud_share
+from glacierflow.cloud import Cloud
 from glacierflow.errors import DataError
 from glacierflow.imagery.compute import Computer
-from glacierflow.images import UnitImages
-from glacierflow.model import Acquisition, StepSettings
-from glacierflow.search import Found, group_scenes
+from glacierflow.model.records import Acquisition, StepSettings
+from glacierflow.search.acquisitions import Found, group_scenes
+from glacierflow.step.cloud_cover import cloud_share
+from glacierflow.step.images import UnitImages
 
 EDGE_EAST = 344_000
 """Easting that parts cloud from clear land in the middle of the region."""

@@ -12,10 +12,10 @@ from rasterio.shutil import copy
 from rio_cogeo.cogeo import cog_info, cog_validate
 from samples import make_region
 
-from glacierflow.cog import HEAD_BYTES, CogFile, file_sha256, read_header, write_cog
-from glacierflow.grid import geobox_of, valid_share
 from glacierflow.imagery.geotiff import parse_geotiff
-from glacierflow.quicklook import Overview, quicklook_png, square_sums
+from glacierflow.imagery.grid import geobox_of, valid_share
+from glacierflow.products.cog import HEAD_BYTES, CogFile, file_sha256, read_header, write_cog
+from glacierflow.step.sidecars import Overview, quicklook_png, square_sums
 
 
 def write(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:

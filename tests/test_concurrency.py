@@ -9,13 +9,13 @@ import pytest
 from stubbed import stubbed
 from test_template import ACCOUNT
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.services import concurrency
-from glacierflow.services.concurrency import Fit, fit_reservation
-from glacierflow.services.resolve import Resolver
-from glacierflow.services.stack import StackState
-from glacierflow.services.templates import load_template
+from glacierflow.stack import existing
+from glacierflow.stack.deploy import StackState
+from glacierflow.stack.existing import Fit, fit_reservation
+from glacierflow.stack.resolve import Resolver
+from glacierflow.stack.templates import load_template
 
 BASE = "glacierflow"
 
@@ -32,7 +32,7 @@ def fit(
     if last is not None:
         now = dt.datetime.now(dt.UTC)
         state = StackState(f"{BASE}-lambda", "id", "CREATE_COMPLETE", None, {}, last, now)
-    monkeypatch.setattr(concurrency, "describe", lambda _, name: state if name == f"{BASE}-lambda" else None)
+    monkeypatch.setattr(existing, "describe", lambda _, name: state if name == f"{BASE}-lambda" else None)
     with stubbed(monkeypatch, "lambda") as stub:
         if unreserved is None:
             stub.add_client_error("get_account_settings", "AccessDeniedException", "not allowed", 403)
@@ -100,7 +100,7 @@ def test_who_may_not_ask_goes_on_and_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_zero_is_not_asked_about_and_leaves_the_function_without_a_reservation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(concurrency, "describe", lambda *_: None)
+    monkeypatch.setattr(existing, "describe", lambda *_: None)
     with stubbed(monkeypatch, "lambda"):
         assert fit_reservation(Cloud(), BASE, {"ReservedConcurrency": "0"}) == Fit({})
 

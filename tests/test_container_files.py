@@ -99,7 +99,7 @@ def test_the_image_keeps_what_describes_the_services_that_are_called_in_it_and_n
     slim = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(slim)
     modules: set[str] = set()
-    for entry in ("glacierflow.task", "glacierflow.services.lambda_handler"):
+    for entry in ("glacierflow.task", "glacierflow.functions.handler"):
         imported(entry, modules)
     assert "glacierflow.store.s3" in modules
     called = set()

@@ -14,18 +14,18 @@ from big_run import BigRun
 from runs_samples import NOW, make_started, some_job, some_manifest
 from test_verify import a_retry, put_manifest
 
+from glacierflow.aws.names import find_places
+from glacierflow.cost.attempt_times import AttemptEnd, spells_of
+from glacierflow.cost.gather import report_cost
+from glacierflow.cost.price_sources import load_prices
+from glacierflow.cost.prices import PriceBook, SpotPoint, SpotRange
+from glacierflow.cost.report import CostReport, cost_csv, cost_of
 from glacierflow.errors import DataError
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import ArrayRange, Manifest
-from glacierflow.receipt import Counts, Machine, ProductRecord, Receipt
-from glacierflow.runs.cost import CostReport, cost_csv, cost_of
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import ArrayRange, Manifest
+from glacierflow.model.receipt import Counts, Machine, ProductRecord, Receipt
 from glacierflow.runs.family import Family, read_family
 from glacierflow.runs.plan import job_name
-from glacierflow.runs.prices import PriceBook, SpotPoint, SpotRange
-from glacierflow.runs.spells import AttemptEnd, spells_of
-from glacierflow.services.cost import report_cost
-from glacierflow.services.places import find_places
-from glacierflow.services.prices import load_prices
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 

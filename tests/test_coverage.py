@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glacierflow.model import Unit
+from glacierflow.model.records import Unit
 from glacierflow.runs.coverage import COLOURS, coverage_csv, coverage_of, coverage_png, period_label
 from glacierflow.runs.verify import STATES, UnitCheck
 

@@ -21,12 +21,12 @@ from pyproj import Transformer
 from samples import ARCHIVES, make_region, real_region
 from test_read import scenes_of
 
-from glacierflow.aws import Cloud
-from glacierflow.grid import geobox_of
-from glacierflow.imagery.read import Imagery
-from glacierflow.local.sample import ice, write_sample
-from glacierflow.local.sample.passes import make_pass, pass_days
-from glacierflow.model import PIXEL_SIZE_M, Resampling, Satellite, StepSettings
+from glacierflow.cloud import Cloud
+from glacierflow.imagery.grid import geobox_of
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.local.sample import frames, write_sample
+from glacierflow.local.sample.frames import make_pass, pass_days
+from glacierflow.model.records import PIXEL_SIZE_M, Resampling, Satellite, StepSettings
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
@@ -234,11 +234,11 @@ def test_products_of_the_step_hold_the_known_field_of_the_sample(
             across, up = np.meshgrid(
                 np.arange(x - reach, x + reach, pixel), np.arange(y - reach, y + reach, pixel)
             )
-            height = ice.rock_height(across, up)
+            height = frames.rock_height(across, up)
             if not (height.min() > 0.05 or height.max() < -0.05):
                 continue
             kind = "rock" if height.min() > 0 else "ice"
-            field = ice.ice_displacement(across, up, days) if kind == "ice" else (0.0, 0.0)
+            field = frames.ice_displacement(across, up, days) if kind == "ice" else (0.0, 0.0)
             truth = np.array([np.mean(part) for part in field]) / pixel
             errors[kind].append(
                 float(np.hypot(*(pair.shift(x, y, chip, SAMPLE_HIGHEST)[0] * [1, -1] - truth)))

@@ -17,14 +17,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, SSOTokenLoadError
 from botocore.stub import Stubber
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
-from glacierflow.model import StepSettings
-from glacierflow.services.doctor import account, data, examine, images, jobs, network
-from glacierflow.services.doctor.examine import check_docker
-from glacierflow.services.doctor.patient import Check, Patient, run_check
-from glacierflow.services.findings import Finding, exit_code_of
-from glacierflow.services.places import find_places
+from glacierflow.cloud import Cloud
+from glacierflow.doctor import account, check_docker, data, examine, jobs
+from glacierflow.doctor.patient import Check, Patient, run_check
+from glacierflow.errors import Finding, exit_code_of
+from glacierflow.model.records import StepSettings
 from glacierflow.settings import load_settings
 
 if TYPE_CHECKING:
@@ -352,7 +351,7 @@ def test_the_image_must_be_of_the_instances_architecture(
 ) -> None:
     with_image(cloud).answers("ecr", "batch_get_image", index_of(*offered))
     cloud.answers("ec2", "describe_instance_types", instances(*needed))
-    assert one(images.check_images, cloud).verdict == verdict
+    assert one(jobs.check_images, cloud).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -370,7 +369,7 @@ def test_of_a_single_image_the_configuration_tells_the_architecture(
             {"downloadUrl": f"{url}/config", "layerDigest": DIGEST},
             {"registryId": "123456789012", "repositoryName": "glacierflow", "layerDigest": DIGEST},
         )
-        found = one(images.check_images, cloud)
+        found = one(jobs.check_images, cloud)
     assert found.verdict == verdict
     assert offered in found.text
 
@@ -380,7 +379,7 @@ def test_an_architecture_that_may_not_be_read_is_unknown(cloud: StubbedCloud) ->
     with_image(cloud).answers("ecr", "batch_get_image", {"images": [{"imageManifest": json.dumps(manifest)}]})
     cloud.answers("ec2", "describe_instance_types", instances())
     cloud.refuses("ecr", "get_download_url_for_layer", "AccessDeniedException")
-    assert one(images.check_images, cloud).verdict == "unknown"
+    assert one(jobs.check_images, cloud).verdict == "unknown"
 
 
 def test_on_fargate_the_definition_names_the_architecture(cloud: StubbedCloud) -> None:
@@ -391,17 +390,17 @@ def test_on_fargate_the_definition_names_the_architecture(cloud: StubbedCloud) -
         cloud.answers("batch", "describe_job_definitions", told)
     batch_answers(cloud, resources={"type": "FARGATE_SPOT", "instanceTypes": []})
     cloud.answers("ecr", "batch_get_image", index_of("amd64"))
-    found = one(images.check_images, cloud)
+    found = one(jobs.check_images, cloud)
     assert found.verdict == "problem"
     assert "build it for arm64" in (found.next_step or "")
 
 
 def test_an_image_that_is_not_there_or_cannot_be_asked_for(cloud: StubbedCloud) -> None:
-    assert one(images.check_images, with_image(cloud, "debian:12")).verdict == "unknown"
+    assert one(jobs.check_images, with_image(cloud, "debian:12")).verdict == "unknown"
     gone = with_image(StubbedCloud()).answers("ecr", "batch_get_image", {"images": []})
-    assert one(images.check_images, gone).verdict == "problem"
+    assert one(jobs.check_images, gone).verdict == "problem"
     nowhere = with_image(StubbedCloud()).refuses("ecr", "batch_get_image", "RepositoryNotFoundException")
-    assert "there is no repository glacierflow" in one(images.check_images, nowhere).text
+    assert "there is no repository glacierflow" in one(jobs.check_images, nowhere).text
 
 
 def tasks_in(cloud: StubbedCloud, subnets: str = "", public_ip: str = "ENABLED") -> StubbedCloud:
@@ -431,14 +430,14 @@ def test_subnets_of_tasks_are_looked_at_with_those_of_instances(
 ) -> None:
     tasks_in(batch_answers(cloud), "subnet-1", public_ip).answers("ec2", "describe_subnets", subnet(own))
     cloud.answers("ec2", "describe_route_tables", routes(GatewayId="igw-1"))
-    assert one(network.check_network, cloud).verdict == verdict
+    assert one(account.check_network, cloud).verdict == verdict
 
 
 def test_subnets_of_tasks_alone_are_looked_at_too(cloud: StubbedCloud) -> None:
     tasks_in(batch_answers(cloud, resources={"subnets": []}), "subnet-1")
     cloud.answers("ec2", "describe_subnets", subnet(False))
     cloud.answers("ec2", "describe_route_tables", routes(GatewayId="igw-1"))
-    assert one(network.check_network, cloud).verdict == "ok", "each task asks for an address itself"
+    assert one(account.check_network, cloud).verdict == "ok", "each task asks for an address itself"
 
 
 @pytest.mark.parametrize(("assigned", "verdict"), [("ENABLED", "ok"), ("DISABLED", "problem")])
@@ -453,7 +452,7 @@ def test_jobs_on_fargate_ask_for_addresses_themselves(
         cloud.answers("batch", "describe_job_definitions", told)
     cloud.answers("ec2", "describe_subnets", subnet(False))
     cloud.answers("ec2", "describe_route_tables", routes(GatewayId="igw-1"))
-    assert one(network.check_network, cloud).verdict == verdict
+    assert one(account.check_network, cloud).verdict == verdict
 
 
 def subnet(public: bool) -> dict[str, Any]:
@@ -481,7 +480,7 @@ def test_a_subnet_with_a_gateway(
 ) -> None:
     tasks_in(batch_answers(cloud)).answers("ec2", "describe_subnets", subnet(public))
     cloud.answers("ec2", "describe_route_tables", routes(**route))
-    assert one(network.check_network, cloud).verdict == verdict
+    assert one(account.check_network, cloud).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -501,7 +500,7 @@ def test_a_subnet_without_a_way_out_does_not_lead_to_the_stac_apis(
     cloud.answers("ec2", "describe_route_tables", {"RouteTables": []})
     cloud.answers("ec2", "describe_route_tables", {"RouteTables": [{"Routes": []}]})
     cloud.answers("ec2", "describe_vpc_endpoints", endpoints(*there))
-    found = one(network.check_network, cloud)
+    found = one(account.check_network, cloud)
     assert said in found.text
     assert found.verdict == "problem"
 

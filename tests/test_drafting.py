@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from glacierflow.cli.app import run
+from glacierflow.cost import image_counts
+from glacierflow.cost.image_counts import SceneCounts
 from glacierflow.local import control
 from glacierflow.local.control import Endpoint
-from glacierflow.model import Region, StepSettings, Unit
-from glacierflow.runs import scene_counts
-from glacierflow.runs.scene_counts import SceneCounts
+from glacierflow.model.records import Region, StepSettings, Unit
 
 AVERAGE = "images are assumed at a yearly average, not counted: "
 VERBS = [["batch", "plan"], ["batch", "submit", "--dry-run"]]
@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         urls.append(settings.sentinel2_stac_url)
         return SceneCounts(dict.fromkeys(units, 0 if "empty" in urls[0] else 7.0), "counted")
 
-    monkeypatch.setattr(scene_counts, "count_scenes", count)
+    monkeypatch.setattr(image_counts, "count_scenes", count)
     return urls
 
 

@@ -13,9 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 from embedded import wait_for
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.local import control
-from glacierflow.local.processes import start_ticks
+from glacierflow.local.batch.attempt import start_ticks
 
 pytestmark = pytest.mark.embedded
 

@@ -13,7 +13,7 @@ import urllib3
 from botocore.exceptions import ClientError
 from embedded import REGION, BatchBench
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.local import control
 from glacierflow.store import S3Store

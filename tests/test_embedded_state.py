@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from embedded import BatchBench, alive, wait_for
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.local import control
-from glacierflow.local.archives import Archives
-from glacierflow.services.stack import apply, propose
-from glacierflow.services.templates import load_template
+from glacierflow.local.archive.stac_api import Archives
+from glacierflow.stack.deploy import apply, propose
+from glacierflow.stack.templates import load_template
 
 pytestmark = pytest.mark.embedded
 

@@ -13,15 +13,14 @@ import pytest
 from botocore.exceptions import ClientError
 from embedded import wait_for
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.local import control
-from glacierflow.local.attempt import Ended
+from glacierflow.local.batch.attempt import Ended, start_ticks
+from glacierflow.local.ecs import TaskRunner
 from glacierflow.local.options import CloudOptions
-from glacierflow.local.processes import start_ticks
-from glacierflow.local.tasks import TaskRunner
 
 if TYPE_CHECKING:
-    from glacierflow.local.attempt import Runner
+    from glacierflow.local.batch.attempt import Runner
 
 pytestmark = pytest.mark.embedded
 

@@ -19,9 +19,9 @@ from rio_cogeo.cogeo import cog_validate
 from samples import real_arguments, real_region
 from test_read import real_scenes, truth
 
-from glacierflow.aws import Cloud
-from glacierflow.layout import RunLayout
-from glacierflow.receipt import Receipt
+from glacierflow.cloud import Cloud
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.receipt import Receipt
 from glacierflow.store import Store, open_store
 
 pytestmark = [pytest.mark.embedded, pytest.mark.rehearsal]

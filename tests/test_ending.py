@@ -10,15 +10,15 @@ import pytest
 from embedded import wait_for
 from family_bench import FamilyBench
 
-from glacierflow.cli.batch import looking
-from glacierflow.cli.batch.ending import Ending, follow_to_the_end, tell
+from glacierflow.aws.account import publish
+from glacierflow.cli.batch import runs
+from glacierflow.cli.batch.following import Ending, follow_to_the_end, tell
 from glacierflow.cli.context import CommandLine
+from glacierflow.live.family import FamilyLook
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import Manifest
+from glacierflow.model.manifest import Manifest
+from glacierflow.runs.progress import summary_message
 from glacierflow.runs.status import RunStatus
-from glacierflow.runs.summary import summary_message
-from glacierflow.services.family_look import FamilyLook
-from glacierflow.services.notify import publish
 from glacierflow.settings import load_settings
 
 pytestmark = pytest.mark.embedded
@@ -31,10 +31,10 @@ HOG = "exec python -c 'import time; hog = bytearray(200 << 20); hog[::4096] = ho
 def bench(cloud_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> FamilyBench:
     bench = FamilyBench(cloud_endpoint)
 
-    def locate(run: str, _line: CommandLine) -> looking.Located:
-        return looking.Located(run, bench.store, bench.cloud, load_settings(environ={}), bench.places)
+    def locate(run: str, _line: CommandLine) -> runs.Located:
+        return runs.Located(run, bench.store, bench.cloud, load_settings(environ={}), bench.places)
 
-    monkeypatch.setattr(looking, "locate_run", locate)
+    monkeypatch.setattr(runs, "locate_run", locate)
     return bench
 
 
@@ -49,7 +49,7 @@ def watch(bench: FamilyBench, root: Manifest, ending: Ending) -> tuple[FamilyLoo
         wait_for(ended, 40)
         return looks[-1]
 
-    return follow_to_the_end(looking.open_run(root.run_id, LINE), LINE, ending, follow)
+    return follow_to_the_end(runs.open_run(root.run_id, LINE), LINE, ending, follow)
 
 
 def test_what_lacked_memory_is_tried_again_by_itself(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from glacierflow.local import conditions
-from glacierflow.local.enforcement import permissions_of
+from glacierflow.local import iam
+from glacierflow.local.iam import permissions_of
 
 
 def test_a_submission_needs_queue_definition_and_tagging() -> None:
@@ -35,4 +35,4 @@ def test_a_submission_needs_queue_definition_and_tagging() -> None:
 )
 def test_conditions_hold_only_where_they_are_known_to(condition: Any, holds: bool) -> None:
     values = {"s3:prefix": "runs/r", "aws:SourceArn": "arn:aws:events:us-west-2:1:rule/a"}
-    assert conditions.holds(condition, values) is holds
+    assert iam.holds(condition, values) is holds

@@ -12,21 +12,21 @@ import pytest
 from http_servers import Api
 from runs_samples import some_regions
 
+from glacierflow.aws import names
 from glacierflow.cli.app import run
+from glacierflow.cost import image_counts
+from glacierflow.cost.estimate import Estimate, estimate_run, job_hour
+from glacierflow.cost.image_counts import SceneCounts, assumed_counts, count_scenes
+from glacierflow.cost.price_sources import load_prices
+from glacierflow.cost.prices import PriceBook, SpotRange
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import Manifest
-from glacierflow.model import Region, StepSettings, Unit
-from glacierflow.runs import scene_counts
-from glacierflow.runs.arrange import arrange, plan_units
-from glacierflow.runs.estimate import Estimate, estimate_run, job_hour
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.records import Region, StepSettings, Unit
 from glacierflow.runs.plan import build_manifest
-from glacierflow.runs.prices import PriceBook, SpotRange
-from glacierflow.runs.scene_counts import SceneCounts, assumed_counts, count_scenes
+from glacierflow.runs.units import arrange, plan_units
 from glacierflow.runs.workload import Measured
-from glacierflow.services import places
-from glacierflow.services.prices import load_prices
-from glacierflow.stac import Catalogue, Query, count_items
+from glacierflow.search.stac_api import Catalogue, Query, count_items
 
 DATE1, DATE2 = dt.date(2024, 1, 1), dt.date(2024, 1, 10)
 
@@ -243,8 +243,8 @@ def test_a_submission_is_priced_as_the_stack_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The deployed stack is of x86_64; for arm64 only its word is changed."""
-    real = places._outputs
-    monkeypatch.setattr(places, "_outputs", lambda *words: (real(*words)[0] | outputs, None))
+    real = names._outputs
+    monkeypatch.setattr(names, "_outputs", lambda *words: (real(*words)[0] | outputs, None))
     words = ["--satellite", "landsat", "--regions", "134_Arsuk", "--date1", "2024-08-01"]
     assert run(["batch", "submit", *words, "--date2", "2024-08-04", "--local", "--max-usd", "0"]) == 64
     told = capsys.readouterr().err
@@ -302,7 +302,7 @@ def test_an_api_that_is_away_is_said_and_averages_are_taken(
         raise UnavailableError("the STAC API is away")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(scene_counts, "count_scenes", away)
+    monkeypatch.setattr(image_counts, "count_scenes", away)
     words = ["batch", "plan", "--price", "--start-end-index", "0:3", "--json"]
     assert run(words) == 0
     estimate = json.loads(capsys.readouterr().out)["estimate"]
@@ -331,7 +331,7 @@ def test_computing_far_from_the_images_is_refused_with_its_price(
     assert "run in eu-central-1 and read their images from us-west-2" in err
     assert "GB across regions, $" in err
     assert run([*words, "--allow-egress"]) == 0
-    monkeypatch.setattr(scene_counts, "count_scenes", lambda units, *_: assumed_counts(units))
+    monkeypatch.setattr(image_counts, "count_scenes", lambda units, *_: assumed_counts(units))
     capsys.readouterr()
     assert run([*words, "--allow-egress", "--price"]) == 0
     said = "the prices are those of us-west-2, not of eu-central-1"

@@ -8,8 +8,7 @@ import pytest
 from runs_samples import some_row as row
 from runs_samples import status_of as status
 
-from glacierflow.runs.eta import estimate_end
-from glacierflow.runs.groups import group_failures
+from glacierflow.runs.progress import estimate_end, group_failures
 from glacierflow.runs.status import SlotRow
 
 DONE = [row(slot, "SUCCEEDED", seconds=seconds) for slot, seconds in enumerate((100.0, 200.0, 300.0))]

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import DataError
-from glacierflow.imagery import read
+from glacierflow.imagery import mosaic
 from glacierflow.imagery.lattice import lattice_of
-from glacierflow.imagery.read import Imagery
-from glacierflow.model import CRS, Scene, StepSettings
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.model.records import CRS, Scene, StepSettings
 
 WIDE = GeoBox((700, 620), Affine(10, 0, -190020, 0, -10, -2199990), CRS)
 """Not a multiple of a lattice cell, on an origin that is not one either."""
@@ -95,8 +95,8 @@ def test_the_same_pixels_from_any_blocks_chunks_and_threads(
     once = imagery.mosaic(scenes, WIDE)
     (tmp_path / "other").mkdir()
     np.testing.assert_array_equal(imagery.mosaic(written(PLACES[place], tmp_path / "other", 512), WIDE), once)
-    monkeypatch.setattr(read, "cpu_count", lambda: 5)
-    monkeypatch.setattr(read, "_BAND", 1)
+    monkeypatch.setattr(mosaic, "cpu_count", lambda: 5)
+    monkeypatch.setattr(mosaic, "_BAND", 1)
     other = Imagery(Cloud(), StepSettings())
     np.testing.assert_array_equal(other.mosaic(scenes, WIDE), once)
     rows, cols = WIDE.shape

@@ -15,11 +15,11 @@ from roles import Role
 from urllib3.exceptions import ProtocolError
 
 from glacierflow import net
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, UnavailableError
 from glacierflow.faults import Fault, Remedy, fault_of_aws, fault_of_status
 from glacierflow.imagery.ranges import Ranges
-from glacierflow.model import StepSettings
+from glacierflow.model.records import StepSettings
 from glacierflow.net import Patience, persist
 
 BODY = bytes(range(200))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from glacierflow import flight
 from glacierflow.errors import InterruptedAttempt, StoreError
-from glacierflow.flight import in_order, unless_stopped
+from glacierflow.step import threads
+from glacierflow.step.threads import in_order, unless_stopped
 
 
 def test_results_come_in_order_whatever_ends_first() -> None:
@@ -87,7 +87,7 @@ def test_after_the_grace_period_nothing_pending_is_waited_for(monkeypatch: pytes
         waited[futures[0]] = waited.get(futures[0], 0.0) + timeout
         return wait(futures, timeout=timeout)
 
-    monkeypatch.setattr(flight, "wait", counting)
+    monkeypatch.setattr(threads, "wait", counting)
 
     def work(number: int) -> int:
         both.wait(30)

@@ -14,10 +14,10 @@ from http_servers import Api
 from pyproj import Proj
 from samples import make_region, make_unit, read_item, real_archive, recorded
 
-from glacierflow.footprints import footprint_on_grid, overlap_share
-from glacierflow.model import Region, StepSettings
+from glacierflow.model.records import Region, StepSettings
 from glacierflow.regions import load_catalogue
-from glacierflow.search import search_unit
+from glacierflow.search.acquisitions import search_unit
+from glacierflow.search.footprints import footprint_on_grid, overlap_share
 
 POLAR = Proj("+proj=stere +lat_0=90 +lat_ts=70 +lon_0=-45 +ellps=WGS84")
 """EPSG:3413 by its own parameters."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from glacierflow.aws import Cloud
-from glacierflow.services.function_check import examine_function
-from glacierflow.services.functions import FunctionFacts
-from glacierflow.services.templates import load_template
+from glacierflow.cloud import Cloud
+from glacierflow.functions.check import examine_function
+from glacierflow.launch.lambda_ import FunctionFacts
 from glacierflow.settings import load_settings
+from glacierflow.stack.templates import load_template
 
 SIZES = {"memory_mb": 5120, "timeout_s": 600, "ephemeral_mb": 3072}
 

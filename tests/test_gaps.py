@@ -6,10 +6,10 @@ import math
 import pytest
 from samples import make_region, recorded_items
 
-from glacierflow.gaps import highest_sun, why_all_left_out, why_no_items, worth_searching
-from glacierflow.model import LeftOut, Region, StepSettings, Unit
+from glacierflow.model.records import LeftOut, Region, StepSettings, Unit
 from glacierflow.regions import load_catalogue
-from glacierflow.search import search_unit
+from glacierflow.search.acquisitions import search_unit
+from glacierflow.search.availability import highest_sun, why_all_left_out, why_no_items, worth_searching
 
 
 def unit(satellite: str, date1: str, date2: str) -> Unit:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioIOError
 from test_exact import PLACES, WIDE
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import DataError
 from glacierflow.imagery import gdal
 from glacierflow.imagery.geotiff import Unsupported, parse_geotiff
-from glacierflow.imagery.read import Imagery
-from glacierflow.model import Scene, StepSettings
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.model.records import Scene, StepSettings
 
 WHOLE = PLACES["one tile"][0]
 TILE = Tile(WHOLE.data // 16 + 1, WHOLE.transform, WHOLE.epsg)

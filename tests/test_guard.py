@@ -11,18 +11,18 @@ from batch_fake import BatchFake
 from runs_samples import NOW, make_receipt, make_started, some_job, some_manifest, status_of
 from runs_samples import some_row as row
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.aws import Cloud
-from glacierflow.cli.batch.guarding import guarded_look, limits_of
+from glacierflow.cli.batch.spending import guarded_look, limits_of
 from glacierflow.cli.context import CommandLine
-from glacierflow.layout import RunLayout
-from glacierflow.receipt import Machine
-from glacierflow.runs.guard import Limits, reason_to_stop
+from glacierflow.cloud import Cloud
+from glacierflow.live.family import FamilyLook
+from glacierflow.live.look import RunLook
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.receipt import Machine
 from glacierflow.runs.ledger import SlotEntry
+from glacierflow.runs.progress import Limits, reason_to_stop
 from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.runs.status import SlotRow
-from glacierflow.services.family_look import FamilyLook
-from glacierflow.services.look import RunLook
 from glacierflow.store import LocalStore
 
 OFF = Limits(None, 20, 0.5)

@@ -6,7 +6,7 @@ from big_run import BigRun
 from runs_samples import NOW, some_manifest
 from s3_fake import S3Fake
 
-from glacierflow.layout import RunLayout
+from glacierflow.model.layout import RunLayout
 from glacierflow.runs.history import list_runs
 
 

@@ -18,14 +18,14 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from embedded import stack_outputs
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
+from glacierflow.doctor import data, jobs
+from glacierflow.doctor.patient import Patient, run_check
 from glacierflow.local import control
 from glacierflow.local.control import Endpoint
-from glacierflow.model import StepSettings
-from glacierflow.services.doctor import data, jobs
-from glacierflow.services.doctor.patient import Patient, run_check
-from glacierflow.services.places import find_places
+from glacierflow.model.records import StepSettings
 from glacierflow.settings import load_settings
 
 pytestmark = pytest.mark.embedded

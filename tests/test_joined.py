@@ -14,19 +14,19 @@ from PIL import Image
 from runs_samples import DATE1, DATE2, NOW, put_attempt, some_regions
 from test_verify import a_retry, put_manifest, put_product
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
-from glacierflow.cli.batch import looking
+from glacierflow.cli.batch import runs
 from glacierflow.cli.context import CommandLine
+from glacierflow.cloud import Cloud
 from glacierflow.errors import RunError
-from glacierflow.manifest import Manifest
-from glacierflow.model import StepSettings
-from glacierflow.receipt import Counts
-from glacierflow.runs.joined import check_alike, read_joined
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Counts
+from glacierflow.model.records import StepSettings
+from glacierflow.runs.family import check_alike, read_joined
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.runs.records import latest_run
 from glacierflow.runs.verify import verify_run
-from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
@@ -64,12 +64,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     (tmp_path / "working").mkdir()
     monkeypatch.chdir(tmp_path / "working")
 
-    def locate(name: str, _line: CommandLine) -> looking.Located:
+    def locate(name: str, _line: CommandLine) -> runs.Located:
         loaded = load_settings(environ={})
         run_id = latest_run(store) if name == "latest" else name
-        return looking.Located(run_id, store, Cloud(embedded=True), loaded, find_places(loaded, None))
+        return runs.Located(run_id, store, Cloud(embedded=True), loaded, find_places(loaded, None))
 
-    monkeypatch.setattr(looking, "locate_run", locate)
+    monkeypatch.setattr(runs, "locate_run", locate)
     return store
 
 

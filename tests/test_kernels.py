@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from test_exact import PLACES
 
+from glacierflow.host import compiled_cache
 from glacierflow.imagery.kernels import free_cells, paste
-from glacierflow.resources import compiled_cache
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -65,10 +65,10 @@ def test_everything_a_read_uses_is_compiled_beforehand(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from test_exact import WIDE
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.imagery import kernels
-from glacierflow.imagery.read import Imagery
-from glacierflow.model import Scene, StepSettings
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.model.records import Scene, StepSettings
 
 compiled = [kernels.paste, kernels.free_cells, kernels.resample]
 kernels.compile_all()

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
+from glacierflow.functions.handler import SlotFailed, handler
 from glacierflow.local import control
 from glacierflow.local.sample import sample_bundle
-from glacierflow.receipt import Receipt
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.receipt import Receipt
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.records import list_attempts
-from glacierflow.services.lambda_handler import SlotFailed, handler
 from glacierflow.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -194,9 +194,9 @@ def test_a_slot_that_goes_wrong_raises_so_that_lambda_counts_it(
 ) -> None:
     wrong: dict[str, Any] = {"outcome": "failed", "exit_code": 65, "error": "no scene could be read"}
     receipt = Receipt.model_construct(**wrong, run_id="r")
-    monkeypatch.setattr("glacierflow.services.lambda_handler.process_slot", lambda *_, **__: receipt)
+    monkeypatch.setattr("glacierflow.functions.handler.process_slot", lambda *_, **__: receipt)
     monkeypatch.setattr(
-        "glacierflow.services.lambda_handler.read_manifest",
+        "glacierflow.functions.handler.read_manifest",
         lambda *_: type("M", (), {"store": "s3://made-up", "run_id": "r"}),
     )
     with pytest.raises(SlotFailed, match="failed, exit code 65: no scene could be read"):
@@ -206,7 +206,7 @@ def test_a_slot_that_goes_wrong_raises_so_that_lambda_counts_it(
 def test_winter_is_remarked_on(made_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: dict[str, Any] = {"outcome": "no_data", "exit_code": 0, "slot": 0, "products": ()}
     nothing = Receipt.model_construct(**ended)
-    monkeypatch.setattr("glacierflow.services.lambda_event.process_slot", lambda *_, **__: nothing)
+    monkeypatch.setattr("glacierflow.functions.event.process_slot", lambda *_, **__: nothing)
     dark = {"date1": "2023-11-01", "date2": "2024-02-01"}
     assert "no month of May to September" in body_of(handler(EVENT | dark, Context()))["message"]
     assert "May" not in body_of(handler(EVENT | {"date1": "2023-11-01"}, Context()))["message"]

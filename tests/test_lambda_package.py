@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from glacierflow.errors import UnavailableError, UsageError
-from glacierflow.services import lambda_package
-from glacierflow.services.lambda_package import Package, make_code, make_layer
+from glacierflow.functions import package as package_module
+from glacierflow.functions.package import Package, make_code, make_layer
 
 ALONE = """
 import json, sys
@@ -32,7 +32,7 @@ class Lent:
 sys.meta_path.append(Lent())
 import glacierflow
 from glacierflow.regions import load_catalogue
-from glacierflow.services.scheduler.handler import handler
+from glacierflow.functions.scheduler.handler import handler
 try:
     handler({"do": "juggle"}, None)
     said = None
@@ -57,7 +57,7 @@ def fake_layer(monkeypatch: pytest.MonkeyPatch) -> Package:
                     if not str(file).startswith("..") and "__pycache__" not in str(file):
                         wheel.write(Path(str(file.locate())), str(file))
 
-    monkeypatch.setattr(lambda_package, "_download", copy)
+    monkeypatch.setattr(package_module, "_download", copy)
     return make_layer("x86_64")
 
 
@@ -96,7 +96,9 @@ def test_the_same_files_are_the_same_bytes() -> None:
         assert names == sorted(names)
         assert {entry.date_time for entry in archive.infolist()} == {(2000, 1, 1, 0, 0, 0)}
         assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}
-    assert {"glacierflow/services/scheduler/handler.py", "glacierflow/data/batch/template.yaml"} <= set(names)
+    assert {"glacierflow/functions/scheduler/handler.py", "glacierflow/data/batch/template.yaml"} <= set(
+        names
+    )
     assert not [name for name in names if name.startswith(("glacierflow/cli/", "glacierflow/local/"))]
     assert len(one.content) < 50_000_000
     assert one.unpacked == sum(
@@ -106,7 +108,7 @@ def test_the_same_files_are_the_same_bytes() -> None:
 
 @pytest.mark.parametrize(("architecture", "machine"), [("x86_64", b"\x3e"), ("arm64", b"\xb7")])
 def test_the_layer_asks_pip_for_lambdas_python_and_processor(
-    architecture: lambda_package.Architecture, machine: bytes, monkeypatch: pytest.MonkeyPatch
+    architecture: package_module.Architecture, machine: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ELF's e_machine, at byte 18, is what tells the processor of a compiled module."""
     asked: list[list[str]] = []
@@ -144,6 +146,6 @@ def test_a_layer_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_lambda_would_not_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_package, "_MAX_UNPACKED", 1_000)
+    monkeypatch.setattr(package_module, "_MAX_UNPACKED", 1_000)
     with pytest.raises(UsageError, match=r"scheduler\.zip has .* bytes, and Lambda takes 1000"):
         make_code()

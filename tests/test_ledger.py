@@ -12,11 +12,11 @@ import pytest
 from moto import mock_aws
 from runs_samples import NOW, make_receipt, make_started, some_manifest
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError
-from glacierflow.layout import RunLayout
-from glacierflow.receipt import Counts
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.receipt import Counts
 from glacierflow.runs.ledger import Ledger, SlotEntry, keep_ledger, read_ledger
 from glacierflow.runs.states import AttemptState, SlotState
 from glacierflow.store import LocalStore, S3Store, Store

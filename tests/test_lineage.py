@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from samples import make_region, read_item, real_archive, real_region, recorded_items
 
-from glacierflow.layout import AttemptFile, Layout, RunLayout, sensing_time
-from glacierflow.lineage import (
+from glacierflow.model.layout import AttemptFile, Layout, RunLayout, sensing_time
+from glacierflow.model.records import Acquisition, Scene, StepSettings
+from glacierflow.products.lineage import (
     PRODUCTION_TAG,
     combine_lines,
     combine_query_parts,
@@ -19,11 +20,9 @@ from glacierflow.lineage import (
     production_hash,
     query_results,
     source_of,
-    view_of,
 )
-from glacierflow.model import Acquisition, Scene, StepSettings
-from glacierflow.search import group_scenes
-from glacierflow.sensors import parse_item
+from glacierflow.search.acquisitions import group_scenes
+from glacierflow.search.items import parse_item, view_of
 
 
 def scenes(satellite: str) -> list[Scene]:

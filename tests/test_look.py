@@ -10,15 +10,15 @@ from big_run import BigRun
 from runs_samples import NOW, make_receipt, some_job
 
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import Manifest
-from glacierflow.receipt import Counts, Outcome
-from glacierflow.runs.eta import estimate_end
+from glacierflow.live.look import ask_and_keep
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Counts, Outcome
 from glacierflow.runs.family import RetryMark
 from glacierflow.runs.ledger import read_ledger
+from glacierflow.runs.progress import estimate_end
 from glacierflow.runs.records import write_job
 from glacierflow.runs.status import RunStatus
-from glacierflow.services.remember import ask_and_keep
 
 EXITED = "Essential container in task exited"
 

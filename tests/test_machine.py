@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from glacierflow.machine import find_machine
-from glacierflow.receipt import Machine
+from glacierflow.host import find_machine
+from glacierflow.model.receipt import Machine
 
 # shapes as in the Amazon ECS developer guide, task metadata endpoint version 4, EC2 launch type
 CONTAINER = {

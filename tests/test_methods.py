@@ -10,8 +10,8 @@ import pytest
 from runs_samples import put_attempt
 from test_verify import a_packed_run, a_retry, a_run, put_product
 
-from glacierflow.model import LeftOut
-from glacierflow.receipt import Counts, ProductThere, Receipt
+from glacierflow.model.receipt import Counts, ProductThere, Receipt
+from glacierflow.model.records import LeftOut
 from glacierflow.runs.family import read_family
 from glacierflow.runs.methods import Methods, exclusions_csv, methods_markdown, methods_of, scenes_csv
 from glacierflow.store import LocalStore

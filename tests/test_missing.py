@@ -11,13 +11,13 @@ import pytest
 from fake_aws import FakeAws
 from runs_samples import DATE1, DATE2, put_attempt, some_manifest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import Manifest
-from glacierflow.model import Unit
-from glacierflow.receipt import ProductRecord, UnitEnd
-from glacierflow.runs.missing import find_done
+from glacierflow.cloud import Cloud
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import ProductRecord, UnitEnd
+from glacierflow.model.records import Unit
+from glacierflow.runs.plan import find_done
 from glacierflow.runs.records import read_run_manifest
 from glacierflow.store import LocalStore, S3Store, Store
 

@@ -29,16 +29,17 @@ from test_task import api as api
 from test_task import make_manifest
 
 import glacierflow
-from glacierflow.aws import Cloud
-from glacierflow.clip import StepContext, UnitResult, process_unit
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.grid import Chunks
+from glacierflow.imagery.cache import Shared
 from glacierflow.imagery.geotiff import parse_geotiff
+from glacierflow.imagery.grid import Chunks
 from glacierflow.imagery.lazy import MosaicJob, lazy_mosaics
-from glacierflow.imagery.read import Imagery
-from glacierflow.imagery.sharing import Shared
-from glacierflow.layout import RunLayout
-from glacierflow.model import StepSettings
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.records import StepSettings
+from glacierflow.step.context import StepContext, UnitResult
+from glacierflow.step.unit import process_unit
 from glacierflow.store import LocalStore
 
 REGION = "902_Berlin"
@@ -200,8 +201,8 @@ def test_memory_is_that_of_a_chunk_and_settings_of_files_are_refused(api: Api) -
 _CHILD = """
 import json, sys, threading
 from pathlib import Path
-from glacierflow.aws import Cloud
-from glacierflow.manifest import Manifest
+from glacierflow.cloud import Cloud
+from glacierflow.model.manifest import Manifest
 from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
 manifest = Manifest.model_validate_json(Path(sys.argv[1]).read_text())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glacierflow.runs.periods import PERIODS, Period, cut_dates
+from glacierflow.runs.units import PERIODS, Period, cut_dates
 
 
 def day(text: str) -> dt.date:

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.image import push
+from glacierflow.image.push import pin_definitions
+from glacierflow.launch.ecs import find_cluster
 from glacierflow.local.control import Endpoint
-from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-from glacierflow.services import pin
-from glacierflow.services.launch.tasks import find_cluster
-from glacierflow.services.pin import pin_definitions
-from glacierflow.services.stack import describe
-from glacierflow.services.templates import load_template
 from glacierflow.settings import load_settings
+from glacierflow.stack.deploy import describe
+from glacierflow.stack.templates import load_template
 
 pytestmark = pytest.mark.embedded
 
@@ -75,7 +75,7 @@ def test_a_stack_that_would_change_in_more_than_its_definitions_is_left_alone(
     assert run(["stack", "deploy", *OWN, "--with", "ecs"]) == 0
     template = load_template("ecs")
     newer = replace(template, body=template.body.replace("nothing in, HTTPS out", "of another version"))
-    monkeypatch.setattr(pin, "load_template", lambda name: newer if name == "ecs" else load_template(name))
+    monkeypatch.setattr(push, "load_template", lambda name: newer if name == "ecs" else load_template(name))
     with pytest.raises(UsageError, match="pinned-ecs was made from another template") as caught:
         pin_definitions(FIRST, settings, cloud)
     assert "stack deploy --with ecs --set Image=" in str(caught.value.next_step)

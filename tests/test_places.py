@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from stubbed import stubbed
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.batch.planning import job_options
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, UsageError
-from glacierflow.services.places import find_places
 from glacierflow.settings import load_settings
 
 OUTPUTS = {

@@ -10,8 +10,8 @@ from botocore.validate import ParamValidator
 from runs_samples import DATE1, DATE2, NOW, some_manifest, some_regions
 
 from glacierflow.errors import UsageError
-from glacierflow.manifest import ArrayRange, Manifest
-from glacierflow.model import StepSettings
+from glacierflow.model.manifest import ArrayRange, Manifest
+from glacierflow.model.records import StepSettings
 from glacierflow.runs.plan import Destination, build_manifest, job_name, plan_slots, submit_requests
 
 

@@ -17,9 +17,9 @@ import grimp
 from botocore import xform_name
 from test_template import ACCOUNT, FED, GIVEN, ROOT, resolver
 
-from glacierflow.services.policies import policy_files
-from glacierflow.services.resolve import Account, Resolver
-from glacierflow.services.templates import load_template, stack_name, template_names
+from glacierflow.stack.policies import policy_files
+from glacierflow.stack.resolve import Account, Resolver
+from glacierflow.stack.templates import load_template, stack_name, template_names
 
 GIVEN_ALL = (
     GIVEN
@@ -174,8 +174,8 @@ RUNS = {
     "ecs/SubmitterPolicy": "glacierflow.cli.app",
     "stepfunctions/SubmitterPolicy": "glacierflow.cli.app",
     "template/JobRole": "glacierflow.task",
-    "lambda/LambdaRole": "glacierflow.services.lambda_handler",
-    "schedule/SchedulerRole": "glacierflow.services.scheduler.handler",
+    "lambda/LambdaRole": "glacierflow.functions.handler",
+    "schedule/SchedulerRole": "glacierflow.functions.scheduler.handler",
 }
 """Policy -> module that runs under it."""
 NOT_OUR_CODE = {

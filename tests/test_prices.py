@@ -11,12 +11,11 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
+from glacierflow.cost.price_sources import fetch_spot_history, load_prices, prices_file, refresh_prices
+from glacierflow.cost.prices import PriceBook, SpotPoint, SpotRange, gib_of, jobs_on, vcpus_of
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
-from glacierflow.runs.prices import PriceBook, SpotPoint, SpotRange, gib_of, jobs_on, vcpus_of
-from glacierflow.services.prices import load_prices, prices_file, refresh_prices
-from glacierflow.services.spot_history import fetch_spot_history
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

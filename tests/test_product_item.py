@@ -16,10 +16,10 @@ from referencing import Registry, Resource
 from samples import make_region, real_region
 from test_lineage import scenes
 
-from glacierflow.layout import Layout
-from glacierflow.model import Acquisition, Region, Satellite, StepSettings
-from glacierflow.product_item import Product, make_catalog, make_collection, make_item
-from glacierflow.search import group_scenes
+from glacierflow.model.layout import Layout
+from glacierflow.model.records import Acquisition, Region, Satellite, StepSettings
+from glacierflow.products.stac_item import Product, make_catalog, make_collection, make_item
+from glacierflow.search.acquisitions import group_scenes
 
 SCHEMAS = get_local_schema_cache()
 REGISTRY: Registry[Any] = Registry().with_resources(

@@ -27,17 +27,16 @@ from product_trees import (
 )
 from runs_samples import NOW, put_attempt, some_manifest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError
-from glacierflow.grid import geobox_of
-from glacierflow.layout import Layout, RunLayout, parse_product
-from glacierflow.products import image as image_module
+from glacierflow.imagery.grid import geobox_of
+from glacierflow.model.layout import Layout, RunLayout, parse_product
+from glacierflow.model.receipt import ProductRecord
+from glacierflow.products import inspect as image_module
 from glacierflow.products.check import check_tree
 from glacierflow.products.compare import compare_trees
-from glacierflow.products.findings import CheckReport
-from glacierflow.products.tree import open_tree, read_tree
-from glacierflow.receipt import ProductRecord
+from glacierflow.products.tree import CheckReport, open_tree, read_tree
 from glacierflow.store import LocalStore, open_store
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from product_trees import REGION, STEMS, our_tree, pixels, their_tree, write_plain
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.products.compare import Comparison, compare_trees
 from glacierflow.products.tree import open_tree
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from range_faults import FaultyServer
 from test_exact import PLACES, WIDE
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
-from glacierflow.imagery.read import Imagery
-from glacierflow.model import Scene, StepSettings
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.model.records import Scene, StepSettings
 
 pytestmark = pytest.mark.usefixtures("waits")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from range_faults import FaultyServer
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import DataError
 from glacierflow.imagery.ranges import Ranges, _s3_url
-from glacierflow.model import StepSettings
+from glacierflow.model.records import StepSettings
 
 BODY = bytes(range(200))
 

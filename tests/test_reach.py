@@ -18,17 +18,17 @@ from fake_aws import FakeAws
 
 import glacierflow
 from glacierflow import arrays
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
-from glacierflow.cli.batch.guarding import limits_of
+from glacierflow.cli.batch.spending import limits_of
 from glacierflow.cli.context import CommandLine
-from glacierflow.services.places import find_places
-from glacierflow.services.resolve import Account, Resolver
-from glacierflow.services.stack_parameters import from_settings, repository_named
-from glacierflow.services.templates import load_template
+from glacierflow.cloud import Cloud
 from glacierflow.settings import iter_fields, load_settings
 from glacierflow.settings.fields import Ignored
 from glacierflow.settings.reach import PATHS, SUBMITTED, Way, reach_of
+from glacierflow.stack.parameters import from_settings, repository_named
+from glacierflow.stack.resolve import Account, Resolver
+from glacierflow.stack.templates import load_template
 from glacierflow.task import read_manifest
 
 DOCUMENT = Path(__file__).parents[1] / "docs/reference/configuration.md"

@@ -16,13 +16,13 @@ from rasterio.enums import Resampling as Kernel
 from rasterio.vrt import WarpedVRT
 from samples import ARCHIVES, make_region, read_item, real_archive, real_region
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
-from glacierflow.grid import geobox_of, source_window
 from glacierflow.imagery.gdal import _explain
-from glacierflow.imagery.read import Imagery, Pixels, warp
-from glacierflow.model import CRS, Region, Resampling, Scene, StepSettings
-from glacierflow.sensors import parse_item
+from glacierflow.imagery.grid import Pixels, geobox_of, source_window
+from glacierflow.imagery.mosaic import Imagery, warp
+from glacierflow.model.records import CRS, Region, Resampling, Scene, StepSettings
+from glacierflow.search.items import parse_item
 
 
 def real_scenes(satellite: Any) -> list[Scene]:

@@ -10,7 +10,7 @@ import pytest
 from runs_samples import make_started, some_job, some_manifest
 
 from glacierflow.errors import StoreError
-from glacierflow.layout import RunLayout
+from glacierflow.model.layout import RunLayout
 from glacierflow.runs.records import ReceiptReader, list_attempts, read_jobs, read_run_manifest, write_job
 from glacierflow.store import LocalStore
 

@@ -326,7 +326,7 @@ def test_the_packaged_catalogue_needs_no_geospatial_library_and_says_what_geopan
 
 
 def test_a_damaged_catalogue_is_named(tmp_path: Path) -> None:
-    from glacierflow.regions.packaged import packaged_regions
+    from glacierflow.regions.files import packaged_regions
 
     damaged = tmp_path / "glacier_regions.gpkg"
     damaged.write_bytes(PACKAGED.read_bytes()[:5000])

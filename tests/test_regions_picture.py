@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 from samples import real_regions
 
-from glacierflow.model import Region
+from glacierflow.model.records import Region
 from glacierflow.regions import Catalogue, load_catalogue
-from glacierflow.regions.frame import to_frame
-from glacierflow.regions.picture import draw_map
+from glacierflow.regions.map import draw_map, to_frame
 
 
 @pytest.fixture(scope="module")

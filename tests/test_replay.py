@@ -10,12 +10,11 @@ import pytest
 from botocore.stub import Stubber
 from runs_samples import some_job, some_manifest
 
-from glacierflow.aws import Cloud
-from glacierflow.manifest import Service
+from glacierflow.cloud import Cloud
+from glacierflow.image import push
+from glacierflow.image.run import ChildRun, StartedWith, started_with
+from glacierflow.model.manifest import Service
 from glacierflow.runs.records import write_job
-from glacierflow.services import pin
-from glacierflow.services.child_container import ChildRun
-from glacierflow.services.replay import StartedWith, started_with
 from glacierflow.store import LocalStore
 
 
@@ -60,7 +59,7 @@ def test_a_definition_whose_newest_revision_is_on_the_second_page_gets_no_other_
     with Stubber(client) as stubber:
         stubber.add_response("describe_job_definitions", pages_of(1, "old", "t"), asked)
         stubber.add_response("describe_job_definitions", pages_of(2, "new"), asked | {"nextToken": "t"})
-        pin._new_revision(client, "mine", "new")
+        push._new_revision(client, "mine", "new")
         stubber.assert_no_pending_responses()
 
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from glacierflow import resources
-from glacierflow.resources import cpu_count, give_memory_back, memory_budget_mb
+from glacierflow import host
+from glacierflow.host import cpu_count, give_memory_back, memory_budget_mb
 
 
 @pytest.fixture(autouse=True)
 def _eight_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     two = (f"{tmp_path}/cpu.max",), (f"{tmp_path}/cpu.cfs_quota_us", f"{tmp_path}/cpu.cfs_period_us")
-    monkeypatch.setattr(resources, "_CGROUP_QUOTAS", two)
-    monkeypatch.setattr(resources, "_CGROUP_LIMITS", (f"{tmp_path}/memory.max",))
+    monkeypatch.setattr(host, "_CGROUP_QUOTAS", two)
+    monkeypatch.setattr(host, "_CGROUP_LIMITS", (f"{tmp_path}/memory.max",))
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
 
 

@@ -9,16 +9,9 @@ import pytest
 from runs_samples import NOW, some_manifest
 
 from glacierflow.errors import UsageError
-from glacierflow.manifest import ArrayRange
-from glacierflow.runs.retry import (
-    RETRIED_UNASKED,
-    Conditions,
-    Standing,
-    build_retry,
-    parse_only,
-    plan_retry,
-)
-from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
+from glacierflow.model.manifest import ArrayRange
+from glacierflow.runs.retry import RETRIED_UNASKED, Conditions, Standing, build_retry, parse_only, plan_retry
+from glacierflow.runs.states import FAILURE_CLASSES, FailureClass
 
 SMALL = Conditions(7500, on_demand=False, timeout_s=None)
 

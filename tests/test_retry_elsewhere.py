@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from runs_samples import put_attempt, some_manifest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
 from glacierflow.cli.batch.retry import show_plan
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import Manifest
+from glacierflow.launch.lambda_ import FunctionLauncher
+from glacierflow.live.retry import submit_retry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
 from glacierflow.runs.family import read_family
 from glacierflow.runs.retry import Conditions, RetryPlan, RetryUnit, build_retry
-from glacierflow.runs.verdict import FailureClass
-from glacierflow.services.launch.functions import FunctionLauncher
-from glacierflow.services.retry import submit_retry
+from glacierflow.runs.states import FailureClass
 from glacierflow.store import LocalStore
 
 SMALL = Conditions(7_500, on_demand=False, timeout_s=None)
@@ -83,7 +83,7 @@ def test_a_run_id_that_is_taken_is_not_taken_again(tmp_path: Path, monkeypatch: 
     bench = Bench(tmp_path, monkeypatch)
     first, _ = bench.retry("timeout")
     monkeypatch.setattr(
-        "glacierflow.services.retry.build_retry",
+        "glacierflow.live.retry.build_retry",
         lambda *words, now=None, **more: build_retry(*words, now=now or first.created_at, **more),
     )
     second, _ = bench.retry("timeout")

@@ -17,12 +17,11 @@ from samples import recorded
 from shapely.geometry import box, shape
 
 from glacierflow.errors import RegionError, StoreError, UsageError
-from glacierflow.local.archive import load_archive
-from glacierflow.local.sample import SampleSummary, ice, sample_bundle, write_sample
-from glacierflow.local.sample.grid import project
-from glacierflow.local.sample.passes import make_pass
-from glacierflow.model import Region, Satellite, Scene
-from glacierflow.sensors import parse_item
+from glacierflow.local.archive.files import load_archive
+from glacierflow.local.sample import SampleSummary, frames, sample_bundle, write_sample
+from glacierflow.local.sample.frames import make_pass, project
+from glacierflow.model.records import Region, Satellite, Scene
+from glacierflow.search.items import parse_item
 
 FIRST, LAST = dt.date(2024, 7, 1), dt.date(2024, 7, 31)
 
@@ -171,7 +170,7 @@ def centres(where: Region, pixel: int) -> tuple[npt.NDArray[np.float64], npt.NDA
 
 def test_brightness_cloud_and_swath_edge(arsuk: SampleSummary) -> None:
     x, y = centres(ARSUK, 10)
-    height = ice.rock_height(x, y)
+    height = frames.rock_height(x, y)
     for item in items_of(arsuk.directory, "sentinel-2-l2a"):
         pixels = on_region(image_of(arsuk.directory, item), ARSUK, 10)
         overflight = make_pass("sentinel2", dt.datetime.fromisoformat(item["properties"]["datetime"]).date())
@@ -210,7 +209,7 @@ def test_tiles_of_two_zones_share_a_datatake_and_see_the_same_ground(tmp_path: P
     both = (by_zone[32621] > 0) & (by_zone[32622] > 0)
     assert both.mean() > 0.05
     x, y = centres(TWO_ZONES, 10)
-    plain = both & (np.abs(ice.rock_height(x, y)) > 0.05)
+    plain = both & (np.abs(frames.rock_height(x, y)) > 0.05)
     difference = (by_zone[32621] - by_zone[32622])[plain]
     # two grids sample the same continuous ground; half a pixel of shift would give some hundred DN
     assert float(np.sqrt((difference**2).mean())) < 60

@@ -8,10 +8,9 @@ import shapely
 from samples import recorded, shared
 from shapely.geometry import box
 
-from glacierflow.local.sample import ice
-from glacierflow.local.sample.grid import landsat_grid, sentinel2_grid
-from glacierflow.local.sample.passes import make_pass, pass_days
-from glacierflow.model import Region, Satellite
+from glacierflow.local.sample import frames
+from glacierflow.local.sample.frames import landsat_grid, make_pass, pass_days, sentinel2_grid
+from glacierflow.model.records import Region, Satellite
 
 ARSUK = Region(
     name="134_Arsuk",
@@ -76,6 +75,6 @@ def test_no_pass_before_the_satellites_flew() -> None:
 
 
 def test_season_starts_in_july() -> None:
-    assert ice.season_day(dt.date(2024, 7, 1)) == 0
-    assert ice.season_day(dt.date(2024, 6, 29)) == -2
-    assert ice.season_day(dt.datetime(2024, 7, 2, 12, tzinfo=dt.UTC)) == 1.5
+    assert frames.season_day(dt.date(2024, 7, 1)) == 0
+    assert frames.season_day(dt.date(2024, 6, 29)) == -2
+    assert frames.season_day(dt.datetime(2024, 7, 2, 12, tzinfo=dt.UTC)) == 1.5

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import SettingsError, UsageError
+from glacierflow.functions.scheduler.planning import open_office
 from glacierflow.local.control import Endpoint
-from glacierflow.services.scheduler.office import open_office
-from glacierflow.services.sync.project import AWS_CONFIG, CONFIG, PREFIX
+from glacierflow.sync.push import AWS_CONFIG, CONFIG, PREFIX
 
 pytestmark = pytest.mark.embedded
 

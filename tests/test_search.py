@@ -12,10 +12,10 @@ from http_servers import Api
 from samples import make_region, make_unit, read_item, real_archive, real_region
 
 from glacierflow.errors import DataError, UnavailableError
-from glacierflow.model import Scene, StepSettings, Unit
+from glacierflow.model.records import Scene, StepSettings, Unit
 from glacierflow.regions import load_catalogue
-from glacierflow.search import Found, group_scenes, search_unit
-from glacierflow.sensors import parse_item
+from glacierflow.search.acquisitions import Found, group_scenes, search_unit
+from glacierflow.search.items import parse_item
 
 pytestmark = pytest.mark.usefixtures("waits")
 

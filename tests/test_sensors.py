@@ -10,8 +10,8 @@ import pytest
 from made_scenes import sentinel2_item
 from samples import read_item, real_archive, recorded_items
 
-from glacierflow.model import LeftOut, Scene
-from glacierflow.sensors import parse_item, parse_time
+from glacierflow.model.records import LeftOut, Scene
+from glacierflow.search.items import parse_item, parse_time
 
 
 def landsat() -> dict[str, Any]:

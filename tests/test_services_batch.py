@@ -16,15 +16,14 @@ from moto import mock_aws
 from refusals import refusal
 from runs_samples import NOW, some_job, some_manifest, submit_run
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.batch import describe_run, find_lost_jobs
+from glacierflow.aws.names import Places, find_targets
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, GlacierflowError, UnavailableError, UsageError
-from glacierflow.layout import RunLayout
+from glacierflow.live.look import RunLook
+from glacierflow.model.layout import RunLayout
 from glacierflow.runs.records import read_jobs, read_run_manifest
-from glacierflow.runs.status import BatchView
-from glacierflow.services.jobs import describe_run, find_lost_jobs
-from glacierflow.services.look import RunLook
-from glacierflow.services.places import Places
-from glacierflow.services.targets import find_targets
+from glacierflow.runs.states import BatchView
 from glacierflow.store import S3Store
 
 CLOUD = Cloud(embedded=True)

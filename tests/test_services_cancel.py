@@ -7,12 +7,11 @@ from embedded import wait_for
 from family_bench import INDEX, FamilyBench
 
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
+from glacierflow.live.retry import CANCEL_REASON, Cancelled, cancel_family, find_retry, submit_retry
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import Manifest
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
 from glacierflow.runs.retry import RETRIED_UNASKED
-from glacierflow.services.cancel import CANCEL_REASON, Cancelled, cancel_family
-from glacierflow.services.retry import find_retry, submit_retry
 
 pytestmark = pytest.mark.embedded
 

@@ -19,27 +19,26 @@ from embedded import at_home, cloud_of, own_cloud
 from runs_samples import NOW, make_started, put_attempt, some_job, some_manifest
 from stubbed import stubbed
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.aws import Cloud
+from glacierflow.aws.batch import find_jobs
+from glacierflow.aws.names import Places
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UnavailableError, UsageError
-from glacierflow.layout import RunLayout
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.launch import ecs as tasks_module
+from glacierflow.launch.ecs import TaskLauncher
+from glacierflow.launch.launcher import check_lambda_fit
+from glacierflow.live.retry import Cancelled, cancel_family
+from glacierflow.live.same_run import SameRun, find_same_run
+from glacierflow.live.states import states_by_attempts, view_of
+from glacierflow.live.stop import stop_slots
 from glacierflow.local import control
-from glacierflow.manifest import ArrayRange
-from glacierflow.runs.elsewhere import states_by_attempts
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import ArrayRange
 from glacierflow.runs.family import read_family
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import Attempts, read_jobs, write_job
-from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-from glacierflow.services.cancel import Cancelled, cancel_family
-from glacierflow.services.jobs import find_jobs
-from glacierflow.services.launch import tasks as tasks_module
-from glacierflow.services.launch.fit import check_lambda_fit
-from glacierflow.services.launch.tasks import TaskLauncher
-from glacierflow.services.places import Places
-from glacierflow.services.same_run import SameRun, find_same_run
-from glacierflow.services.stopping import stop_slots
-from glacierflow.services.views import view_of
 from glacierflow.store import LocalStore, open_store
 
 
@@ -304,7 +303,7 @@ def test_jobs_of_a_state_machine_that_batch_has_forgotten_did_not_fail(
     manifest, store = some_manifest(2), LocalStore(tmp_path)
     started = make_started(manifest, 0)
     store.put(RunLayout(manifest.run_id).started(0, 1), started.model_dump_json().encode())
-    monkeypatch.setattr("glacierflow.services.views.find_job", lambda *_, **__: None)
+    monkeypatch.setattr("glacierflow.live.states.find_job", lambda *_, **__: None)
     machine = SimpleNamespace(describe_execution=lambda **_: {"status": "FAILED", "cause": "told"})
     monkeypatch.setattr(Cloud, "client", lambda _self, service: machine)
     job = some_job(0, 2).model_copy(update={"service": "stepfunctions"})
@@ -331,7 +330,7 @@ def test_a_run_whose_state_machine_goes_on_is_not_submitted_again(
     machine = SimpleNamespace(describe_execution=lambda **_: {"status": status})
     clients = {"stepfunctions": machine, "batch": batch}
     monkeypatch.setattr(Cloud, "client", lambda _self, service: clients[service])
-    monkeypatch.setattr("glacierflow.services.same_run.runs_named", lambda *_: [manifest.run_id])
+    monkeypatch.setattr("glacierflow.live.same_run.runs_named", lambda *_: [manifest.run_id])
     same = find_same_run(manifest, store, Cloud(), places=PLACES)
     assert (same is not None and same.is_whole) == live
     if not sent:
@@ -397,7 +396,7 @@ def test_an_execution_that_step_functions_has_forgotten_is_judged_by_receipts_an
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, store = some_manifest(2), LocalStore(tmp_path)
-    monkeypatch.setattr("glacierflow.services.views.find_job", lambda *_, **__: None)
+    monkeypatch.setattr("glacierflow.live.states.find_job", lambda *_, **__: None)
     job = some_job(0, 2).model_copy(update=MACHINE)
     with stubbed(monkeypatch, "stepfunctions") as stubber:
         for _ in range(3):

@@ -6,8 +6,8 @@ import pytest
 from big_run import FakeCloud
 from logs_fake import LogsFake
 
+from glacierflow.aws.logs import LogStream
 from glacierflow.errors import UsageError
-from glacierflow.services.logs import LogStream
 
 GROUP, STREAM = "/glacierflow/batch", "glacierflow/default/1"
 

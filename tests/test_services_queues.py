@@ -10,10 +10,10 @@ from batch_fake import NOW_MS, BatchFake, refused
 from big_run import FakeCloud
 from embedded import BatchBench
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.queues import QueueReport, look_at_queue
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.local.control import Endpoint
-from glacierflow.services.queues import QueueReport, look_at_queue
 
 NOW = dt.datetime.fromtimestamp(NOW_MS / 1000 + 600, dt.UTC)
 STUCK = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - The job requires more vCPUs than maxvCpus."

@@ -11,14 +11,14 @@ from runs_samples import put_attempt
 from test_verify import put_product
 
 from glacierflow.errors import UnavailableError, UsageError
-from glacierflow.layout import RunLayout
+from glacierflow.launch.batch import JobLauncher
+from glacierflow.live.retry import check_catalogue, find_retry, submit_retry
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import ArrayRange
-from glacierflow.receipt import UnitEnd
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import ArrayRange
+from glacierflow.model.receipt import UnitEnd
 from glacierflow.runs.records import read_jobs
 from glacierflow.runs.retry import RETRIED_UNASKED, RetryPlan, parse_only
-from glacierflow.services.launch.jobs import JobLauncher
-from glacierflow.services.retry import check_catalogue, find_retry, submit_retry
 
 pytestmark = pytest.mark.embedded
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glacierflow.model import StepSettings
+from glacierflow.model.records import StepSettings
 from glacierflow.settings import Settings, examine_settings, iter_fields, load_settings, section_attribute
 from glacierflow.settings.fields import memory_in_mb
 

@@ -15,13 +15,13 @@ from range_faults import FaultyServer
 from samples import make_region
 from test_exact import PLACES
 
-from glacierflow.aws import Cloud
-from glacierflow.budget import acquisitions_in_hand, peak_mb, shared_room_mb
-from glacierflow.grid import geobox_of
+from glacierflow.cloud import Cloud
+from glacierflow.imagery.budget import acquisitions_in_hand, peak_mb, shared_room_mb
+from glacierflow.imagery.cache import Shared
 from glacierflow.imagery.geotiff import parse_geotiff
-from glacierflow.imagery.read import Imagery
-from glacierflow.imagery.sharing import Shared
-from glacierflow.model import Region, Scene, StepSettings, Unit
+from glacierflow.imagery.grid import geobox_of
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.model.records import Region, Scene, StepSettings, Unit
 
 TILE = PLACES["one tile"][0]
 LEFT, RIGHT = -190020, -183820

@@ -7,9 +7,9 @@ from pathlib import Path
 import pystac
 from samples import make_region, make_unit
 
-from glacierflow.layout import Layout
-from glacierflow.search import Found
-from glacierflow.sidecars import rebuild_tree, write_tables
+from glacierflow.model.layout import Layout
+from glacierflow.search.acquisitions import Found
+from glacierflow.step.sidecars import rebuild_tree, write_tables
 from glacierflow.store import Entry, LocalStore
 
 LAYOUT = Layout("base")

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import GlacierflowError
 from glacierflow.local import control
-from glacierflow.manifest import Manifest
-from glacierflow.runs.single import begin_single
+from glacierflow.model.manifest import Manifest
+from glacierflow.step.single import begin_single
 from glacierflow.store import open_store
 
 DATES = {"GLACIERFLOW_DATE1": "2024-07-01", "GLACIERFLOW_DATE2": "2024-07-06"}

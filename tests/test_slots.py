@@ -22,19 +22,19 @@ from samples import make_unit, real_region
 from test_task import api as api
 from test_task import local_items, make_manifest, process
 
-from glacierflow import clip
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import ArrayRange, Manifest
-from glacierflow.model import Region, Unit
-from glacierflow.receipt import Receipt
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import ArrayRange, Manifest
+from glacierflow.model.receipt import Receipt
+from glacierflow.model.records import Region, Unit
 from glacierflow.runs.coverage import coverage_of
 from glacierflow.runs.family import Family, read_family
 from glacierflow.runs.methods import exclusions_csv, methods_markdown, methods_of
 from glacierflow.runs.verify import verify_run
-from glacierflow.search import search_unit
-from glacierflow.step import Progress
+from glacierflow.search.acquisitions import search_unit
+from glacierflow.step import unit as unit_module
+from glacierflow.step.context import Progress
 from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
 
@@ -202,7 +202,7 @@ def packed(api: Api, server: FaultyServer, tmp_path: Path, monkeypatch: pytest.M
         api.items = [item for item in everything[unit.date1.day - 1 : unit.date2.day] if unit.date1.day != 3]
         return search_unit(unit, *rest)
 
-    monkeypatch.setattr(clip, "search_unit", search)
+    monkeypatch.setattr(unit_module, "search_unit", search)
     dates = [(dt.date(2016, 5, first), dt.date(2016, 5, last)) for first, last in SPANS]
     region = real_region("902_Berlin")
     unit = make_unit(region.name)

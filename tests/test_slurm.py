@@ -14,7 +14,7 @@ import pytest
 from embedded import wait_for
 
 from glacierflow.cli.app import run
-from glacierflow.manifest import Manifest
+from glacierflow.model.manifest import Manifest
 
 ROOT = Path(__file__).parents[1]
 SLURM = {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "1"}

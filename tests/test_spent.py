@@ -9,15 +9,15 @@ import pytest
 from big_run import BigRun
 from runs_samples import NOW, make_receipt, make_started, some_manifest
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.receipt import Started
-from glacierflow.runs.cost import cost_of
+from glacierflow.cost.attempt_times import spells_of
+from glacierflow.cost.gather import spent_so_far
+from glacierflow.cost.price_sources import load_prices
+from glacierflow.cost.report import cost_of
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.receipt import Started
 from glacierflow.runs.family import read_family
 from glacierflow.runs.ledger import Ledger, SlotEntry
-from glacierflow.runs.spells import spells_of
-from glacierflow.runs.spent import spent_so_far
 from glacierflow.runs.states import AttemptState, SlotState
-from glacierflow.services.prices import load_prices
 
 MANIFEST = some_manifest(3)
 PRICES = load_prices(None)

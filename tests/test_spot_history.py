@@ -12,18 +12,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
+from glacierflow.cost import image_counts
+from glacierflow.cost.image_counts import assumed_counts
+from glacierflow.cost.price_sources import ask_spot_history, load_prices, read_spot_history, spot_history_file
+from glacierflow.cost.prices import PriceBook, SpotHistory, SpotRange
 from glacierflow.local.control import Endpoint
-from glacierflow.runs import scene_counts
-from glacierflow.runs.prices import PriceBook, SpotHistory, SpotRange
-from glacierflow.runs.scene_counts import assumed_counts
-from glacierflow.services.prices import load_prices
-from glacierflow.services.spot_history import (
-    ask_spot_history,
-    read_spot_history,
-    spot_history_file,
-)
 
 NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -60,7 +55,7 @@ def ec2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stubber:
     stub = Stubber(boto3.client("ec2", region_name="us-west-2"))
     stub.activate()
     monkeypatch.setattr(Cloud, "client", lambda _cloud, service: {"ec2": stub.client}[service])
-    monkeypatch.setattr(scene_counts, "count_scenes", lambda units, *_: assumed_counts(units))
+    monkeypatch.setattr(image_counts, "count_scenes", lambda units, *_: assumed_counts(units))
     return stub
 
 
@@ -251,7 +246,7 @@ def test_what_the_embedded_cloud_calls_a_price_is_not_used(
     client = Cloud(endpoint_url=at_cloud.url, embedded=True).client("ec2")
     told = client.describe_spot_price_history(InstanceTypes=["r6i.xlarge"])["SpotPriceHistory"]
     assert {one["SpotPrice"] for one in told} == {"0.00001"}
-    monkeypatch.setattr(scene_counts, "count_scenes", lambda units, *_: assumed_counts(units))
+    monkeypatch.setattr(image_counts, "count_scenes", lambda units, *_: assumed_counts(units))
     assert run([*PLAN, "--local"]) == 0
     assert lines(capsys)[0] == "spot prices: assumed (the embedded cloud has no prices)"
     monkeypatch.setenv("AWS_ENDPOINT_URL", at_cloud.url)

@@ -14,7 +14,7 @@ from samples import shared
 from stac_faults import Fault, FaultyApi
 
 from glacierflow.errors import DataError, UnavailableError
-from glacierflow.stac import Answer, Catalogue, Query, collection_interval, search_items
+from glacierflow.search.stac_api import Answer, Catalogue, Query, collection_interval, search_items
 
 IDS = ["a", "b", "c", "d"]
 QUERY = Query(

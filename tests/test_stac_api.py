@@ -19,8 +19,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from glacierflow.errors import UsageError
-from glacierflow.local.archive import Archive, load_archive, merge
-from glacierflow.local.stac_api import create_app
+from glacierflow.local.archive.files import Archive, load_archive, merge
+from glacierflow.local.archive.stac_api import create_app
 
 BASE = "http://127.0.0.1:1"
 

@@ -10,10 +10,10 @@ import pytest
 from botocore.stub import ANY, Stubber
 from stubbed import stubbed
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.services.stack import apply, describe, discard, propose
-from glacierflow.services.templates import MAIN, load_template
+from glacierflow.stack.deploy import apply, describe, discard, propose
+from glacierflow.stack.templates import MAIN, load_template
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 STACK_ID = "arn:aws:cloudformation:us-west-2:111122223333:stack/glacierflow/1"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from glacierflow.aws import EMBEDDED_ACCESS_KEY, Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import EMBEDDED_ACCESS_KEY, Cloud
+from glacierflow.functions.scheduler.planning import open_office
 from glacierflow.local.control import Endpoint
-from glacierflow.services import stack
-from glacierflow.services.scheduler.office import open_office
+from glacierflow.stack import deploy
 
 pytestmark = pytest.mark.embedded
 
@@ -27,7 +27,7 @@ def cloud(cloud_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud_endpoint.url)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, EMBEDDED_ACCESS_KEY)
-    monkeypatch.setattr(stack, "_AWS_INTERVAL_S", 0.1)
+    monkeypatch.setattr(deploy, "_AWS_INTERVAL_S", 0.1)
     monkeypatch.chdir(tmp_path)
     for name in ("config.ini", "aws_config.ini"):
         Path(name).touch()

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.local import control
-from glacierflow.services.stack_constraints import check_values
-from glacierflow.services.templates import Template, load_template, template_names
+from glacierflow.stack.parameters import check_values
+from glacierflow.stack.templates import Template, load_template, template_names
 
 
 def template(**declared: Any) -> Template:

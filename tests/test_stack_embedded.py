@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from embedded import stack_outputs
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.local.control import Endpoint
-from glacierflow.services.templates import MAIN, load_template
+from glacierflow.stack.templates import MAIN, load_template
 
 pytestmark = pytest.mark.embedded
 

@@ -12,13 +12,13 @@ from embedded import at_home, cloud_of, own_cloud, stack_outputs
 from runs_samples import some_manifest
 from stubbed import stubbed
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.services import stack_left
-from glacierflow.services.batch import write_manifest
-from glacierflow.services.stack_left import adopt
-from glacierflow.services.templates import MAIN, load_template
+from glacierflow.launch.batch import write_manifest
+from glacierflow.stack import existing
+from glacierflow.stack.existing import adopt
+from glacierflow.stack.templates import MAIN, load_template
 from glacierflow.store import open_store
 
 TAGS = [{"Key": "project", "Values": ["glacierflow"]}, {"Key": "stack", "Values": ["other"]}]
@@ -90,9 +90,9 @@ def test_runs_are_listed_again_after_delete_and_deploy(
 
 
 def adopted(monkeypatch: pytest.MonkeyPatch, there: set[str], **told: str) -> dict[str, str]:
-    monkeypatch.setattr(stack_left, "account_of", lambda _: "111122223333")
+    monkeypatch.setattr(existing, "account_of", lambda _: "111122223333")
     for look in ("has_bucket", "_has_repository"):
-        monkeypatch.setattr(stack_left, look, lambda _, name: name in there)
+        monkeypatch.setattr(existing, look, lambda _, name: name in there)
     return adopt(Cloud(), load_template(MAIN), "other", told)
 
 

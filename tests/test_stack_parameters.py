@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from glacierflow.aws import Cloud
-from glacierflow.services import stack_parameters
-from glacierflow.services.resolve import Account, Resolver
-from glacierflow.services.stack import StackState
-from glacierflow.services.stack_parameters import choose_parameters
-from glacierflow.services.templates import MAIN, load_template, stack_name, template_names
+from glacierflow.cloud import Cloud
+from glacierflow.stack import parameters as parameters_module
+from glacierflow.stack.deploy import StackState
+from glacierflow.stack.parameters import choose_parameters
+from glacierflow.stack.resolve import Account, Resolver
+from glacierflow.stack.templates import MAIN, load_template, stack_name, template_names
 
 GIVEN = {"Vpc": "vpc-1", "Subnets": "subnet-1"}
 
@@ -31,7 +31,7 @@ def deployed(base: str, **given: str) -> dict[str, StackState]:
 
 def fed(monkeypatch: pytest.MonkeyPatch, base: str, template: str, **given: str) -> dict[str, Any]:
     stacks = deployed(base, **given)
-    monkeypatch.setattr(stack_parameters, "describe", lambda _, name: stacks.get(name))
+    monkeypatch.setattr(parameters_module, "describe", lambda _, name: stacks.get(name))
     return choose_parameters(load_template(template), Cloud(embedded=True), base, {})
 
 

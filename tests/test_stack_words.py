@@ -7,8 +7,7 @@ import datetime as dt
 import pytest
 
 from glacierflow.errors import UsageError
-from glacierflow.services.stack import Step
-from glacierflow.services.stack_words import blocked, ended_well, reasons, state_in_words
+from glacierflow.stack.messages import Step, blocked, ended_well, reasons, state_in_words
 
 
 def step(logical_id: str, status: str, reason: str | None = None, *, is_stack: bool = False) -> Step:

@@ -9,10 +9,10 @@ import jmespath
 import pytest
 from embedded import stack_outputs
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.local.control import Endpoint
-from glacierflow.services.templates import MAIN, stack_name, template_names
+from glacierflow.stack.templates import MAIN, stack_name, template_names
 
 pytestmark = [pytest.mark.embedded, pytest.mark.rehearsal]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from runs_samples import NOW, make_receipt, put_attempt, some_job, some_manifest
 
-from glacierflow.attempts import AttemptEntry
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import Manifest
-from glacierflow.model import Note
-from glacierflow.receipt import Counts
-from glacierflow.runs.log import Submission, latest_submission, log_submission
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Counts
+from glacierflow.model.records import Note
+from glacierflow.runs.history import Submission, latest_submission, log_submission
 from glacierflow.runs.records import (
     JobRecord,
     ReceiptReader,
@@ -25,7 +25,8 @@ from glacierflow.runs.records import (
     read_run_manifest,
     write_job,
 )
-from glacierflow.runs.status import BatchView, RunStatus, SlotRow, SlotState, join_status, unended_attempts
+from glacierflow.runs.states import BatchView, SlotState
+from glacierflow.runs.status import RunStatus, SlotRow, join_status, unended_attempts
 from glacierflow.store import LocalStore
 
 

@@ -17,17 +17,16 @@ from runs_samples import put_attempt, some_job, some_manifest
 from states_language import faults
 from stubbed import stubbed
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.layout import RunLayout
+from glacierflow.functions.scheduler.handler import handler, pascal_case
+from glacierflow.functions.scheduler.planning import Office, open_office
+from glacierflow.live.states import view_of
+from glacierflow.model.layout import RunLayout
 from glacierflow.runs.family import read_family
 from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids
-from glacierflow.services.scheduler.handler import handler
-from glacierflow.services.scheduler.office import Office, open_office
-from glacierflow.services.scheduler.rounds import pascal_case
-from glacierflow.services.templates import load_template, template_names
-from glacierflow.services.views import view_of
+from glacierflow.stack.templates import load_template, template_names
 from glacierflow.store import LocalStore, Store, open_store
 
 STACKS = "lambda,schedule,stepfunctions"

@@ -84,6 +84,6 @@ def test_uris() -> None:
 
 
 def test_a_path_opens_a_directory(tmp_path: Path) -> None:
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
 
     assert open_store(str(tmp_path), Cloud()).uri("a") == str(tmp_path / "a")

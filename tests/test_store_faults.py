@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from roles import Role
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, DataError, StoreError, UsageError
 from glacierflow.store import S3Store
 

@@ -14,22 +14,21 @@ import pytest
 from fake_aws import FakeAws, Killed
 from runs_samples import NOW, some_manifest, submit_run
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import Places, find_targets
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UnavailableError, UsageError
-from glacierflow.manifest import ArrayRange, Manifest
-from glacierflow.model import Region
-from glacierflow.runs import arrange as arrange_module
+from glacierflow.launch import batch as submission_module
+from glacierflow.launch.batch import JobLauncher
+from glacierflow.live.retry import cancel_family
+from glacierflow.live.same_run import find_same_run
+from glacierflow.model.manifest import ArrayRange, Manifest
+from glacierflow.model.records import Region
 from glacierflow.runs import plan as plan_module
+from glacierflow.runs import units as arrange_module
 from glacierflow.runs.family import read_family
 from glacierflow.runs.history import list_runs
 from glacierflow.runs.records import read_jobs, read_run_manifest
-from glacierflow.services import batch as submission_module
-from glacierflow.services.cancel import cancel_family
-from glacierflow.services.launch.jobs import JobLauncher
-from glacierflow.services.places import Places
-from glacierflow.services.same_run import find_same_run
-from glacierflow.services.targets import find_targets
 from glacierflow.store import S3Store
 
 CLOUD = Cloud(embedded=True)

@@ -18,17 +18,17 @@ import pytest
 from embedded import REGION, User
 from http_servers import CallProxy
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run
+from glacierflow.cloud import Cloud
 from glacierflow.local import control
-from glacierflow.runs import arrange
+from glacierflow.runs import units
 from glacierflow.runs.records import read_jobs, read_run_manifest
 from glacierflow.store import S3Store, open_store
 
 pytestmark = pytest.mark.embedded
 
 TWO_CLASSES = """
-from glacierflow.runs import arrange
+from glacierflow.runs import units as arrange
 arrange.memory_class = lambda region, *_, **__: 7_500 if region.index else 15_500
 from glacierflow.cli import main
 main()
@@ -121,7 +121,7 @@ def test_nothing_is_sent_twice_or_lost(
     assert len(left) == MOMENTS[at]
 
     # the same command again
-    monkeypatch.setattr(arrange, "memory_class", lambda region, *_, **__: 7_500 if region.index else 15_500)
+    monkeypatch.setattr(units, "memory_class", lambda region, *_, **__: 7_500 if region.index else 15_500)
     for name, value in keys(str(cloud.endpoint_url)).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

@@ -18,25 +18,30 @@ from moto import mock_aws
 from product_trees import CATALOGUE, LANDSAT_STEM, our_tree, put
 from samples import make_region
 
-from glacierflow.aws import Cloud
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
 from glacierflow.cli.context import CommandLine, load_line
-from glacierflow.errors import SettingsError, StoreError, UsageError
-from glacierflow.layout import Layout
-from glacierflow.manifest import ArrayRange
-from glacierflow.runs.workload import MEMORY_CLASSES_MIB
-from glacierflow.services.findings import Finding
-from glacierflow.services.places import find_places
-from glacierflow.services.sync import revision
-from glacierflow.services.sync.checklist import check_copy
-from glacierflow.services.sync.project import PREFIX, ProjectFile, is_excluded, project_files
-from glacierflow.services.sync.pull import PullPlan, plan_pull, pull
-from glacierflow.services.sync.push import plan_push, push
-from glacierflow.services.sync.remote import Bucket, RemoteFile
-from glacierflow.services.sync.settings import read_settings_object
+from glacierflow.cloud import Cloud
+from glacierflow.errors import Finding, SettingsError, StoreError, UsageError
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.model.layout import Layout
+from glacierflow.model.manifest import ArrayRange
 from glacierflow.settings import load_settings
-from glacierflow.sidecars import rebuild_tree
+from glacierflow.step.sidecars import rebuild_tree
 from glacierflow.store import LocalStore
+from glacierflow.sync import check as check_module
+from glacierflow.sync.check import check_copy
+from glacierflow.sync.pull import PullPlan, plan_pull, pull
+from glacierflow.sync.push import (
+    PREFIX,
+    ProjectFile,
+    is_excluded,
+    plan_push,
+    project_files,
+    push,
+    read_settings_object,
+)
+from glacierflow.sync.remote import Bucket, RemoteFile
 
 CLOUD = Cloud(embedded=True)
 BASE = "1_download_merge_and_clip"
@@ -178,7 +183,7 @@ def test_push_on_the_command_line(project: Path, s3: Any, capsys: pytest.Capture
 def test_the_bucket_is_that_of_the_stack_where_none_is_set(
     project: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("glacierflow.services.places._outputs", lambda *_: ({"Bucket": "of-the-stack"}, None))
+    monkeypatch.setattr("glacierflow.aws.names._outputs", lambda *_: ({"Bucket": "of-the-stack"}, None))
     (project / "aws_config.ini").write_text("[STORAGE]\ns3_bucket =\n")
     s3.create_bucket(Bucket="of-the-stack", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     assert run(["sync", "push"]) == 0
@@ -286,14 +291,14 @@ def test_the_copys_function_is_the_one_that_the_stack_made(
     project: Path, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack = SimpleNamespace(outputs={"FunctionName": "of-the-stack"})
-    monkeypatch.setattr("glacierflow.services.functions.describe", lambda *_: stack)
+    monkeypatch.setattr("glacierflow.launch.lambda_.describe", lambda *_: stack)
     run(["sync", "verify"])
     assert "there is no function of-the-stack" in capsys.readouterr().out
 
     def unanswered(*_: object) -> None:
         raise UsageError("you are not allowed to describe the stack")
 
-    monkeypatch.setattr("glacierflow.services.functions.describe", unanswered)
+    monkeypatch.setattr("glacierflow.launch.lambda_.describe", unanswered)
     run(["sync", "verify"])
     assert "there is no function glacier-processing" in capsys.readouterr().out
 
@@ -326,10 +331,8 @@ def test_verify_leaves_with_0_1_or_2(
     assert run(["sync", "push"]) == 0
     assert run(["sync", "verify"]) == 2, "there is no function to ask"
     capsys.readouterr()
-    monkeypatch.setattr(
-        "glacierflow.services.sync.checklist._readable", lambda *_: Finding("r", "ok", "fine")
-    )
-    monkeypatch.setattr(revision, "check_revision", lambda *_: [Finding("i", "ok", "fine")])
+    monkeypatch.setattr("glacierflow.sync.check._readable", lambda *_: Finding("r", "ok", "fine"))
+    monkeypatch.setattr(check_module, "check_revision", lambda *_: [Finding("i", "ok", "fine")])
     assert run(["sync", "verify", "--json"]) == 0
     assert {item["verdict"] for item in json.loads(capsys.readouterr().out)} == {"ok"}
 
@@ -623,15 +626,15 @@ class Images:
         self.of_batch: dict[int, str] = {}
         self.of_lambda: str | None = None
         self.of_ecs: str | None = None
-        patch.setattr(revision, "revision_of", lambda _: here)
-        patch.setattr(revision, "find_targets", lambda *_: self)
-        patch.setattr(revision, "describe", self.describe)
-        patch.setattr(revision, "function_name", lambda *_: "f")
+        patch.setattr(check_module, "revision_of", lambda _: here)
+        patch.setattr(check_module, "find_targets", lambda *_: self)
+        patch.setattr(check_module, "describe", self.describe)
+        patch.setattr(check_module, "function_name", lambda *_: "f")
         patch.setattr(
-            revision, "function_facts", lambda *_: SimpleNamespace(image=self.uri(str(self.of_lambda)))
+            check_module, "function_facts", lambda *_: SimpleNamespace(image=self.uri(str(self.of_lambda)))
         )
         patch.setattr(
-            revision, "find_cluster", lambda *_, **__: SimpleNamespace(image=self.uri(str(self.of_ecs)))
+            check_module, "find_cluster", lambda *_, **__: SimpleNamespace(image=self.uri(str(self.of_ecs)))
         )
 
     def check(self) -> list[Finding]:
@@ -639,7 +642,7 @@ class Images:
             load_settings(overrides={"STORAGE.s3_bucket": "made-up"}, environ={}),
             cast("Any", self),
         )
-        return revision.check_revision(Path(), cloud, loaded, find_places(loaded, None))
+        return check_module.check_revision(Path(), cloud, loaded, find_places(loaded, None))
 
     def uri(self, name: str) -> str:
         return f"123456789012.dkr.ecr.us-west-2.amazonaws.com/{name}@sha256:{'c' * 64}"

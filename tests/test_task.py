@@ -30,17 +30,18 @@ from samples import make_unit, read_item, real_archive, real_region
 from test_clouds import classification
 from test_read import real_scenes, truth
 
-from glacierflow import clip, cog, images
-from glacierflow.attempts import AttemptEntry, entry_of_name
-from glacierflow.aws import Cloud
-from glacierflow.budget import least_mb, peak_mb
+from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.flight import in_order
-from glacierflow.grid import geobox_of
-from glacierflow.layout import RunLayout
-from glacierflow.manifest import ArrayRange, Manifest, fingerprint, make_run_id
-from glacierflow.model import StepSettings
-from glacierflow.receipt import Receipt, Started
+from glacierflow.imagery.budget import least_mb, peak_mb
+from glacierflow.imagery.grid import geobox_of
+from glacierflow.model.attempts import AttemptEntry, entry_of_name
+from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import ArrayRange, Manifest, fingerprint, make_run_id
+from glacierflow.model.receipt import Receipt, Started
+from glacierflow.model.records import StepSettings
+from glacierflow.products import cog
+from glacierflow.step import images, unit
+from glacierflow.step.threads import in_order
 from glacierflow.store import LocalStore, S3Store, Store
 from glacierflow.task import process_slot, read_manifest, slot_of_child
 
@@ -749,7 +750,7 @@ def test_products_are_the_same_whatever_is_in_flight(
         limits.append(limit)
         return in_order(*given, limit=limit, **rest)
 
-    monkeypatch.setattr(clip, "in_order", watched)
+    monkeypatch.setattr(unit, "in_order", watched)
     found = []
     for memory_mb in (1, 4000):
         folder = tmp_path / str(memory_mb)

@@ -15,8 +15,8 @@ from botocore.validate import ParamValidator
 from moto.events.models import EventPattern
 
 from glacierflow.runs.workload import VCPUS
-from glacierflow.services.resolve import Account, Resolver
-from glacierflow.services.templates import MAIN, load_template, stack_name, template_names
+from glacierflow.stack.resolve import Account, Resolver
+from glacierflow.stack.templates import MAIN, load_template, stack_name, template_names
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT = Account("111122223333", "us-west-2", "glacierflow")

@@ -10,8 +10,8 @@ import pytest
 from embedded import REGION, wait_for
 from samples import real_archive
 
-from glacierflow.aws import Cloud
 from glacierflow.cli.app import run as type_command
+from glacierflow.cloud import Cloud
 from glacierflow.local import control
 
 pytestmark = pytest.mark.embedded

@@ -16,11 +16,11 @@ from samples import real_region
 from test_task import api as api
 from test_task import files, local_items, make_manifest, process
 
-from glacierflow import clip
 from glacierflow.errors import StoreError
-from glacierflow.manifest import Manifest
-from glacierflow.receipt import Receipt
-from glacierflow.sidecars import put_item
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Receipt
+from glacierflow.step import unit
+from glacierflow.step.sidecars import put_item
 from glacierflow.store import LocalStore
 
 TILES = ("33UUU", "33UVU")
@@ -169,7 +169,7 @@ def test_broken_off_between_sidecars_and_product_it_is_completed_by_the_next_run
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(clip, "put_item", full)
+        broken.setattr(unit, "put_item", full)
         assert run_with(api, where, *halves).exit_code == 75
     assert not (pixels(where) > 0).all(), "the product is the last that is put"
     assert run_with(api, where, *halves).counts.written == 1

@@ -6,7 +6,7 @@ from samples import make_region, read_item, real_archive, shared
 
 from glacierflow.errors import RegionError
 from glacierflow.regions import load_catalogue
-from glacierflow.tiles import mgrs_corner, missing_tiles, same_place, tile_outline, uncovered_share
+from glacierflow.search.mgrs import mgrs_corner, missing_tiles, same_place, tile_outline, uncovered_share
 
 
 def test_corners_of_all_recorded_sentinel2_tiles() -> None:

@@ -13,16 +13,16 @@ import pytest
 from embedded import REGION
 from runs_samples import NOW, make_receipt, put_attempt, some_manifest
 
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.gaps import why_all_left_out
-from glacierflow.layout import Layout, RunLayout, parse_product
 from glacierflow.local.control import Endpoint
-from glacierflow.manifest import Manifest
-from glacierflow.model import Note
-from glacierflow.receipt import Counts, ProductRecord, ProductThere, UnitEnd
+from glacierflow.model.layout import Layout, RunLayout, parse_product
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Counts, ProductRecord, ProductThere, UnitEnd
+from glacierflow.model.records import Note
 from glacierflow.runs.family import RetryMark, read_family
 from glacierflow.runs.verify import Depth, UnitCheck, VerifyReport, verify_run
+from glacierflow.search.availability import why_all_left_out
 from glacierflow.store import Entry, LocalStore, S3Store, Store
 
 PIXELS = b"II*\0" + bytes(range(256)) * 4

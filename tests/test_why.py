@@ -13,10 +13,9 @@ from botocore.exceptions import ClientError
 from logs_fake import LogsFake
 
 from glacierflow.errors import UsageError
-from glacierflow.receipt import Counts
+from glacierflow.live.slot import explain_slot, find_slot
+from glacierflow.model.receipt import Counts
 from glacierflow.runs.why import Explanation
-from glacierflow.services.slot import find_slot
-from glacierflow.services.why import explain_slot
 
 EXITED = "Essential container in task exited"
 RECLAIM = "Host EC2 (instance i-0f1e2d3c4b5a69788) terminated."

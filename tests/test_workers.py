@@ -82,7 +82,7 @@ def test_a_worker_that_cannot_read_a_scene_says_why(
 def test_a_scheduler_that_is_not_there_is_refused_before_anything_is_written(
     stac: RealStac, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glacierflow.cli.cluster._CONNECT_S", 0.3)
+    monkeypatch.setattr("glacierflow.cli.run._CONNECT_S", 0.3)
     command = ["run", "--regions", "134_Arsuk", "--base-dir", str(tmp_path), "--stac-url", stac.url]
     assert run([*command, "--scheduler", "tcp://127.0.0.1:1"]) == 64
     assert "does not answer" in capsys.readouterr().err

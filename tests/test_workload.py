@@ -7,12 +7,12 @@ import datetime as dt
 import pytest
 from samples import make_region
 
-from glacierflow.budget import acquisitions_in_hand, peak_mb
 from glacierflow.errors import UsageError
-from glacierflow.model import Region, Unit
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.imagery.budget import acquisitions_in_hand, peak_mb
+from glacierflow.model.records import Region, Unit
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.workload import (
-    MEMORY_CLASSES_MIB,
     VCPUS,
     Measured,
     expected_images,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
-from glacierflow import __version__
-from glacierflow.cli import config, container, lambda_, local, prices, regions, stack, sync
-from glacierflow.cli.check import check_command
+from glacierflow.cli import batch, config, container, lambda_, local, prices, regions, stack, sync
+from glacierflow.cli.check import check_command, compare_command
 from glacierflow.cli.clean import clean_command
-from glacierflow.cli.compare import compare_command
-from glacierflow.cli.doctor import doctor_command
+from glacierflow.cli.config import doctor_command
+from glacierflow.cli.logs import logs_command
 from glacierflow.cli.options import DryRunCommand
-from glacierflow.cli.panels import RUNS, Verbs
+from glacierflow.cli.panels import RUNS, PanelCommand, Verbs
 from glacierflow.cli.run import run_command
-from glacierflow.cli.run_verbs import register_run_verbs
-from glacierflow.cli.task import task_command
 from glacierflow.errors import GlacierflowError
-
-__all__ = ["app", "run"]
+from glacierflow.version import __version__
 
 EXIT_WRONG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 64, 130
 
@@ -31,6 +29,62 @@ app = Verbs(
     pretty_exceptions_enable=False,
 )
 batch_app = Verbs(help="The same verbs of runs, for array jobs on AWS Batch.")
+
+
+@dataclass(frozen=True, slots=True)
+class _RunVerb:
+    """One verb, and what follows it in the example of its help."""
+
+    name: str
+    command: Callable[..., Any]
+    example: str
+    help: str
+    cls: type[PanelCommand] = PanelCommand
+
+
+_RUN_VERBS = (
+    _RunVerb(
+        "plan",
+        batch.plan_command,
+        "--date1 2016-01-01 --date2 2025-12-31 --by year --price",
+        "Show what a submission would do.",
+    ),
+    _RunVerb(
+        "submit",
+        batch.submit_command,
+        "--satellite sentinel2 --start-end-index 0:23 --dry-run",
+        "Start a run.",
+        DryRunCommand,
+    ),
+    _RunVerb("status", batch.status_command, "--json", "Show how a run stands."),
+    _RunVerb("watch", batch.watch_command, "--fetch results", "Follow a run until it ends."),
+    _RunVerb("why", batch.why_command, "049_jakobshavn", "Explain what happened to one region."),
+    _RunVerb("logs", logs_command, "--region 049_jakobshavn --follow", "Print what one child wrote."),
+    _RunVerb(
+        "retry", batch.retry_command, "--only oom,spot --dry-run", "Try again what failed.", DryRunCommand
+    ),
+    _RunVerb("cancel", batch.cancel_command, "--region 049_jakobshavn", "End what is still running."),
+    _RunVerb("verify", batch.verify_command, "--png coverage.png", "Compare images with receipts."),
+    _RunVerb("fetch", batch.fetch_command, "--to results", "Copy a run's images to a folder."),
+    _RunVerb("list", batch.list_command, "--limit 5", "List the runs of the bucket."),
+    _RunVerb("cost", batch.cost_command, "--csv cost.csv", "Add up what runs have cost."),
+    _RunVerb("methods", batch.methods_command, "--out methods", "Write the methods paragraph."),
+    _RunVerb("queue", batch.queue_command, "--json", "Show what waits in the queues."),
+)
+
+
+def register_run_verbs(app: Verbs, path: str) -> None:
+    """Register the verbs of runs in an app whose commands begin with ``path``: ``glacierflow batch``."""
+    for verb in _RUN_VERBS:
+        app.command(
+            verb.name,
+            cls=verb.cls,
+            short_help=verb.help,
+            rich_help_panel=RUNS,
+            epilog=f"Example: {path} {verb.name} {verb.example}",
+        )(verb.command)
+
+
 register_run_verbs(app, "glacierflow")
 register_run_verbs(batch_app, "glacierflow batch")
 app.command(
@@ -46,6 +100,15 @@ app.command(
     cls=DryRunCommand,
     epilog="Example: glacierflow clean --satellite landsat --regions 134_Arsuk --dry-run",
 )(clean_command)
+
+
+def task_command() -> None:
+    """Process one slot of a run (GLACIERFLOW_MANIFEST), or one region by settings, as a child does."""
+    from glacierflow.task import leave, main
+
+    leave(main())
+
+
 app.command(
     "task",
     hidden=True,

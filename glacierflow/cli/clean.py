@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.collect import CONNECTION, REGIONS, collects
 from glacierflow.cli.context import CommandLine, choose_regions, cloud_for, load_line, say
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.options import CONNECTION, REGIONS, JsonOption, collects
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.services.clean import Rubbish
+    from glacierflow.sync.clean import Rubbish
 
-__all__ = ["clean_command"]
 
 AllRegionsOption = Annotated[bool, typer.Option("--all", help="All regions of the catalogue.")]
 DryRunOption = Annotated[
@@ -44,10 +42,10 @@ def clean_command(
 
     Manifests and receipts stay.
     """
-    from glacierflow.layout import Layout
-    from glacierflow.services.clean import delete_objects, find_objects, is_versioned
-    from glacierflow.services.places import find_places
+    from glacierflow.aws.names import find_places
+    from glacierflow.model.layout import Layout
     from glacierflow.store import open_store
+    from glacierflow.sync.clean import delete_objects, find_objects, is_versioned
 
     line = replace(line, accept_all=all_regions, dry_run=dry_run)
     _check_typed(line)

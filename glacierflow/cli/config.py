@@ -1,4 +1,4 @@
-"""``glacierflow config``: which settings hold, and whether they are sound."""
+"""``glacierflow config`` and ``doctor``: which settings hold, and is everything there that a run needs?"""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glacierflow.cli.context import CommandLine, load_line, settings_file
-from glacierflow.cli.options import AwsConfigOption, ConfigOption, JsonOption
+from glacierflow.cli import options as o
+from glacierflow.cli.context import CommandLine, cloud_for, load_line, settings_file
+from glacierflow.cli.options import CONNECTION, AwsConfigOption, ConfigOption, JsonOption, collects
 from glacierflow.cli.panels import Verbs
+from glacierflow.cli.render import show_findings
+from glacierflow.errors import GlacierflowError
 
 if TYPE_CHECKING:
     from glacierflow.settings import LoadedSettings
 
-__all__ = ["app"]
 
 app = Verbs(help="Show and check the settings.")
 
@@ -93,3 +95,29 @@ def _print_json(loaded: LoadedSettings) -> None:
             "origin": loaded.origins[f"{section}.{key}"],
         }
     typer.echo(dumps({"settings": shown, "notices": loaded.notices}, indent=2))
+
+
+@collects(*CONNECTION, "s3_bucket")
+def doctor_command(
+    line: CommandLine,
+    as_json: o.JsonOption = False,
+) -> int:
+    """Check that everything a run needs is there.
+
+    Credentials, bucket, queues, roles, image, network, quotas and data access, each with its fix.
+
+    Exit code 0: all is well; 1: a problem; 2: something could not be checked.
+    """
+    from glacierflow.aws.names import find_places
+    from glacierflow.doctor import examine
+    from glacierflow.doctor.patient import Patient
+
+    loaded = load_line(line)
+    cloud, step = cloud_for(loaded, line)
+    try:
+        places = find_places(loaded, cloud)
+    except GlacierflowError:
+        # that AWS does not answer is a finding of the first check, not the end of all of them
+        places = find_places(loaded, None)
+    patient = Patient(loaded, step, cloud, places)
+    return show_findings(list(examine(patient)), as_json=as_json)

@@ -23,23 +23,11 @@ import typer
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
     from glacierflow.local.control import Endpoint
-    from glacierflow.manifest import SettingsSource
-    from glacierflow.model import Region, StepSettings
+    from glacierflow.model.manifest import SettingsSource
+    from glacierflow.model.records import Region, StepSettings
     from glacierflow.settings import IniFile, LoadedSettings
-
-__all__ = [
-    "Choice",
-    "CommandLine",
-    "choose_regions",
-    "cloud_for",
-    "imagery_of",
-    "load_line",
-    "say",
-    "settings_file",
-    "step_settings",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +126,9 @@ def settings_file(line: CommandLine) -> tuple[Path | IniFile | None, SettingsSou
     """
     if line.config is None or not line.config.startswith("s3://"):
         return None if line.config is None else Path(line.config), None
-    from glacierflow.aws import Cloud
-    from glacierflow.services.sync.settings import read_settings_object
+    from glacierflow.cloud import Cloud
     from glacierflow.settings import IniFile, load_settings
+    from glacierflow.sync.push import read_settings_object
 
     # profile and region to ask with come from everywhere but the file that is asked for
     elsewhere = load_settings(
@@ -231,7 +219,7 @@ def cloud_for(
         UsageError: the embedded cloud is not installed, or cannot serve the archive.
         UnavailableError: the embedded cloud does not start.
     """
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
 
     account, step = loaded.settings.aws_account, step_settings(loaded, line)
     cloud = Cloud(region=account.aws_region, profile=account.aws_profile)
@@ -275,7 +263,7 @@ def _embedded(loaded: LoadedSettings, line: CommandLine, regions: tuple[Region, 
 
 def _check_bucket(bucket: str, endpoint: Endpoint) -> None:
     """Before a sample is made for a run that cannot be."""
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
     from glacierflow.store import open_store
 
     open_store(f"s3://{bucket}", Cloud(endpoint_url=endpoint.url, embedded=True)).check_writable()

@@ -13,7 +13,6 @@ from glacierflow.cli.panels import Verbs
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
 
-__all__ = ["app"]
 
 app = Verbs(help="The embedded cloud: an AWS on this machine that runs jobs.")
 
@@ -118,7 +117,7 @@ def sample(
 
 
 def _show(endpoint: Endpoint) -> None:
-    from glacierflow.aws import EMBEDDED_ACCESS_KEY
+    from glacierflow.cloud import EMBEDDED_ACCESS_KEY
 
     typer.echo(f"embedded cloud: {endpoint.url} (process {endpoint.pid}, state in {endpoint.home})")
     typer.echo(f"STAC API:       {endpoint.stac_url}")

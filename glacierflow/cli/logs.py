@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import context as c
-from glacierflow.cli.batch.logs import (
+from glacierflow.cli.batch.why import (
     AttemptOption,
     FollowOption,
     GrepOption,
@@ -19,16 +19,14 @@ from glacierflow.cli.batch.logs import (
     pattern_of,
     show_child,
 )
-from glacierflow.cli.collect import CONNECTION, collects
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.options import CONNECTION, JsonOption, collects
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
-    from glacierflow.services.logs import LogLine
+    from glacierflow.aws.logs import LogLine
+    from glacierflow.cloud import Cloud
     from glacierflow.settings import LoadedSettings
 
-__all__ = ["logs_command", "show_end"]
 
 _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 5.0
 """Seconds between two looks for new lines."""
@@ -77,7 +75,7 @@ def show_end(
     line: c.CommandLine, of: str, *, lines: int, follow: bool, grep: str | None, as_json: bool
 ) -> int:
     """Print the end of the newest log of ``function``, ``scheduler`` or ``machine``, and what follows."""
-    from glacierflow.services.logs import LogStream, newest_streams
+    from glacierflow.aws.logs import LogStream, newest_streams
 
     wanted = pattern_of(grep)
     loaded = c.load_line(line)
@@ -106,8 +104,8 @@ def show_end(
 
 
 def _group(of: str, cloud: Cloud, loaded: LoadedSettings) -> str:
-    from glacierflow.services.functions import function_name
-    from glacierflow.services.templates import stack_name
+    from glacierflow.launch.lambda_ import function_name
+    from glacierflow.stack.templates import stack_name
 
     base = loaded.settings.batch.stack
     if of == "function":
@@ -119,7 +117,7 @@ def _group(of: str, cloud: Cloud, loaded: LoadedSettings) -> str:
 
 def _followed(cloud: Cloud, group: str, pause_s: float) -> Iterator[Iterator[LogLine]]:
     """What the newest streams get from now on; every invocation environment of Lambda has its own."""
-    from glacierflow.services.logs import LogStream, newest_streams
+    from glacierflow.aws.logs import LogStream, newest_streams
 
     known: dict[str, LogStream] = {}
     first = True

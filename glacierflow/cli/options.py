@@ -1,38 +1,19 @@
-"""The options that verbs share, each spelled and explained once."""
+"""The options that verbs share, each spelled once, and the ``CommandLine`` that holds the common ones."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
+from glacierflow.cli.context import CommandLine
 from glacierflow.cli.panels import PanelCommand
 from glacierflow.errors import UsageError
-
-__all__ = [
-    "AllOption",
-    "ArchiveOption",
-    "AwsConfigOption",
-    "AwsRegionOption",
-    "BucketOption",
-    "ConfigOption",
-    "Date1Option",
-    "Date2Option",
-    "DryRunCommand",
-    "DryRunOption",
-    "IndexRangeOption",
-    "JsonOption",
-    "LiveImageryOption",
-    "LocalOption",
-    "ProfileOption",
-    "QuietOption",
-    "RegionsFileOption",
-    "RegionsOption",
-    "ReprocessOption",
-    "SatelliteOption",
-    "YesOption",
-]
 
 ConfigOption = Annotated[
     str | None,
@@ -118,6 +99,33 @@ _DRY_RUN_WORDS = {
     **dict.fromkeys(("false", "0", "no"), "--no-dry-run"),
 }
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_OPTIONS = {
+    "satellite": SatelliteOption,
+    "regions": RegionsOption,
+    "start_end_index": IndexRangeOption,
+    "regions_file": RegionsFileOption,
+    "date1": Date1Option,
+    "date2": Date2Option,
+    "accept_all": AllOption,
+    "dry_run": DryRunOption,
+    "reprocess": ReprocessOption,
+    "local": LocalOption,
+    "archive": ArchiveOption,
+    "live_imagery": LiveImageryOption,
+    "config": ConfigOption,
+    "aws_config": AwsConfigOption,
+    "profile": ProfileOption,
+    "aws_region": AwsRegionOption,
+    "s3_bucket": BucketOption,
+    "quiet": QuietOption,
+}
+REGIONS = ("satellite", "start_end_index", "regions", "regions_file")
+DATES = ("date1", "date2")
+CONNECTION = ("local", "config", "aws_config", "profile", "aws_region", "quiet")
+
 
 class DryRunCommand(PanelCommand):
     """A command whose ``--dry-run`` is a flag that also takes ``true`` or ``false``, as users type it."""
@@ -141,3 +149,37 @@ def _plain_dry_run(args: list[str]) -> list[str]:
         else:
             plain.append(word)
     return plain
+
+
+def collects(
+    *names: str, first: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[CommandLine, P], R]], Callable[..., R]]:
+    """Give a verb these options, which it receives as its first parameter, a ``CommandLine``.
+
+    The options are fields of ``CommandLine``; in ``--help`` those of ``first`` stand before the verb's own,
+    the others after them.
+    """
+    unset = {field.name: field.default for field in fields(CommandLine)}
+
+    def shared(name: str) -> inspect.Parameter:
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=unset[name], annotation=_OPTIONS[name]
+        )
+
+    def decorate(verb: Callable[Concatenate[CommandLine, P], R]) -> Callable[..., R]:
+        @functools.wraps(verb)
+        def typed(**said: object) -> R:
+            line = {name: said.pop(name) for name in (*first, *names)}
+            return verb(CommandLine(**line), **said)  # type: ignore[arg-type,call-arg]
+
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in list(inspect.signature(verb, eval_str=True).parameters.values())[1:]
+        ]
+        parameters = [*map(shared, first), *own, *map(shared, names)]
+        # what typer reads to know a verb's options
+        typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        typed.__annotations__ = {one.name: one.annotation for one in parameters}
+        return typed
+
+    return decorate

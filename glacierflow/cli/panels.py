@@ -14,8 +14,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from glacierflow.errors import UsageError
 
-__all__ = ["RUNS", "PanelCommand", "Verbs"]
-
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 RUNS, PRODUCTS, SET_UP, THIS_MACHINE = "Runs", "Products", "Set-up", "This machine"

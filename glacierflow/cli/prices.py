@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glacierflow.cli.collect import collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.options import JsonOption, collects
 from glacierflow.cli.panels import Verbs
 
 if TYPE_CHECKING:
-    from glacierflow.runs.prices import PriceBook
+    from glacierflow.cost.prices import PriceBook
 
-__all__ = ["app"]
 
 app = Verbs(help="Prices used by estimates: show them, refresh them.")
 
@@ -23,8 +21,8 @@ app = Verbs(help="Prices used by estimates: show them, refresh them.")
 @collects("aws_config", "aws_region", "quiet")
 def show(line: CommandLine, as_json: JsonOption = False) -> int:
     """Show the price table in use for an AWS region, its date and its source; offline."""
+    from glacierflow.cost.price_sources import load_prices
     from glacierflow.local.control import default_home
-    from glacierflow.services.prices import load_prices
 
     region = load_line(line).settings.aws_account.aws_region
     _print(load_prices(default_home().parent, region), as_json=as_json)
@@ -38,9 +36,9 @@ def refresh(
     as_json: JsonOption = False,
 ) -> int:
     """Fetch an AWS region's on-demand prices and spot price history, and use them for it from now on."""
+    from glacierflow.cost.price_sources import refresh_prices
+    from glacierflow.cost.prices import PriceBook
     from glacierflow.local.control import default_home
-    from glacierflow.runs.prices import PriceBook
-    from glacierflow.services.prices import refresh_prices
 
     cloud, _ = cloud_for(load_line(line), line)
     _print(PriceBook(refresh_prices(default_home().parent, cloud)), as_json=as_json)

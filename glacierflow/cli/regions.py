@@ -13,10 +13,9 @@ from glacierflow.cli.panels import Verbs
 from glacierflow.errors import RegionError
 
 if TYPE_CHECKING:
-    from glacierflow.model import Region
+    from glacierflow.model.records import Region
     from glacierflow.regions import Catalogue
 
-__all__ = ["app"]
 
 app = Verbs(help="List, show and map the glacier regions.")
 
@@ -48,8 +47,8 @@ def show_command(
     json: JsonOption = False,
 ) -> None:
     """Show one region: extent, size in pixels, tiles and outline."""
-    from glacierflow.model import CRS, PIXEL_SIZE_M
-    from glacierflow.tiles import missing_tiles, uncovered_share
+    from glacierflow.model.records import CRS, PIXEL_SIZE_M
+    from glacierflow.search.mgrs import missing_tiles, uncovered_share
 
     (region,) = _load(regions_file).select([name], None).regions
     if json:
@@ -111,8 +110,7 @@ def map_command(
     json: JsonOption = False,
 ) -> None:
     """Draw all regions as a PNG; --regions or --start-end-index makes some stand out."""
-    from glacierflow.regions.frame import to_frame
-    from glacierflow.regions.picture import draw_map
+    from glacierflow.regions.map import draw_map, to_frame
 
     catalogue = _load(regions_file)
     given = regions is not None or start_end_index is not None
@@ -145,7 +143,7 @@ def _choose(catalogue: Catalogue, names: str | None, index_range: str | None) ->
 
 
 def _coverage(region: Region) -> dict[str, Any]:
-    from glacierflow.tiles import missing_tiles, uncovered_share
+    from glacierflow.search.mgrs import missing_tiles, uncovered_share
 
     return {"uncovered_share": uncovered_share(region), "missing_tiles": list(missing_tiles(region))}
 

@@ -6,9 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glacierflow.manifest import ArrayRange, Manifest
+    from glacierflow.model.manifest import ArrayRange, Manifest
 
-__all__ = ["call_names", "plan_lines"]
 
 _MOST_UNITS = 200
 """A plan of more units shows the first ones, and counts the rest."""
@@ -67,7 +66,7 @@ def call_names(
         function_set: whether that name was set by hand, so that no stack is asked for it.
         cluster: of ECS, where one was set by hand.
     """
-    from glacierflow.layout import runs_prefix
+    from glacierflow.model.layout import runs_prefix
 
     function_looks = [
         *([] if function_set else [_stack_look(stack, "lambda")]),
@@ -99,20 +98,20 @@ def call_names(
 
 
 def _where(manifest: Manifest) -> str:
-    from glacierflow.layout import RunLayout
+    from glacierflow.model.layout import RunLayout
 
     return f"{manifest.store}/{RunLayout(manifest.run_id).manifest}"
 
 
 def _records(manifest: Manifest) -> list[str]:
-    from glacierflow.layout import RunLayout
+    from glacierflow.model.layout import RunLayout
 
     run = RunLayout(manifest.run_id)
     return [f"s3:PutObject {manifest.store}/{run.job(number)}" for number in range(len(manifest.arrays))]
 
 
 def _stack_look(stack: str, part: str) -> str:
-    from glacierflow.services.templates import stack_name
+    from glacierflow.stack.templates import stack_name
 
     return f"cloudformation:DescribeStacks {stack_name(stack, part)}"
 
@@ -132,7 +131,7 @@ def _submissions(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str
 
 
 def _invocations(manifest: Manifest, function: str) -> list[str]:
-    from glacierflow.layout import RunLayout
+    from glacierflow.model.layout import RunLayout
 
     slots = len(manifest.slots)
     told = f"{{manifest: {_where(manifest)}, slot: 0..{slots - 1}}}"

@@ -1,31 +1,31 @@
-"""``glacierflow run``: the same units in this process, without AWS Batch."""
+"""``glacierflow run``: the same units in this process or on a dask cluster, without AWS Batch."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from glacierflow.cli import context as c
 from glacierflow.cli import options as o
-from glacierflow.cli.cluster import SchedulerOption, workers_of
-from glacierflow.cli.collect import CONNECTION, DATES, REGIONS, collects
+from glacierflow.cli.options import CONNECTION, DATES, REGIONS, collects
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
     from distributed import Client
+    from rich.console import Console
 
-    from glacierflow.aws import Cloud
-    from glacierflow.manifest import Manifest
-    from glacierflow.model import StepSettings
+    from glacierflow.cloud import Cloud
+    from glacierflow.model.manifest import Manifest
+    from glacierflow.model.receipt import Receipt
+    from glacierflow.model.records import StepSettings
     from glacierflow.settings import Settings
 
-__all__ = ["run_command"]
 
 EXIT_WRONG, EXIT_INTERRUPTED = 1, 130
 
@@ -34,6 +34,18 @@ BaseDirOption = Annotated[
 ]
 StacUrlOption = Annotated[
     str | None, typer.Option("--stac-url", metavar="URL", help="STAC API to search instead of the usual one.")
+]
+
+_CONNECT_S = 10
+_PORTS = 65_536
+
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="Let the workers of this dask scheduler read and resample; images are written here.",
+    ),
 ]
 
 
@@ -79,7 +91,6 @@ def _manifest(settings: Settings, choice: c.Choice, step: StepSettings) -> Manif
 
 def _show_plan(manifest: Manifest, *, as_json: bool) -> None:
     from glacierflow.cli import render
-    from glacierflow.cli.receipts import unit_lines
 
     if as_json:
         typer.echo(render.to_json({"dry_run": True, "manifest": manifest.model_dump(mode="json")}))
@@ -91,7 +102,7 @@ def _show_plan(manifest: Manifest, *, as_json: bool) -> None:
 
 def _check_destination(settings: Settings, *, local: bool) -> None:
     """Know that products can be written, and imagery be paid for, before anything is searched."""
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
     from glacierflow.store import LocalStore
 
     if settings.settings.satellite == "landsat" and not local:
@@ -104,10 +115,9 @@ def _check_destination(settings: Settings, *, local: bool) -> None:
 def _process(manifest: Manifest, cloud: Cloud, cluster: Client | None, *, as_json: bool, quiet: bool) -> int:
     """Process every slot in turn, and end as a submitted run does."""
     from glacierflow.cli import render
-    from glacierflow.cli.progress import UnitProgress
-    from glacierflow.cli.receipts import receipts_table
-    from glacierflow.cli.watch import make_console
-    from glacierflow.layout import RunLayout
+    from glacierflow.cli.render import UnitProgress
+    from glacierflow.cli.render_status import make_console
+    from glacierflow.model.layout import RunLayout
     from glacierflow.store import open_store
     from glacierflow.task import process_slot
 
@@ -152,3 +162,100 @@ def _stoppable() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def workers_of(scheduler: str | None, settings: Settings) -> Iterator[Client | None]:
+    """A client of the dask scheduler that was named, or None.
+
+    Raises:
+        UsageError: it cannot be reached, has no workers, or cannot do what the settings ask for.
+    """
+    if scheduler is None:
+        yield None
+        return
+    if settings.flags.download_flag:
+        raise UsageError(
+            "download_flag = 1 and --scheduler exclude each other: workers keep no windows",
+            next_step="leave one of the two out",
+        )
+    try:
+        import distributed
+    except ImportError as error:
+        raise UsageError(
+            "--scheduler needs the package distributed", next_step="pip install 'glacierflow[cluster]'"
+        ) from error
+    _check_address(scheduler)
+    connect: Any = distributed.Client  # untyped
+    try:
+        client = connect(scheduler, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--scheduler = {scheduler} does not answer: {error}",
+            next_step="write the address that the scheduler shows, such as tcp://127.0.0.1:8786",
+        ) from error
+    with client:
+        if not client.nthreads():
+            raise UsageError(
+                f"--scheduler = {scheduler} has no workers", next_step=f"start one: dask worker {scheduler}"
+            )
+        yield client
+
+
+def _check_address(scheduler: str) -> None:
+    """Refuse what is no address: a client would go on trying it in the background.
+
+    Raises:
+        UsageError: host or port is missing, or the protocol is not known.
+    """
+    from distributed.comm.addressing import get_address_host_port, normalize_address
+
+    parse: Any = get_address_host_port  # untyped
+    try:
+        host, port = parse(normalize_address(scheduler), strict=True)
+    except ValueError as error:
+        host, port, why = "", 0, str(error)
+    else:
+        why = "it needs a host, and a port below 65536"
+    if not host or not 0 < port < _PORTS:
+        raise UsageError(
+            f"--scheduler = {scheduler} is not an address: {why}",
+            next_step="write the address that the scheduler shows, such as tcp://127.0.0.1:8786",
+        )
+
+
+def unit_lines(manifest: Manifest) -> list[str]:
+    """One line a unit, and where its products would go."""
+    units = [unit for slot in manifest.slots for unit in slot]
+    lines = [
+        f"  index {manifest.regions[unit.region].index:<5} {unit.region:<32}"
+        f" {unit.satellite}  {unit.date1} to {unit.date2}"
+        for unit in units
+    ]
+    return [f"{len(units)} units, to {manifest.store}", *lines]
+
+
+def receipts_table(receipts: Sequence[Receipt], console: Console) -> None:
+    """One row a slot, with the reason where something went wrong; then notes and scenes left out."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("region", "outcome", "written", "there already", "left out", "why"):
+        table.add_column(name)
+    for receipt in receipts:
+        counts = receipt.counts
+        table.add_row(
+            " ".join(unit.region for unit in receipt.units),
+            receipt.outcome,
+            str(counts.written),
+            str(counts.skipped),
+            str(len(receipt.left_out)),
+            receipt.error or "",
+            style="red" if receipt.exit_code else None,
+        )
+    console.print(table)
+    for receipt in receipts:
+        for note in receipt.notes:
+            console.print(f"{note.code}: {note.text}", markup=False, highlight=False)
+        for entry in receipt.left_out:
+            console.print(f"left out {entry.item_id}: {entry.reason}", markup=False, highlight=False)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
-from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.options import CONNECTION, collects
 from glacierflow.cli.panels import Verbs
 from glacierflow.cli.stack_steps import (
     all_outputs,
@@ -25,11 +25,10 @@ from glacierflow.cli.stack_steps import (
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
-    from glacierflow.services.templates import Template
+    from glacierflow.cloud import Cloud
     from glacierflow.settings import LoadedSettings
+    from glacierflow.stack.templates import Template
 
-__all__ = ["app"]
 
 app = Verbs(help="What runs need on AWS: deploy it, look at it, delete it.")
 
@@ -62,9 +61,9 @@ def deploy(
     as_json: o.JsonOption = False,
 ) -> int:
     """Make the stack or bring it up to date: shows what would change, asks, and tells how it goes."""
-    from glacierflow.services.stack_code import check_code
-    from glacierflow.services.stack_parameters import choose_parameters
-    from glacierflow.services.templates import MAIN
+    from glacierflow.functions.package import check_code
+    from glacierflow.stack.parameters import choose_parameters
+    from glacierflow.stack.templates import MAIN
 
     templates, given, cloud, base = _given(line, stack, extras, sets)
     if "lambda" in {template.name for template in templates}:
@@ -91,9 +90,9 @@ def diff(
 ) -> int:
     """Show what `stack deploy` would change, and change nothing."""
     from glacierflow.cli.render import to_json
-    from glacierflow.services.stack import discard, propose
-    from glacierflow.services.stack_parameters import choose_parameters
-    from glacierflow.services.templates import stack_name
+    from glacierflow.stack.deploy import discard, propose
+    from glacierflow.stack.parameters import choose_parameters
+    from glacierflow.stack.templates import stack_name
 
     templates, given, cloud, base = _given(line, stack, extras, sets)
     found: dict[str, list[dict[str, object]]] = {}
@@ -125,7 +124,7 @@ def status(
 ) -> int:
     """Say how the stacks stand, in plain words; exit code 1 where one is missing or not well."""
     from glacierflow.cli.render import to_json
-    from glacierflow.services.stack_words import ended_well, state_in_words
+    from glacierflow.stack.messages import ended_well, state_in_words
 
     _, cloud, base = _open(line, stack)
     stacks = states(cloud, base)
@@ -172,8 +171,8 @@ def delete(
     yes: YesOption = False,
 ) -> int:
     """Delete the stacks; the bucket with all products and records stays, and so do the images."""
-    from glacierflow.services.stack import delete as delete_stack
-    from glacierflow.services.stack_left import options_for
+    from glacierflow.stack.deploy import delete as delete_stack
+    from glacierflow.stack.existing import options_for
 
     _, cloud, base = _open(line, stack)
     stacks = states(cloud, base)[::-1]
@@ -208,11 +207,10 @@ def policies(
     sets: SetOption = None,
 ) -> int:
     """Write each role's trust and policy as JSON, for an administrator who makes the roles by hand."""
-    from glacierflow.services.policies import policy_files, write_policies
-    from glacierflow.services.resolve import Account
-    from glacierflow.services.stack_constraints import check_values
-    from glacierflow.services.stack_left import account_of
-    from glacierflow.services.stack_parameters import check_names, from_settings, repository_named
+    from glacierflow.stack.existing import account_of
+    from glacierflow.stack.parameters import check_names, check_values, from_settings, repository_named
+    from glacierflow.stack.policies import policy_files, write_policies
+    from glacierflow.stack.resolve import Account
 
     templates = _templates(extras)
     typed = _typed(sets)
@@ -238,8 +236,7 @@ def _given(
     line: CommandLine, stack: str | None, extras: str | None, sets: list[str] | None
 ) -> tuple[list[Template], dict[str, str], Cloud, str]:
     """The templates named, their parameters as given and checked, the cloud, and the main stack's name."""
-    from glacierflow.services.stack_constraints import check_values
-    from glacierflow.services.stack_parameters import check_names, from_settings, repository_named
+    from glacierflow.stack.parameters import check_names, check_values, from_settings, repository_named
 
     templates = _templates(extras)
     typed = _typed(sets)
@@ -267,7 +264,7 @@ def _without_counterpart(loaded: LoadedSettings, templates: list[Template], *, q
 
 def _first_repository(named: dict[str, str], cloud: Cloud, base: str, *, quiet: bool) -> dict[str, str]:
     """The repository as aws_config.ini names it, unless the stack has one, with its images, already."""
-    from glacierflow.services.stack import describe
+    from glacierflow.stack.deploy import describe
 
     state, wanted = describe(cloud, base), named["RepositoryName"]
     kept = state.outputs.get("RepositoryName") if state else None
@@ -284,7 +281,7 @@ def _first_repository(named: dict[str, str], cloud: Cloud, base: str, *, quiet: 
 
 def _templates(extras: str | None) -> list[Template]:
     """The main template and the others that are named, in the order of their deployment."""
-    from glacierflow.services.templates import MAIN, load_template, template_names
+    from glacierflow.stack.templates import MAIN, load_template, template_names
 
     wanted = {MAIN, *(name.strip() for name in (extras or "").split(",") if name.strip())}
     found = [load_template(name) for name in sorted(wanted - set(template_names()))]

@@ -12,30 +12,19 @@ from glacierflow.cli.context import say
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
-    from glacierflow.services.stack import Proposal, StackState, Step
-    from glacierflow.services.templates import Template
-
-__all__ = [
-    "all_outputs",
-    "confirm",
-    "deploy_one",
-    "failed",
-    "fitted",
-    "show_changes",
-    "show_outputs",
-    "states",
-    "told",
-]
+    from glacierflow.cloud import Cloud
+    from glacierflow.stack.deploy import Proposal, StackState
+    from glacierflow.stack.messages import Step
+    from glacierflow.stack.templates import Template
 
 
 def deploy_one(
     cloud: Cloud, base: str, template: Template, parameters: dict[str, str], *, yes: bool, quiet: bool
 ) -> bool:
     """Propose, show, ask, carry out; whether it ended well."""
-    from glacierflow.services.stack import apply, describe, discard, propose
-    from glacierflow.services.stack_words import ended_well
-    from glacierflow.services.templates import stack_name
+    from glacierflow.stack.deploy import apply, describe, discard, propose
+    from glacierflow.stack.messages import ended_well
+    from glacierflow.stack.templates import stack_name
 
     name = stack_name(base, template.name)
     for kept in ("ExistingBucket", "ExistingRepository"):
@@ -67,8 +56,8 @@ def fitted(cloud: Cloud, base: str, given: dict[str, str], *, quiet: bool) -> di
     Raises:
         UsageError: the reservation was given by hand and does not fit.
     """
-    from glacierflow.services.concurrency import fit_reservation
-    from glacierflow.services.templates import stack_name
+    from glacierflow.stack.existing import fit_reservation
+    from glacierflow.stack.templates import stack_name
 
     fit = fit_reservation(cloud, base, given)
     if fit.note:
@@ -116,7 +105,7 @@ def told(steps: Iterable[Step], *, quiet: bool) -> Iterable[Step]:
 
 def failed(name: str, status: str, steps: Iterable[Step]) -> int:
     """Say how the stack stands now and why; the exit code."""
-    from glacierflow.services.stack_words import reasons, state_in_words
+    from glacierflow.stack.messages import reasons, state_in_words
 
     say(f"glacierflow: the stack {name}: {state_in_words(status)} ({status})")
     for reason in reasons(steps):
@@ -127,8 +116,8 @@ def failed(name: str, status: str, steps: Iterable[Step]) -> int:
 
 def states(cloud: Cloud, base: str) -> list[StackState]:
     """The stacks that are there, in the order of their deployment."""
-    from glacierflow.services.stack import describe
-    from glacierflow.services.templates import stack_name, template_names
+    from glacierflow.stack.deploy import describe
+    from glacierflow.stack.templates import stack_name, template_names
 
     found = [describe(cloud, stack_name(base, name)) for name in template_names()]
     return [one for one in found if one is not None]

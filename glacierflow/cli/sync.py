@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
-from glacierflow.cli.collect import CONNECTION, collects
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
-from glacierflow.cli.findings import show_findings
+from glacierflow.cli.options import CONNECTION, collects
 from glacierflow.cli.panels import Verbs
+from glacierflow.cli.render import show_findings
 from glacierflow.errors import GlacierflowError, UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
-    from glacierflow.layout import Layout
-    from glacierflow.model import Satellite
-    from glacierflow.services.places import Places
-    from glacierflow.services.sync.project import ProjectFile
-    from glacierflow.services.sync.pull import PullPlan
-    from glacierflow.services.sync.remote import Bucket, RemoteFile
+    from glacierflow.aws.names import Places
+    from glacierflow.cloud import Cloud
+    from glacierflow.model.layout import Layout
+    from glacierflow.model.records import Satellite
     from glacierflow.settings import LoadedSettings
+    from glacierflow.sync.pull import PullPlan
+    from glacierflow.sync.push import ProjectFile
+    from glacierflow.sync.remote import Bucket, RemoteFile
 
-__all__ = ["app"]
 
 EXIT_DIFFERS = 1
 
@@ -51,10 +50,9 @@ def push(
     dry_run: DryRunOption = False,
 ) -> int:
     """Upload config.ini, aws_config.ini, catalogue and sources: only what changed, by checksum."""
-    from glacierflow.services.sync.project import PREFIX
-    from glacierflow.services.sync.push import plan_push
-    from glacierflow.services.sync.push import push as upload
-    from glacierflow.services.sync.revision import check_revision
+    from glacierflow.sync.check import check_revision
+    from glacierflow.sync.push import PREFIX, plan_push
+    from glacierflow.sync.push import push as upload
 
     files = _project(project, line)
     loaded, cloud, places, bucket = _bucket(line)
@@ -84,8 +82,7 @@ def verify(
     as_json: o.JsonOption = False,
 ) -> int:
     """Check the bucket's copy of the project, item by item; exit code 1 for a problem, 2 where unknown."""
-    from glacierflow.services.sync.checklist import check_copy
-    from glacierflow.services.sync.revision import check_revision
+    from glacierflow.sync.check import check_copy, check_revision
 
     files = _project(project, line)
     loaded, cloud, places, bucket = _bucket(line)
@@ -134,7 +131,7 @@ def pull(
 
 
 def _project(project: Path | None, line: CommandLine) -> list[ProjectFile]:
-    from glacierflow.services.sync.project import project_files
+    from glacierflow.sync.push import project_files
 
     if line.config is not None and line.config.startswith("s3://"):
         raise UsageError(
@@ -150,8 +147,8 @@ def _project(project: Path | None, line: CommandLine) -> list[ProjectFile]:
 
 def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Places, Bucket]:
     """The bucket that runs write to, too."""
-    from glacierflow.services.places import find_places
-    from glacierflow.services.sync.remote import Bucket
+    from glacierflow.aws.names import find_places
+    from glacierflow.sync.remote import Bucket
 
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
@@ -163,7 +160,7 @@ def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Places, Bucket]:
 
 def _function(cloud: Cloud, loaded: LoadedSettings) -> str:
     """The function that ``lambda`` means; the setting where its stack cannot be asked."""
-    from glacierflow.services.functions import function_name
+    from glacierflow.launch.lambda_ import function_name
 
     try:
         return function_name(cloud, loaded)
@@ -186,7 +183,7 @@ def _names(
 
 
 def _layout(loaded: LoadedSettings) -> Layout:
-    from glacierflow.layout import Layout
+    from glacierflow.model.layout import Layout
 
     return Layout(loaded.settings.storage.s3_base_path, loaded.settings.imagery.folder_structure)
 
@@ -200,8 +197,8 @@ def _plan(
     *,
     downloads: bool,
 ) -> PullPlan:
-    from glacierflow.model import SATELLITES
-    from glacierflow.services.sync.pull import plan_pull
+    from glacierflow.model.records import SATELLITES
+    from glacierflow.sync.pull import plan_pull
 
     if satellite is not None and satellite not in SATELLITES:
         raise UsageError(
@@ -220,9 +217,9 @@ def _fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    from glacierflow.services.sync.pull import pull as download
-    from glacierflow.sidecars import rebuild_catalog
+    from glacierflow.step.sidecars import rebuild_catalog
     from glacierflow.store import LocalStore
+    from glacierflow.sync.pull import pull as download
 
     console = Console(stderr=True, quiet=quiet)
     with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as bar:

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glacierflow.errors import DataError
-from glacierflow.grid import Window
+from glacierflow.imagery.cache import Source
 from glacierflow.imagery.geotiff import GeoTiff, NotTiff, Truncated, parse_geotiff
-from glacierflow.imagery.source import Source
+from glacierflow.imagery.grid import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from glacierflow.imagery.cache import Kept
     from glacierflow.imagery.ranges import Ranges
-    from glacierflow.imagery.sharing import Kept
-    from glacierflow.model import Scene
+    from glacierflow.model.records import Scene
 
-__all__ = ["Span", "open_source", "read_blocks", "spans_of"]
 
 HEAD_BYTES = 32_768
 """First request: the header of an image of 10,980 pixels in blocks of 1024, or of 15,000 in blocks of 256."""

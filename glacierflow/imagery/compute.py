@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
-    from glacierflow.imagery.read import Imagery
+    from glacierflow.imagery.mosaic import Imagery
 
-__all__ = ["Computer", "Readings"]
 
 _ME = uuid.uuid4().hex
 """Tells worker processes apart, wherever they run."""

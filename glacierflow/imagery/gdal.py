@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glacierflow.errors import CredentialsError, DataError, GlacierflowError, UnavailableError
-from glacierflow.grid import Pixels, Window, source_window
-from glacierflow.model import Scene
+from glacierflow.imagery.grid import Pixels, Window, source_window
+from glacierflow.model.records import Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
     from glacierflow.imagery.ranges import Ranges
-    from glacierflow.model import StepSettings
+    from glacierflow.model.records import StepSettings
 
-__all__ = ["block_places", "read_window"]
 
 NODATA = 0
 _MARGIN = 8

@@ -18,7 +18,6 @@ from affine import Affine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GeoTiff", "NotTiff", "Truncated", "Unsupported", "parse_geotiff"]
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR = 256, 257, 258, 259, 277, 317
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 278, 279

@@ -15,10 +15,8 @@ import platform
 import numpy as np
 from numba import config, njit
 
+from glacierflow.host import compiled_cache
 from glacierflow.imagery.lattice import CELL
-from glacierflow.resources import compiled_cache
-
-__all__ = ["KINDS", "compile_all", "free_cells", "paste", "resample"]
 
 _PROCESSORS = {"x86_64": ("x86-64-v3", ""), "aarch64": ("generic", "+neon")}
 if os.environ.get("GLACIERFLOW_COMPILED") and platform.machine() in _PROCESSORS:

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glacierflow.grid import Window
-from glacierflow.model import CRS
+from glacierflow.imagery.grid import Window
+from glacierflow.model.records import CRS
 
 if TYPE_CHECKING:
     from affine import Affine
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["CELL", "Lattice", "lattice_of", "needed_blocks", "window_of"]
 
 CELL = 64
 """Product pixels between two nodes."""

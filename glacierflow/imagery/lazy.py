@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glacierflow import __version__, lineage
-from glacierflow.budget import most_kept_mb
 from glacierflow.errors import UsageError
-from glacierflow.grid import Chunks
+from glacierflow.host import memory_budget_mb
+from glacierflow.imagery.budget import most_kept_mb
+from glacierflow.imagery.cache import Shared
+from glacierflow.imagery.grid import Chunks
 from glacierflow.imagery.lattice import CELL
-from glacierflow.imagery.read import Imagery
-from glacierflow.imagery.sharing import Shared
-from glacierflow.resources import memory_budget_mb
+from glacierflow.imagery.mosaic import Imagery
+from glacierflow.search import items
+from glacierflow.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from glacierflow.aws import Cloud
-    from glacierflow.model import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
+    from glacierflow.cloud import Cloud
+    from glacierflow.model.records import Acquisition, LeftOut, Note, Region, Scene, StepSettings, Unit
 
-__all__ = ["MosaicJob", "each_chunk", "lazy_mosaics", "lazy_region", "square_chunks"]
 
 _LONG_NAME = {"sentinel2": "Sentinel-2 band 8 (near infrared)", "landsat": "Landsat panchromatic band"}
 _JOBS = 4
@@ -136,7 +136,7 @@ def lazy_region(
         "resampling": job.settings.resampling,
         "left_out": json.dumps([entry.model_dump() for entry in left_out]),
         "notes": json.dumps([note.model_dump() for note in notes]),
-        "attribution": "; ".join(sorted({lineage.attribution(a) for a in acquisitions})),
+        "attribution": "; ".join(sorted({items.attribution(a) for a in acquisitions})),
         "glacierflow_version": __version__,
     }
     array = xr.DataArray(data, coords, ("time", "y", "x"), region.name, attributes)
@@ -232,7 +232,7 @@ def _slim(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
 def _coordinates(acquisitions: Sequence[Acquisition]) -> dict[str, Any]:
     """What is known of each acquisition, along time."""
     times = [np.datetime64(a.datetime.replace(tzinfo=None), "ns") for a in acquisitions]
-    views = [lineage.view_of(acquisition) for acquisition in acquisitions]
+    views = [items.view_of(acquisition) for acquisition in acquisitions]
     names = sorted({name for view in views for name in view})
     coords: dict[str, Any] = {
         "time": ("time", np.array(times, "datetime64[ns]"), {"standard_name": "time", "long_name": "UTC"}),

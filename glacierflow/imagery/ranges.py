@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from urllib3 import BaseHTTPResponse
 
-    from glacierflow.aws import Cloud
-    from glacierflow.model import StepSettings
+    from glacierflow.cloud import Cloud
+    from glacierflow.model.records import StepSettings
 
-__all__ = ["Changed", "Ranges", "Version"]
 
 CONNECTIONS = 16
 """Kept open to each host."""

@@ -1,1 +1,1 @@
-"""The embedded cloud: a local AWS endpoint whose Batch children really run, and an imagery archive to try."""
+"""The embedded cloud, by the AWS service that each part stands in for."""

@@ -20,11 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glacierflow import containers
 from glacierflow.errors import UnavailableError, UsageError
+from glacierflow.image import docker
 from glacierflow.local.options import DEFAULT_IMAGE, ExecutorKind
-
-__all__ = ["Endpoint", "default_home", "down", "reset", "status", "up"]
 
 HOST = "127.0.0.1"
 DEFAULT_BUCKET = "greenland-glacier-data"
@@ -196,10 +194,10 @@ def _check_range(vcpus: float | None, clock: float, spot_reclaim: float) -> None
 def _choose_executor(asked: ExecutorKind | Literal["auto"], image: str) -> ExecutorKind:
     if asked == "process":
         return "process"
-    if asked == "auto" and containers.engine_version() is None:
+    if asked == "auto" and docker.engine_version() is None:
         return "process"
-    containers.require_engine()
-    if containers.inspect("image", image) is not None:
+    docker.require_engine()
+    if docker.inspect("image", image) is not None:
         return "docker"
     if asked == "auto":
         return "process"

@@ -16,8 +16,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
-
 
 class _Context:
     """What Lambda tells of an invocation, as far as handlers here ask."""

@@ -24,8 +24,6 @@ from moto.core.base_backend import BaseBackend
 from glacierflow.local import moto_private
 from glacierflow.local.options import ACCOUNT_ID
 
-__all__ = ["Infrastructure", "service_of"]
-
 _log = logging.getLogger(__name__)
 
 _SERVICES = (

@@ -16,34 +16,6 @@ import moto
 
 from glacierflow.errors import UsageError
 
-__all__ = [
-    "BatchTables",
-    "StackResources",
-    "action_of",
-    "add_stack_event",
-    "as_action",
-    "authorize_action",
-    "batch_tables",
-    "buffer_of",
-    "check_compute_resources",
-    "check_moto",
-    "cluster_of",
-    "drop_association",
-    "make_outputs",
-    "parameter_of",
-    "parse_stack",
-    "range_of",
-    "replace_authorize",
-    "replace_change_set_parse",
-    "replace_range",
-    "replace_task_needs",
-    "replace_task_parameters",
-    "set_action",
-    "set_buffer",
-    "statement_of",
-    "supported_parameters",
-]
-
 _MEMBERS = {
     "moto.batch.models": (
         *("_compute_environments", "_job_queues", "_job_definitions", "_validate_compute_resources"),

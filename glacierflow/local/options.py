@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["ACCOUNT_ID", "DEFAULT_IMAGE", "CloudOptions", "ExecutorKind", "image_here"]
-
 ExecutorKind = Literal["process", "docker"]
 DEFAULT_IMAGE = "glacierflow"
 """The tag that container/README.md builds."""

@@ -6,6 +6,7 @@ Started by :mod:`glacierflow.local.control` as ``python -m glacierflow.local.ser
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -23,16 +24,18 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from glacierflow.aws import EMBEDDED_ACCESS_KEY
-from glacierflow.local import batch_backend, enforcement, s3_storage, state
-from glacierflow.local.archives import Archives
-from glacierflow.local.control_app import CONTROL_PREFIX, ControlApp
+from glacierflow.cloud import EMBEDDED_ACCESS_KEY, Cloud
+from glacierflow.errors import GlacierflowError, UnavailableError
+from glacierflow.local import iam, s3, state
+from glacierflow.local.archive.stac_api import Archives
+from glacierflow.local.batch import backend
+from glacierflow.local.iam import RequesterPays
 from glacierflow.local.infrastructure import Infrastructure
 from glacierflow.local.moto_private import check_moto
-from glacierflow.local.options import DEFAULT_IMAGE, CloudOptions
-from glacierflow.local.requester_pays import RequesterPays
-
-__all__ = ["EmbeddedServer", "main"]
+from glacierflow.local.options import ACCOUNT_ID, DEFAULT_IMAGE, CloudOptions
+from glacierflow.stack.deploy import apply, describe, propose
+from glacierflow.stack.messages import ended_well, reasons
+from glacierflow.stack.templates import MAIN, load_template
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +46,12 @@ CHILDREN_GRACE_S = 5.0
 """Real seconds running children get at shutdown to leave by themselves."""
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+CONTROL_PREFIX = "/_glacierflow"
+
+Json = dict[str, Any]
+
+STACK = "glacierflow"
 
 
 class _QuietHandler(MotoRequestHandler):  # type: ignore[misc, unused-ignore]
@@ -87,16 +96,16 @@ class EmbeddedServer:
     def __init__(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
         home = options.home
         check_moto()
-        s3_storage.install(home / "state" / "objects")
+        s3.install(home / "state" / "objects")
         self._ends: list[Callable[[], None]] = []
         """What ends the children of services other than AWS Batch."""
         self.infrastructure = Infrastructure(
             home / "state", lambda: self._install_services(options, port, outer)
         )
         self.saver = state.Saver(home / "state", self.infrastructure)
-        self.batch = batch_backend.BatchCloud(options, outer, self.saver.changed)
-        batch_backend.install(self.batch)
-        enforcement.install()
+        self.batch = backend.BatchCloud(options, outer, self.saver.changed)
+        backend.install(self.batch)
+        iam.install()
         moto_app = DomainDispatcherApplication(create_backend_app)
         payers = RequesterPays(moto_app, self.saver.changed)
         state.load(home / "state", self.batch.scheduler, payers)
@@ -115,13 +124,13 @@ class EmbeddedServer:
 
     def _install_services(self, options: CloudOptions, port: int, outer: Mapping[str, str]) -> None:
         """What else really runs; it imports the other half of moto, so nobody waits for it in vain."""
-        from glacierflow.local import functions, machines, tasks
+        from glacierflow.local import ecs, lambda_, stepfunctions
 
-        invocations = functions.FunctionRunner(options, self.batch.log_line, outer)
-        functions.install(invocations)
-        runner = tasks.TaskRunner(options, self.batch.runner, self.batch.log_line)
-        tasks.install(runner)
-        machines.install(port)
+        invocations = lambda_.FunctionRunner(options, self.batch.log_line, outer)
+        lambda_.install(invocations)
+        runner = ecs.TaskRunner(options, self.batch.runner, self.batch.log_line)
+        ecs.install(runner)
+        stepfunctions.install(port)
         self._ends += [invocations.stop_all, lambda: runner.stop_all(TASK_STOPPED, CHILDREN_GRACE_S)]
 
     def serve(self) -> None:
@@ -189,6 +198,117 @@ def main(argv: list[str]) -> None:
         signal.signal(number, lambda *_: server.shut_down())
     _log.info("serving %s from %s", options.endpoint, options.home)
     server.serve()
+
+
+class ControlApp:
+    """WSGI application below :data:`CONTROL_PREFIX`; answers JSON."""
+
+    def __init__(
+        self,
+        options: CloudOptions,
+        archives: Archives,
+        infrastructure: Infrastructure,
+        stop: Callable[[], None],
+    ) -> None:
+        self._options = options
+        self._archives = archives
+        self._infrastructure = infrastructure
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._actions: dict[tuple[str, str], Callable[[Json], Json]] = {
+            ("GET", "/health"): self._health,
+            ("POST", "/archive"): self._archive,
+            ("POST", "/bootstrap"): self._bootstrap,
+            ("POST", "/shutdown"): self._shutdown,
+        }
+
+    def __call__(self, environ: Json, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        action = self._actions.get((environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")))
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        answer: Json
+        try:
+            if action is None:
+                status, answer = "404 Not Found", {"error": "there is no such request"}
+            else:
+                status, answer = "200 OK", action(json.loads(body or b"{}"))
+        except GlacierflowError as error:
+            status, answer = "400 Bad Request", {"error": error.message, "next_step": error.next_step}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+    def _health(self, _: Json) -> Json:
+        directories = [str(directory) for directory in self._archives.directories]
+        return {
+            "pid": os.getpid(),
+            "home": str(self._options.home),
+            "archives": directories,
+            "executor": self._options.executor,
+        }
+
+    def _archive(self, request: Json) -> Json:
+        return {"problems": self._archives.add(Path(request["directory"]))}
+
+    def _bootstrap(self, request: Json) -> Json:
+        region, bucket = request["region"], request["bucket"]
+        with self._lock:
+            bootstrap(self._options.endpoint, self._infrastructure, region=region, bucket=bucket)
+        return {}
+
+    def _shutdown(self, _: Json) -> Json:
+        self._stop()
+        return {}
+
+
+def bootstrap(endpoint_url: str, infrastructure: Infrastructure, *, region: str, bucket: str) -> None:
+    """Deploy the stack where there never was one, and make the bucket; what is there stays.
+
+    Args:
+        endpoint_url: the embedded cloud.
+        infrastructure: of it.
+        region: AWS region to deploy in.
+        bucket: bucket for products and runs; the first one is the stack's own.
+
+    Raises:
+        UnavailableError: the stack could not be deployed.
+    """
+    cloud = Cloud(region=region, endpoint_url=endpoint_url, embedded=True)
+    buckets = {one["Name"] for one in cloud.client("s3").list_buckets()["Buckets"]}
+    if not infrastructure.was_deployed(region):
+        _deploy(cloud, "ExistingBucket" if bucket in buckets else "BucketName", bucket)
+        infrastructure.note_deployed(region)
+    elif bucket not in buckets:
+        _make_bucket(cloud, bucket)
+
+
+def _deploy(cloud: Cloud, bucket_parameter: str, bucket: str) -> None:
+    template = load_template(MAIN)
+    proposal = propose(cloud, STACK, template, {bucket_parameter: bucket} | _default_network(cloud.region))
+    if proposal is None:
+        return
+    steps = list(apply(cloud, proposal))
+    state = describe(cloud, STACK)
+    if state is None or not ended_well(state.status):
+        why = "; ".join(f"{one.logical_id}: {one.sentence}" for one in reasons(steps))
+        raise UnavailableError(f"the embedded cloud could not deploy batch/template.yaml: {why}")
+    _log.info("deployed the stack %s: %d resources", STACK, len(proposal.changes))
+
+
+def _default_network(region: str) -> dict[str, str]:
+    """Asked from moto itself, which is quicker than through a client for EC2."""
+    from moto.ec2.models import ec2_backends
+
+    ec2: Any = ec2_backends[ACCOUNT_ID][region]
+    vpc = ec2.get_default_vpc()
+    subnets = sorted(one.id for one in ec2.get_default_subnets().values())
+    return {"Vpc": vpc.id, "Subnets": ",".join(subnets)}
+
+
+def _make_bucket(cloud: Cloud, bucket: str) -> None:
+    # us-east-1 is the one region that must not be named
+    where = {} if cloud.region == "us-east-1" else {"LocationConstraint": cloud.region}
+    extra = {"CreateBucketConfiguration": where} if where else {}
+    cloud.client("s3").create_bucket(Bucket=bucket, **extra)
 
 
 if __name__ == "__main__":

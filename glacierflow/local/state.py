@@ -18,15 +18,13 @@ import moto.batch.models as moto_batch
 import moto.logs.models as moto_logs
 import moto.s3.models as moto_s3
 
-from glacierflow.local import moto_private, s3_storage
+from glacierflow.local import moto_private, s3
+from glacierflow.local.batch.jobs import Job
+from glacierflow.local.batch.scheduler import Scheduler
+from glacierflow.local.iam import RequesterPays
 from glacierflow.local.infrastructure import Infrastructure
-from glacierflow.local.jobs import Job
-from glacierflow.local.object_files import Vault
 from glacierflow.local.options import ACCOUNT_ID
-from glacierflow.local.requester_pays import RequesterPays
-from glacierflow.local.scheduler import Scheduler
-
-__all__ = ["Saver", "load"]
+from glacierflow.local.s3 import Vault
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +142,7 @@ def load(directory: Path, scheduler: Scheduler, payers: RequesterPays) -> None:
             dict.__setitem__(moto_logs.logs_backends[ACCOUNT_ID], region, backend)
         for region, backend in saved["s3"].items():
             dict.__setitem__(moto_s3.s3_backends[ACCOUNT_ID], region, backend)
-            s3_storage.drop_missing_objects(backend)
+            s3.drop_missing_objects(backend)
             for name in backend.buckets:
                 moto_s3.s3_backends.bucket_accounts[name] = (region, ACCOUNT_ID)
     if batch_file.exists():

@@ -1,1 +1,1 @@
-"""Trees of products, ours or the predecessor's: are they what they should be, and how do two differ?"""
+"""What an image is as a file and beside it, whether one is there, and whether a tree of them is right."""

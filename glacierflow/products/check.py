@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from glacierflow.errors import DataError, GlacierflowError
-from glacierflow.lineage import PRODUCTION_TAG
-from glacierflow.model import CRS, PIXEL_SIZE_M, Region
-from glacierflow.products.findings import CheckReport, Finding
-from glacierflow.products.image import (
+from glacierflow.host import cpu_count
+from glacierflow.model.records import CRS, PIXEL_SIZE_M, Region
+from glacierflow.products.inspect import (
+    LineageCheck,
     PixelFacts,
     Profile,
     check_blocks,
@@ -20,12 +20,9 @@ from glacierflow.products.image import (
     pixel_facts,
     profile_of,
 )
-from glacierflow.products.lineage import LineageCheck
-from glacierflow.products.tree import Product, Tree
-from glacierflow.resources import cpu_count
+from glacierflow.products.lineage import PRODUCTION_TAG
+from glacierflow.products.tree import CheckReport, Finding, Product, Tree
 from glacierflow.store import Entry
-
-__all__ = ["check_tree"]
 
 _EPSG = int(CRS.removeprefix("EPSG:"))
 _TOLERANCE_M = 1e-3

@@ -10,12 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from glacierflow.errors import DataError
-from glacierflow.model import Record
-from glacierflow.products.image import open_image, profile_of, strips
+from glacierflow.host import cpu_count
+from glacierflow.model.records import Record
+from glacierflow.products.inspect import open_image, profile_of, strips
 from glacierflow.products.tree import Product, Tree
-from glacierflow.resources import cpu_count
-
-__all__ = ["Comparison", "Difference", "compare_trees"]
 
 EXIT_SAME, EXIT_DIFFERENT, EXIT_UNCHECKED = 0, 1, 2
 

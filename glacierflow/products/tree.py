@@ -1,23 +1,69 @@
-"""A tree of products in a directory or a bucket, as a listing."""
+"""A tree of products in a directory or a bucket as a listing, and what a check of it found."""
 
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glacierflow.errors import UsageError
-from glacierflow.layout import ProductPlace, parse_product
+from glacierflow.model.layout import ProductPlace, parse_product
+from glacierflow.model.records import Record
 from glacierflow.store import Entry, LocalStore, Store, open_store, split_s3_uri
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
 
-__all__ = ["Product", "Tree", "open_tree", "read_tree"]
+
+EXIT_FINE, EXIT_WRONG, EXIT_UNCHECKED = 0, 1, 2
 
 _SATELLITE_FOLDERS = ("sentinel2", "landsat")
+
+
+class Finding(Record):
+    """One thing that is wrong with a file, or that could not be checked."""
+
+    key: str
+    code: str
+    """Short and stable, for counting: e.g. ``extent``."""
+    reason: str
+    """One sentence with the values in it."""
+
+
+class CheckReport(Record):
+    """What was found of a tree."""
+
+    where: str
+    products: int
+    regions: int
+    untagged: int
+    """Products that carry none of glacierflow's tags: another program made them."""
+    quick: bool
+    """Only headers were read."""
+    wrong: tuple[Finding, ...]
+    unchecked: tuple[Finding, ...]
+
+    def with_missing(self, keys: Iterable[str]) -> CheckReport:
+        """The same, and these products that should be there and are not."""
+        missing = [
+            Finding(key=key, code="missing", reason="a receipt names it, and it is not there") for key in keys
+        ]
+        return self.model_copy(update={"wrong": (*self.wrong, *missing)})
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something is wrong; else 2 where something could not be checked; else 0."""
+        if self.wrong:
+            return EXIT_WRONG
+        return EXIT_UNCHECKED if self.unchecked else EXIT_FINE
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """How often each thing is wrong, the most frequent first."""
+        return dict(Counter(finding.code for finding in self.wrong).most_common())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,20 +15,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from glacierflow.regions.catalogue import Catalogue, Selection, load_catalogue
+from glacierflow.regions.catalogue import Catalogue, load_catalogue
 
 if TYPE_CHECKING:
     import geopandas
 
-__all__ = ["Catalogue", "Selection", "load_catalogue"]
+__all__ = ["Catalogue", "load_catalogue"]
 
 
 class _Regions(ModuleType):
     """This package as a module that can be called."""
 
     def __call__(self, regions_file: str | Path | None = None) -> geopandas.GeoDataFrame:
-        """The catalogue as a GeoDataFrame; see ``glacierflow.regions.frame.regions``."""
-        from glacierflow.regions.frame import regions
+        """The catalogue as a GeoDataFrame; see ``glacierflow.regions.map.regions``."""
+        from glacierflow.regions.map import regions
 
         return regions(regions_file)
 

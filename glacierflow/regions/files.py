@@ -1,16 +1,20 @@
-"""Catalogue files become plain rows of text and numbers; nothing is judged here but form."""
+"""Catalogue files of four formats become plain rows; nothing is judged here but form.
+
+Its columns hold all that a region is, outline included, so that a scheduler or a child need not install
+geopandas to know the regions; ``ancillary/build_catalogue.py`` writes them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glacierflow.errors import RegionError
-from glacierflow.model import CRS
-
-__all__ = ["COLUMNS", "Row", "read_rows"]
+from glacierflow.model.records import CRS, Region
 
 COLUMNS = ("region", "mgrs_tiles", "xmin", "ymin", "xmax", "ymax")
 _EXTENT = COLUMNS[2:]
@@ -18,6 +22,11 @@ _VECTOR = (".gpkg", ".geojson", ".json", ".shp", ".fgb")
 """Endings of the vector files that are read with geopandas."""
 _AGREEMENT_M = 0.5
 """A rectangle and its xmin..ymax columns may differ by rounding, not by an edit of one of them."""
+
+_QUERY = (
+    'SELECT region, "index", mgrs_tiles, xmin, ymin, xmax, ymax, outline_lonlat FROM glacier_regions '
+    'ORDER BY "index"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +143,40 @@ def _need_columns(path: Path, found: list[str], needed: tuple[str, ...]) -> None
             f"{path} has no column {', '.join(missing)}",
             next_step=f"the columns are {', '.join(COLUMNS)}",
         )
+
+
+def packaged_regions(path: Path) -> tuple[Region, ...]:
+    """All regions, sorted by name.
+
+    Raises:
+        RegionError: the file is damaged.
+    """
+    try:
+        # immutable: it may lie where nothing can be written, a lock file included
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as file:
+            return tuple(_region(*row) for row in file.execute(_QUERY))
+    except (sqlite3.Error, ValueError) as error:
+        raise RegionError(
+            f"{path} is damaged: {error}", next_step="install glacierflow again, or name a --regions-file"
+        ) from error
+
+
+def _region(
+    name: str, index: int, tiles: str, xmin: float, ymin: float, xmax: float, ymax: float, outline: str
+) -> Region:
+    return Region(
+        name=name,
+        index=index,
+        mgrs_tiles=tuple(tiles.split()),
+        xmin=xmin,
+        ymin=ymin,
+        xmax=xmax,
+        ymax=ymax,
+        outline=_ring(outline),
+    )
+
+
+def _ring(polygon: str) -> tuple[tuple[float, float], ...]:
+    """The outer ring of ``POLYGON ((x y, x y, ...))``."""
+    points = (point.split() for point in polygon.removeprefix("POLYGON ((").removesuffix("))").split(","))
+    return tuple((float(x), float(y)) for x, y in points)

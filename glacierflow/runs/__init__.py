@@ -1,1 +1,1 @@
-"""Runs: planned, recorded and looked at; no AWS clients of their own."""
+"""A run on paper: units, slots, records, states, failures. No network, no clients."""

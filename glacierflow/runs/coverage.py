@@ -15,7 +15,6 @@ from glacierflow.runs.verify import UnitCheck, UnitState
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["COLOURS", "SIGNS", "Coverage", "coverage_csv", "coverage_of", "coverage_png", "period_label"]
 
 SIGNS: dict[UnitState, str] = {
     "complete": "#",

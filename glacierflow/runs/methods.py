@@ -12,12 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from glacierflow.model import PIXEL_SIZE_M, LeftOut, Satellite, Unit
-from glacierflow.receipt import ProductThere, Receipt
+from glacierflow.model.receipt import ProductThere, Receipt
+from glacierflow.model.records import PIXEL_SIZE_M, LeftOut, Satellite, Unit
 from glacierflow.runs.family import Family
 from glacierflow.runs.verify import latest_good
-
-__all__ = ["Methods", "exclusions_csv", "methods_markdown", "methods_of", "scenes_csv"]
 
 _WHAT: dict[Satellite, str] = {
     "sentinel2": "Sentinel-2 Level-2A band 8 (near infrared)",

@@ -12,26 +12,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from glacierflow import __version__
 from glacierflow.errors import RunError, StoreError
-from glacierflow.layout import RunLayout, runs_prefix
-from glacierflow.manifest import Manifest, Service
-from glacierflow.model import Record
-from glacierflow.receipt import Receipt, Started
+from glacierflow.model.layout import RunLayout, runs_prefix
+from glacierflow.model.manifest import Manifest, Service
+from glacierflow.model.receipt import Receipt, Started
+from glacierflow.model.records import Record
 from glacierflow.store import Store
-
-__all__ = [
-    "Attempts",
-    "JobRecord",
-    "ReceiptReader",
-    "latest_of",
-    "latest_run",
-    "list_attempts",
-    "read_jobs",
-    "read_run_manifest",
-    "run_ids",
-    "write_job",
-]
+from glacierflow.version import __version__
 
 _R = TypeVar("_R", bound=Record)
 

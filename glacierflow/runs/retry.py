@@ -13,25 +13,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from glacierflow import __version__
 from glacierflow.errors import UsageError
-from glacierflow.manifest import ArrayRange, Manifest, Service, fingerprint, make_run_id
-from glacierflow.model import Unit
-from glacierflow.runs.arrange import MAX_ARRAY_SIZE
-from glacierflow.runs.verdict import FAILURE_CLASSES, FailureClass
-from glacierflow.runs.workload import MEMORY_CLASSES_MIB, next_class
-
-__all__ = [
-    "RETRIED_UNASKED",
-    "Conditions",
-    "NotRetried",
-    "RetryPlan",
-    "RetryUnit",
-    "Standing",
-    "build_retry",
-    "parse_only",
-    "plan_retry",
-]
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.model.manifest import ArrayRange, Manifest, Service, fingerprint, make_run_id
+from glacierflow.model.records import Unit
+from glacierflow.runs.states import FAILURE_CLASSES, FailureClass
+from glacierflow.runs.units import MAX_ARRAY_SIZE
+from glacierflow.runs.workload import next_class
+from glacierflow.version import __version__
 
 _ONLY_ASKED: dict[FailureClass, str] = {
     "config": "it would end the same way; put the cause right, then retry with --only config",

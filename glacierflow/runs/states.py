@@ -1,13 +1,12 @@
-"""What AWS Batch says of a job and of each of its attempts, as plain values."""
+"""The states of jobs and attempts, and the classes of failures, as plain values."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from glacierflow.model import Record
-
-__all__ = ["FORGOTTEN", "NOT_SUBMITTED", "STATES", "WAITING", "AttemptState", "BatchView", "SlotState"]
+from glacierflow.model.records import Record
 
 STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
 """States of a Batch job, in the order it goes through them."""
@@ -20,6 +19,22 @@ FORGOTTEN = "FORGOTTEN"
 
 NOT_SUBMITTED = "NOT_SUBMITTED"
 """The submission ended before this slot's job was sent."""
+
+FailureClass = Literal[
+    "spot",
+    "oom",
+    "timeout",
+    "start",
+    "capacity",
+    "service",
+    "killed",
+    "data",
+    "config",
+    "bug",
+    "missing",
+    "cancelled",
+]
+FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 
 
 class AttemptState(Record):
@@ -75,3 +90,35 @@ class BatchView:
     """What AWS Batch says of a run; slots it does not know are absent."""
 
     slots: dict[int, SlotState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of how a slot stands."""
+
+    state: str
+    """Of Batch, or ``FORGOTTEN`` or ``NOT_SUBMITTED``."""
+    status_reason: str | None = None
+    container_reason: str | None = None
+    exit_code: int | None = None
+    """Of the last attempt, by Batch; by the receipt where Batch has forgotten."""
+    attempts: tuple[AttemptState, ...] = ()
+    ended_by_request: bool = False
+    started: int = 0
+    """Attempts that left a trace in the store."""
+    outcome: str | None = None
+    """Of the latest of them; None where it left no receipt."""
+    error: str | None = None
+    """The sentence in its receipt."""
+    log_tail: tuple[str, ...] = ()
+    """Last lines of its log, where somebody read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with a slot."""
+
+    failure: FailureClass
+    sentence: str
+    """Lower case, without a full stop."""
+    next_step: str

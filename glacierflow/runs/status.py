@@ -1,4 +1,4 @@
-"""How a run stands: manifest x AWS Batch x receipts, joined; pure."""
+"""How a run stands, alone or with its retries: manifest x AWS Batch x receipts, joined; pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.manifest import Manifest
-from glacierflow.model import Record
-from glacierflow.receipt import Counts
-from glacierflow.runs.classify import FailureClass, classify
-from glacierflow.runs.evidence import evidence_of
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import Counts
+from glacierflow.model.records import Record
+from glacierflow.runs.failures import classify, evidence_of
 from glacierflow.runs.records import Attempts, JobRecord
-from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, SlotState
-
-__all__ = [
-    "STATES",
-    "BatchView",
-    "RunStatus",
-    "SlotRow",
-    "SlotState",
-    "join_status",
-    "unended_attempts",
-]
+from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, FailureClass, SlotState
 
 _ENDED = {"SUCCEEDED", "FAILED", FORGOTTEN, NOT_SUBMITTED}
 _GOOD = {"done", "no_data", "partial"}
@@ -276,3 +265,35 @@ _NEVER = {
     "SUCCEEDED": "Batch says SUCCEEDED, and no attempt left a trace in the store",
     "FAILED": "no attempt got as far as leaving a trace",
 }
+
+
+def with_retries(root: RunStatus, retries: Sequence[tuple[Manifest, RunStatus]]) -> RunStatus:
+    """The first run's rows, those tried again replaced by the retry's.
+
+    Args:
+        root: the first run alone.
+        retries: manifest and status of each retry, oldest first. A slot whose retry was never sent stays as
+            it was.
+    """
+    rows = {row.slot: row for row in root.rows}
+    for manifest, status in retries:
+        for row, origin in zip(status.rows, manifest.origin_slots, strict=True):
+            if row.state != NOT_SUBMITTED:
+                rows[origin] = _after(rows[origin], row)
+    return root.model_copy(
+        update={
+            "rows": tuple(rows[slot] for slot in sorted(rows)),
+            "retries": tuple(manifest.run_id for manifest, _ in retries),
+        }
+    )
+
+
+def _after(before: SlotRow, row: SlotRow) -> SlotRow:
+    """The retry's row in the place of the first run's, with the attempts of both."""
+    return row.model_copy(
+        update={
+            "slot": before.slot,
+            "attempts": before.attempts + row.attempts,
+            "reclaims": before.reclaims + row.reclaims,
+        }
+    )

@@ -15,23 +15,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glacierflow.errors import DataError, GlacierflowError
-from glacierflow.layout import Layout, parse_product
-from glacierflow.manifest import Manifest
-from glacierflow.model import Record, Unit
-from glacierflow.receipt import ProductRecord, ProductThere, Receipt
+from glacierflow.model.layout import Layout, parse_product
+from glacierflow.model.manifest import Manifest
+from glacierflow.model.receipt import ProductRecord, ProductThere, Receipt
+from glacierflow.model.records import Record, Unit
 from glacierflow.runs.family import Family
 from glacierflow.store import Entry, Store
-
-__all__ = [
-    "GOOD_OUTCOMES",
-    "STATES",
-    "Depth",
-    "Problem",
-    "UnitCheck",
-    "VerifyReport",
-    "latest_good",
-    "verify_run",
-]
 
 UnitState = Literal["complete", "no_data", "partial", "missing", "damaged", "unchecked"]
 STATES: tuple[UnitState, ...] = ("complete", "no_data", "partial", "missing", "damaged", "unchecked")

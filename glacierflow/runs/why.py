@@ -6,15 +6,12 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glacierflow.attempts import AttemptEntry
-from glacierflow.model import Record
-from glacierflow.runs.classify import FailureClass, Verdict, classify, classify_attempt
-from glacierflow.runs.evidence import evidence_of
+from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.records import Record
+from glacierflow.runs.failures import classify, classify_attempt, evidence_of
 from glacierflow.runs.records import Attempts
-from glacierflow.runs.states import WAITING, AttemptState, SlotState
+from glacierflow.runs.states import WAITING, AttemptState, FailureClass, SlotState, Verdict
 from glacierflow.runs.status import SlotRow
-
-__all__ = ["AttemptStory", "Explanation", "QueueWords", "TriedAttempt", "explain"]
 
 _SAID_BY_ITS_LOG: frozenset[FailureClass] = frozenset(
     {"killed", "bug", "data", "config", "service", "missing"}

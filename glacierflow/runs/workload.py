@@ -18,25 +18,14 @@ there are. ``docs/reference/memory.md`` tells it to users.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glacierflow.errors import UsageError
-from glacierflow.model import PIXEL_SIZE_M, Region, Satellite, Unit
-from glacierflow.resources import MEMORY_CLASSES_MIB
-
-__all__ = [
-    "MEMORY_CLASSES_MIB",
-    "VCPUS",
-    "Measured",
-    "expected_images",
-    "expected_peak_mb",
-    "expected_seconds",
-    "image_count",
-    "memory_class",
-    "million_pixels",
-    "next_class",
-]
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.model.receipt import Receipt
+from glacierflow.model.records import PIXEL_SIZE_M, Region, Satellite, Unit
 
 VCPUS: dict[int, int] = {7_500: 1, 15_500: 2, 31_500: 4, 63_200: 8}
 """vCPUs of each class: the share of an r-type instance that the memory takes anyway."""
@@ -132,3 +121,29 @@ def expected_seconds(
     images = expected_images(unit) if images is None else images
     cpu_seconds = _CPU_SECONDS_PER_MPX * million_pixels(region, unit.satellite)
     return measured.time_factor * (_START_S + images * (_SECONDS_PER_IMAGE + cpu_seconds / vcpus))
+
+
+def choose_canary(units: Sequence[Unit], regions: Mapping[str, Region]) -> tuple[Unit, ...]:
+    """The units expected to take least, middling and longest; fewer where there are not three."""
+    ordered = sorted(units, key=lambda unit: expected_seconds(unit, regions[unit.region]))
+    places = sorted({0, len(ordered) // 2, len(ordered) - 1})
+    return tuple(ordered[place] for place in places)
+
+
+def measure(receipts: Sequence[Receipt], regions: Mapping[str, Region]) -> Measured:
+    """Peaks by region, and how much longer than the model attempts took, by the median.
+
+    Receipts of slots with several units, and attempts that found nothing, tell peaks only.
+    """
+    peaks: dict[str, float] = {}
+    factors = []
+    for receipt in receipts:
+        for unit in receipt.units:
+            peaks[unit.region] = max(peaks.get(unit.region, 0.0), receipt.peak_memory_mb)
+        unit = receipt.units[0]
+        images = image_count(receipt.counts.found, unit.satellite, regions[unit.region])
+        if len(receipt.units) > 1 or images <= 0 or receipt.outcome not in {"done", "partial"}:
+            continue
+        took = (receipt.ended_at - receipt.started_at).total_seconds()
+        factors.append(took / expected_seconds(unit, regions[unit.region], images=images))
+    return Measured(peak_mb=peaks, time_factor=statistics.median(factors) if factors else 1.0)

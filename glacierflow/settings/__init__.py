@@ -8,14 +8,12 @@
 
 from __future__ import annotations
 
-from glacierflow.settings.files import IniFile
-from glacierflow.settings.layers import EVENT
-from glacierflow.settings.load import Examination, LoadedSettings, examine_settings, load_settings
+from glacierflow.settings.load import LoadedSettings, examine_settings, load_settings
 from glacierflow.settings.models import Settings, iter_fields, section_attribute
+from glacierflow.settings.sources import EVENT, IniFile
 
 __all__ = [
     "EVENT",
-    "Examination",
     "IniFile",
     "LoadedSettings",
     "Settings",

@@ -16,28 +16,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-__all__ = [
-    "AccountId",
-    "Amount",
-    "Day",
-    "Flag",
-    "Folder",
-    "Ignored",
-    "IndexRange",
-    "KeyPrefix",
-    "MappedValues",
-    "Memory",
-    "Names",
-    "Share",
-    "Text",
-    "Url",
-    "Whole",
-    "memory_in_mb",
-    "nearest",
-    "one_of",
-    "some_of",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Ignored:

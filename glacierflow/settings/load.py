@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from glacierflow.errors import SettingsError
-from glacierflow.manifest import SettingsSource
+from glacierflow.model.manifest import SettingsSource
 from glacierflow.settings.fields import Ignored, MappedValues
-from glacierflow.settings.files import IniFile
-from glacierflow.settings.layers import (
+from glacierflow.settings.models import Section, Settings, iter_fields, section_attribute
+from glacierflow.settings.sources import (
     COMMAND_LINE,
     Given,
+    IniFile,
     Key,
     Layer,
     Source,
@@ -25,9 +26,6 @@ from glacierflow.settings.layers import (
     environment,
     files,
 )
-from glacierflow.settings.models import Section, Settings, iter_fields, section_attribute
-
-__all__ = ["DEFAULT", "Examination", "LoadedSettings", "examine_settings", "load_settings"]
 
 DEFAULT = "default"
 

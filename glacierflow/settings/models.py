@@ -14,8 +14,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from glacierflow.model import SATELLITES, FolderStructure, Resampling, Satellite, StepSettings, TileChoice
-from glacierflow.resources import MEMORY_CLASSES_MIB
+from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.model.records import (
+    SATELLITES,
+    FolderStructure,
+    Resampling,
+    Satellite,
+    StepSettings,
+    TileChoice,
+)
 from glacierflow.settings.fields import (
     AccountId,
     Amount,
@@ -36,8 +43,6 @@ from glacierflow.settings.fields import (
     one_of,
     some_of,
 )
-
-__all__ = ["Section", "Settings", "iter_fields", "section_attribute"]
 
 _STEP = StepSettings()
 

@@ -13,8 +13,6 @@ from typing import Literal
 from glacierflow.settings.fields import Ignored
 from glacierflow.settings.models import iter_fields
 
-__all__ = ["PATHS", "SUBMITTED", "Reach", "Way", "reach_of", "without_effect"]
-
 Way = Literal["run", "task", "batch", "lambda", "ecs", "fargate", "stepfunctions", "open_region"]
 When = Literal["plan", "start", "watch", "deploy"]
 """``plan``: it is in the manifest, as a choice of units or as a setting of the step. ``start``: it is in the

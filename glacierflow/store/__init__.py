@@ -14,7 +14,7 @@ from glacierflow.store.protocol import Entry, Store
 from glacierflow.store.s3 import S3Store
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
 
 __all__ = ["Entry", "LocalStore", "S3Store", "Store", "open_store", "split_s3_uri"]
 

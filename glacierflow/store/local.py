@@ -12,8 +12,6 @@ from pathlib import Path
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.store.protocol import Entry
 
-__all__ = ["LocalStore"]
-
 
 class LocalStore:
     """A directory."""

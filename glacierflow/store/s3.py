@@ -15,9 +15,8 @@ from glacierflow.net import Patience, persist
 from glacierflow.store.protocol import Entry
 
 if TYPE_CHECKING:
-    from glacierflow.aws import Cloud
+    from glacierflow.cloud import Cloud
 
-__all__ = ["S3Store"]
 
 _T = TypeVar("_T")
 

@@ -19,7 +19,7 @@ from samples import real_archive, real_arguments, real_regions
 from test_predecessor import commands, parsed, typed
 
 from container.engine import docker, documented
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.local import control
 
 SAMPLE_DATES = ("--date1", "2024-07-01", "--date2", "2024-07-12")
@@ -256,7 +256,7 @@ def test_the_lambda_image_is_built_and_labelled(user: User, lambda_image: str) -
     ]
     config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", f"{lambda_image}:0.1.0"))
     assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
-    assert "glacierflow.services.lambda_handler.handler" in config["Cmd"]
+    assert "glacierflow.functions.handler.handler" in config["Cmd"]
 
 
 def test_no_cache_is_passed_on(image: str, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_lambda_is_the_same_layers_and_one_more(image: str, lambda_image: str) -
     assert layers(lambda_image)[:-1] == layers(image)
     config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", lambda_image))
     assert config["Entrypoint"] == ["python", "-m", "awslambdaric"]
-    assert config["Cmd"] == ["glacierflow.services.lambda_handler.handler"]
+    assert config["Cmd"] == ["glacierflow.functions.handler.handler"]
     docker(
         "run",
         *LIKE_BATCH,
@@ -153,5 +153,5 @@ def test_lambda_is_the_same_layers_and_one_more(image: str, lambda_image: str) -
         "python",
         lambda_image,
         "-c",
-        "import awslambdaric, runtime_client, glacierflow.services.lambda_handler",
+        "import awslambdaric, runtime_client, glacierflow.functions.handler",
     )

@@ -169,7 +169,7 @@ def test_the_schedulers_zips_are_what_lambdas_python_loads(
         assert layer.read(core)[18:20] == b"\x3e\x00", "not for x86_64"
         assert "python/typing_extensions.py" in layer.namelist()
     with zipfile.ZipFile("dist/scheduler.zip") as code:
-        assert "glacierflow/services/scheduler/handler.py" in code.namelist()
+        assert "glacierflow/functions/scheduler/handler.py" in code.namelist()
     first = {path.name: path.read_bytes() for path in Path("dist").iterdir()}
     assert run(["lambda", "package", "--zip", "dist", "--quiet"]) == 0
     assert {path.name: path.read_bytes() for path in Path("dist").iterdir()} == first

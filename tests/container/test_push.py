@@ -21,12 +21,12 @@ from botocore.exceptions import ClientError
 from embedded import BatchBench, wait_for
 
 from container.engine import docker
-from glacierflow import containers
-from glacierflow.aws import Cloud
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
+from glacierflow.image import docker as docker_module
+from glacierflow.image import push
+from glacierflow.image.push import pin_definitions
 from glacierflow.local import control
-from glacierflow.services import push
-from glacierflow.services.pin import pin_definitions
 from glacierflow.settings import load_settings
 
 PASSWORD = "token-of-the-test"
@@ -127,7 +127,7 @@ def small_image(image: str, tmp_path: Path) -> Iterator[str]:
 
 def test_a_tag_names_version_and_commit(small_image: str, image: str) -> None:
     assert push.tag_of(small_image) == "9.9-abababababab"
-    found = containers.inspect("image", image)
+    found = docker_module.inspect("image", image)
     assert found
     # built by the plain command it has no commit; another test may have built it from a clean checkout since
     revision = (found["Config"].get("Labels") or {}).get("org.opencontainers.image.revision", "")
@@ -231,7 +231,7 @@ def test_ecr_is_logged_in_to_with_its_token_and_nothing_stays_behind(
 
 def test_a_refused_token_is_told(small_image: str, as_ecr: Registry) -> None:
     cloud: Any = FakeCloud(FakeEcr(as_ecr, "wrong"))
-    with pytest.raises(containers.EngineError, match=r"401|unauthorized|denied"):
+    with pytest.raises(docker_module.EngineError, match=r"401|unauthorized|denied"):
         push.push_image(small_image, f"{as_ecr.host}/x", "1", cloud)
 
 
@@ -281,7 +281,7 @@ def test_lambda_deploy_pushes_what_the_function_then_names(
     """Only the stack's repository is another: the one it makes is in AWS's own registry."""
     from glacierflow.cli import lambda_
     from glacierflow.cli.app import run
-    from glacierflow.services.functions import function_facts
+    from glacierflow.launch.lambda_ import function_facts
 
     opened = lambda_._open
 

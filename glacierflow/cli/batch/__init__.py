@@ -1,19 +1,12 @@
-"""The verbs of runs, one file each; ``glacierflow.cli.run_verbs`` registers them."""
+"""The verbs of runs, one file each; ``glacierflow.cli.app`` registers them."""
 
 from __future__ import annotations
 
-from glacierflow.cli.batch.cancel import cancel_command
-from glacierflow.cli.batch.cost import cost_command
-from glacierflow.cli.batch.fetch import fetch_command
-from glacierflow.cli.batch.list import list_command
-from glacierflow.cli.batch.methods import methods_command
-from glacierflow.cli.batch.plan import plan_command
-from glacierflow.cli.batch.queue import queue_command
-from glacierflow.cli.batch.retry import retry_command
-from glacierflow.cli.batch.status import status_command
-from glacierflow.cli.batch.submit import submit_command
+from glacierflow.cli.batch.report import cost_command, fetch_command, methods_command
+from glacierflow.cli.batch.retry import cancel_command, retry_command
+from glacierflow.cli.batch.status import list_command, queue_command, status_command, watch_command
+from glacierflow.cli.batch.submit import plan_command, submit_command
 from glacierflow.cli.batch.verify import verify_command
-from glacierflow.cli.batch.watch import watch_command
 from glacierflow.cli.batch.why import why_command
 
 __all__ = [

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.guarding import guarded_look, limits_of, spent_by
-from glacierflow.cli.batch.looking import interval_s
-from glacierflow.cli.batch.sending import Ready, Terms, send
+from glacierflow.cli.batch.runs import interval_s
+from glacierflow.cli.batch.spending import guarded_look, limits_of, spent_by
+from glacierflow.cli.batch.submission import Ready, Terms, send
 from glacierflow.cli.context import say
 from glacierflow.errors import GlacierflowError, UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.model import Unit
+    from glacierflow.live.family import FamilyLook
+    from glacierflow.model.records import Unit
     from glacierflow.runs.status import RunStatus
-    from glacierflow.services.family_look import FamilyLook
 
-__all__ = ["CanaryOption", "check_answerable", "send_after_canary"]
 
 CanaryOption = Annotated[
     bool,
@@ -47,7 +46,7 @@ def check_answerable(*, yes: bool) -> None:
 
 def _watch(look: FamilyLook, ready: Ready, terms: Terms) -> RunStatus:
     """Follow the canary to its end, on stderr."""
-    from glacierflow.cli.watch import follow, make_console
+    from glacierflow.cli.render_status import follow, make_console
 
     return follow(
         guarded_look(look, limits_of(ready.line, terms.max_usd)),
@@ -70,7 +69,7 @@ def send_after_canary(
         GlacierflowError: the canary went wrong.
         typer.Abort: the rest is not wanted.
     """
-    from glacierflow.runs.canary import choose_canary, measure
+    from glacierflow.runs.workload import choose_canary, measure
 
     regions = {region.name: region for region in ready.draft.choice.regions}
     chosen = choose_canary(units, regions)

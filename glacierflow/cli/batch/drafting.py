@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glacierflow.aws import Cloud
-from glacierflow.cli.batch.missing import missing_units
 from glacierflow.cli.batch.planning import Draft, arrange_units, manifest_of, show_plan, units_of
-from glacierflow.cli.batch.pricing import check_budget, check_egress, price_run
-from glacierflow.cli.batch.sending import Terms, make_ready, measured_by
+from glacierflow.cli.batch.spending import check_budget, check_egress, price_run
+from glacierflow.cli.batch.submission import Terms, make_ready, measured_by, missing_units
 from glacierflow.cli.context import CommandLine, imagery_of, say
+from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.manifest import Manifest
-    from glacierflow.model import Unit
+    from glacierflow.model.manifest import Manifest
+    from glacierflow.model.records import Unit
     from glacierflow.runs.workload import Measured
 
-__all__ = ["NOTHING_JSON", "check_measures", "dry_run"]
 
 NOTHING_JSON = '{"run_id": null, "slots": 0, "jobs": []}'
 """What ``--json`` prints where nothing is missing."""
@@ -121,8 +119,8 @@ def _show(
         if as_json:
             typer.echo(NOTHING_JSON)
         return 0
-    from glacierflow.runs.canary import choose_canary
-    from glacierflow.services.places import find_places
+    from glacierflow.aws.names import find_places
+    from glacierflow.runs.workload import choose_canary
 
     places = find_places(draft.loaded, None)
 

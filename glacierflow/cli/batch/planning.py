@@ -12,35 +12,15 @@ import typer
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from glacierflow.aws.names import Places
     from glacierflow.cli.context import Choice
-    from glacierflow.manifest import Manifest, Order, Service
-    from glacierflow.model import StepSettings, Unit
-    from glacierflow.runs.arrange import Arrangement
-    from glacierflow.runs.estimate import Estimate
-    from glacierflow.runs.periods import Period
+    from glacierflow.cost.estimate import Estimate
+    from glacierflow.model.manifest import Manifest, Order, Service
+    from glacierflow.model.records import StepSettings, Unit
+    from glacierflow.runs.units import Arrangement, Period
     from glacierflow.runs.workload import Measured
-    from glacierflow.services.places import Places
     from glacierflow.settings import LoadedSettings, Settings
 
-__all__ = [
-    "ByOption",
-    "Draft",
-    "OrderOption",
-    "PackOption",
-    "ServiceOption",
-    "ViaOption",
-    "arrange_units",
-    "choose_service",
-    "job_options",
-    "manifest_of",
-    "owner_of",
-    "parse_by",
-    "parse_order",
-    "parse_service",
-    "parse_via",
-    "show_plan",
-    "units_of",
-]
 
 ByOption = Annotated[
     str | None,
@@ -169,7 +149,7 @@ def parse_by(text: str | None) -> Period | None:
     Raises:
         UsageError: there is no such period.
     """
-    from glacierflow.runs.periods import parse_period
+    from glacierflow.runs.units import parse_period
 
     return None if text is None else parse_period(text)
 
@@ -180,7 +160,7 @@ def parse_order(text: str | None) -> Order | None:
     Raises:
         UsageError: there is no such order.
     """
-    from glacierflow.manifest import ORDERS
+    from glacierflow.model.manifest import ORDERS
 
     if text is None:
         return None
@@ -192,7 +172,7 @@ def parse_order(text: str | None) -> Order | None:
 
 def units_of(draft: Draft) -> tuple[Unit, ...]:
     """Regions x periods."""
-    from glacierflow.runs.arrange import plan_units
+    from glacierflow.runs.units import plan_units
 
     settings = draft.loaded.settings
     dates = settings.dates
@@ -207,7 +187,7 @@ def arrange_units(draft: Draft, units: tuple[Unit, ...], *, measured: Measured |
         UsageError: a unit fits no memory class.
     """
     from glacierflow.cli.context import say
-    from glacierflow.runs.arrange import arrange
+    from glacierflow.runs.units import arrange
 
     arrangement = arrange(
         units,
@@ -284,9 +264,9 @@ def show_plan(
         rest: units that would follow as a run of their own where this one is a canary.
         as_json: for programs.
     """
-    from glacierflow.cli import render_estimate, render_plan
+    from glacierflow.aws.names import named_destination
+    from glacierflow.cli import render, render_plan
     from glacierflow.runs.plan import submit_requests
-    from glacierflow.services.targets import named_destination
 
     loaded = draft.loaded
     requests = submit_requests(
@@ -303,7 +283,7 @@ def show_plan(
         if rest is not None:
             plan["units_after_canary"] = rest
         if estimate is not None:
-            plan["estimate"] = render_estimate.estimate_json(estimate)
+            plan["estimate"] = render.estimate_json(estimate)
         typer.echo(json.dumps(plan, indent=2))
         return
     for text in (*render_plan.plan_lines(manifest, requests), "AWS would be called so:"):
@@ -312,7 +292,7 @@ def show_plan(
         typer.echo(f"  {text}")
     if rest is not None:
         typer.echo(f"that is the canary; {rest} more units go after it, arranged by what it measures")
-    for text in render_estimate.estimate_lines(estimate) if estimate is not None else ():
+    for text in render.estimate_lines(estimate) if estimate is not None else ():
         typer.echo(text)
     typer.echo("dry run: nothing was submitted or written")
 
@@ -320,7 +300,7 @@ def show_plan(
 def _calls(manifest: Manifest, requests: list[dict[str, Any]], draft: Draft) -> list[str]:
     """Every AWS call of the submission; what a service cannot run is refused here already."""
     from glacierflow.cli import render_plan
-    from glacierflow.services.launch.fit import check_lambda_fit
+    from glacierflow.launch.launcher import check_lambda_fit
     from glacierflow.settings.load import DEFAULT
 
     loaded = draft.loaded

@@ -1,4 +1,4 @@
-"""``glacierflow batch retry``: only the units that went wrong, again, with what they lacked."""
+"""``glacierflow batch retry`` and ``cancel``: repeat what went wrong; end what is still on its way."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.ending import AutoRetryOption, Ending
-from glacierflow.cli.batch.guarding import StopAtUsdOption, limits_of
-from glacierflow.cli.batch.looking import (
+from glacierflow.cli.batch.following import AutoRetryOption, Ending, watch_run
+from glacierflow.cli.batch.planning import job_options, parse_service
+from glacierflow.cli.batch.runs import (
     FetchOption,
     Located,
     RunArgument,
@@ -18,22 +18,20 @@ from glacierflow.cli.batch.looking import (
     check_fetch,
     confirm_found,
     locate_run,
-    watch_run,
 )
-from glacierflow.cli.batch.planning import job_options, parse_service
-from glacierflow.cli.collect import CONNECTION, collects
+from glacierflow.cli.batch.spending import StopAtUsdOption, limits_of
 from glacierflow.cli.context import CommandLine
-from glacierflow.cli.options import JsonOption, YesOption
-from glacierflow.cli.places import submission_json, where_to_look
+from glacierflow.cli.options import CONNECTION, JsonOption, YesOption, collects
+from glacierflow.cli.results import submission_json, where_to_look
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.manifest import Manifest, Service
+    from glacierflow.live.family import FamilyLook
+    from glacierflow.live.retry import Cancelled
+    from glacierflow.model.manifest import Manifest, Service
     from glacierflow.runs.retry import Conditions, RetryPlan, RetryUnit
-    from glacierflow.runs.verdict import FailureClass
-    from glacierflow.services.family_look import FamilyLook
+    from glacierflow.runs.states import FailureClass
 
-__all__ = ["retry_command", "show_plan"]
 
 _MOST_NAMED = 40
 _MOST_LACKING = 4
@@ -59,6 +57,15 @@ DryRunOption = Annotated[
         "--dry-run/--no-dry-run",
         help="Look at the run, show what would be tried again, and submit nothing. Also takes true or false.",
         show_default=False,
+    ),
+]
+
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region",
+        metavar="NAME",
+        help="End only the children that process this region, of several too; can be repeated.",
     ),
 ]
 
@@ -128,12 +135,12 @@ def _parse_service(text: str) -> Service:
 def _retry(
     found: Located, line: CommandLine, only: tuple[FailureClass, ...], service: Service
 ) -> tuple[Manifest, RetryPlan, FamilyLook | None]:
+    from glacierflow.launch import find_launcher
+    from glacierflow.live.family import FamilyLook
+    from glacierflow.live.look import RunLook
+    from glacierflow.live.retry import check_catalogue, check_retry, find_retry, submit_retry
     from glacierflow.regions import load_catalogue
     from glacierflow.runs.family import read_family
-    from glacierflow.services.family_look import FamilyLook
-    from glacierflow.services.launch import find_launcher
-    from glacierflow.services.look import RunLook
-    from glacierflow.services.retry import check_catalogue, check_retry, find_retry, submit_retry
 
     family = read_family(found.store, found.run_id)
     check_catalogue(family.root, load_catalogue(line.regions_file).sha256)
@@ -217,3 +224,43 @@ def _lacking(retried: RetryUnit) -> list[dict[str, str]] | None:
     if retried.lacking is None:
         return None
     return [unit.model_dump(mode="json") for unit in retried.lacking]
+
+
+@collects(*CONNECTION, "s3_bucket")
+def cancel_command(
+    line: CommandLine,
+    run: RunArgument = "latest",
+    region: RegionOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """End a run's jobs and those of its retries, and say what was done already; products stay.
+
+    An invocation of Lambda that runs goes on to its end.
+    """
+    from glacierflow.live.retry import cancel_family
+    from glacierflow.runs.family import read_family
+
+    found = locate_run(run, line)
+    confirm_found(found, run, "cancel", yes=yes)
+    family = read_family(found.store, found.run_id)
+    cancelled = cancel_family(family, found.store, found.cloud, found.places, regions=tuple(region or ()))
+    _show(cancelled, as_json=as_json)
+    return 0
+
+
+def _show(cancelled: list[Cancelled], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from glacierflow.cli import render
+
+    if as_json:
+        typer.echo(render.to_json([asdict(one) for one in cancelled]))
+        return
+    for one in cancelled:
+        before = ", ".join(f"{count} {outcome}" for outcome, count in one.before.items())
+        never = f"; {one.never_submitted} were never submitted" if one.never_submitted else ""
+        if one.goes_on:
+            never += f"; {len(one.goes_on)} run on Lambda, where nobody can end them"
+        typer.echo(f"run {one.run_id}")
+        typer.echo(f"  cancelled {len(one.ended)}; had ended before: {before or 'none'}{never}")

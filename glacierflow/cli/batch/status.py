@@ -1,18 +1,22 @@
-"""``glacierflow batch status``: how a run stands."""
+"""``glacierflow batch status``, ``watch``, ``list`` and ``queue``: how runs and queues stand."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch import looking
-from glacierflow.cli.batch.looking import RunArgument
-from glacierflow.cli.collect import CONNECTION, collects
-from glacierflow.cli.context import CommandLine
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.batch import following, runs
+from glacierflow.cli.batch.following import AutoRetryOption, Ending, NotifyOption
+from glacierflow.cli.batch.runs import FetchOption, RunArgument
+from glacierflow.cli.batch.spending import StopAtUsdOption, limits_of
+from glacierflow.cli.context import CommandLine, cloud_for, load_line
+from glacierflow.cli.options import CONNECTION, JsonOption, collects
 
-__all__ = ["status_command"]
+if TYPE_CHECKING:
+    from glacierflow.aws.queues import EnvironmentReport, QueueReport
+    from glacierflow.runs.history import RunEntry
+
 
 ReceiptsOption = Annotated[
     bool,
@@ -20,6 +24,8 @@ ReceiptsOption = Annotated[
         "--receipts", help="Read every receipt nobody has read yet, one call each, and count its products."
     ),
 ]
+
+LimitOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the N newest runs.")]
 
 
 @collects(*CONNECTION, "s3_bucket")
@@ -30,5 +36,122 @@ def status_command(
     as_json: JsonOption = False,
 ) -> int:
     """Show a run on one screen: states, outcomes, products, attempts, reclaims, and failures by kind."""
-    look = looking.open_run(run, line)
-    return looking.show_status(look, look.now(quick=not receipts), line, as_json=as_json)
+    look = runs.open_run(run, line)
+    return runs.show_status(look, look.now(quick=not receipts), line, as_json=as_json)
+
+
+@collects(*CONNECTION, "s3_bucket")
+def watch_command(
+    line: CommandLine,
+    run: RunArgument = "latest",
+    fetch: FetchOption = None,
+    max_usd: StopAtUsdOption = None,
+    auto_retry: AutoRetryOption = False,
+    notify: NotifyOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show live progress of a run until it has ended."""
+    runs.check_fetch(fetch)
+    look = runs.open_run(run, line)
+    limits = limits_of(line, max_usd)
+    ending = Ending(notify, auto_retry)
+    return following.watch_run(look, line, fetch=fetch, as_json=as_json, limits=limits, ending=ending)
+
+
+@collects(*CONNECTION, "s3_bucket")
+def list_command(
+    line: CommandLine,
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+) -> int:
+    """List runs from the bucket, newest first, as the last look at each left them."""
+    from glacierflow.aws.names import find_places
+    from glacierflow.cli.render import to_json
+    from glacierflow.runs.history import list_runs
+    from glacierflow.store import open_store
+
+    loaded = load_line(line)
+    cloud, _ = cloud_for(loaded, line)
+    store = open_store(f"s3://{find_places(loaded, cloud).bucket}", cloud)
+    runs = list_runs(store, limit=limit)
+    if as_json:
+        typer.echo(to_json({"store": store.uri(""), "runs": [run.model_dump(mode="json") for run in runs]}))
+        return 0
+    if not runs:
+        typer.echo(f"there is no run in {store.uri('')}")
+    for run in runs:
+        for text in _run_lines(run):
+            typer.echo(text)
+    return 0
+
+
+def _run_lines(run: RunEntry) -> list[str]:
+    from glacierflow.cli.render_status import ago
+
+    lines = [run.run_id, f"    submitted {ago(run.submitted_at)}; {_progress(run)}"]
+    if run.retry_of:
+        lines.append(f"    a retry of {run.retry_of}")
+    return lines
+
+
+def _progress(run: RunEntry) -> str:
+    if run.notice:
+        return run.notice
+    if run.size is None:
+        return "nobody has looked at it yet: `glacierflow batch status` does"
+    outcomes = ", ".join(f"{count} {name}" for name, count in run.outcomes.items())
+    state = "ended" if run.complete else f"{run.ended} had ended at the last look"
+    return f"{run.size} slots, {state}{f': {outcomes}' if outcomes else ''}"
+
+
+@collects(*CONNECTION, "s3_bucket")
+def queue_command(
+    line: CommandLine,
+    as_json: JsonOption = False,
+) -> int:
+    """Show depth by state, the job at the head and what blocks it, and the health of what runs jobs."""
+    from glacierflow.aws.names import find_places
+    from glacierflow.aws.queues import look_at_queue
+    from glacierflow.cli.render import to_json
+
+    loaded = load_line(line)
+    cloud, _ = cloud_for(loaded, line)
+    places = find_places(loaded, cloud)
+    names = dict.fromkeys((places.spot_queue, places.ondemand_queue))
+    queues = [look_at_queue(name, cloud) for name in names]
+    if as_json:
+        healthy = [queue.model_dump(mode="json") | {"healthy": queue.healthy} for queue in queues]
+        typer.echo(to_json({"queues": healthy}))
+    else:
+        for queue in queues:
+            for text in _queue_lines(queue, line.again()):
+                typer.echo(text)
+    return 0 if all(queue.healthy for queue in queues) else 1
+
+
+def _queue_lines(queue: QueueReport, again: str) -> list[str]:
+    from glacierflow.cli.render_status import span, with_run
+
+    depth = ", ".join(f"{count} {state}" for state, count in queue.depth.items()) or "empty"
+    lines = [f"{queue.name}  {queue.state}, {queue.status}  {depth}"]
+    if queue.head is not None:
+        head = queue.head
+        age = "" if head.age_s is None else f", submitted {span(head.age_s)} ago"
+        stood = "" if head.at_head_s is None else f", at the head for {span(head.at_head_s)}"
+        lines.append(f"  head         {head.job_id} ({head.name}){age}{stood}")
+        if head.sentence and head.next_step:
+            lines.append(f"  blocked      {head.sentence}")
+            lines.append(f"  next         {with_run(head.next_step, 'RUN', again)}")
+    if queue.vcpus_in_use is not None:
+        lines.append(f"  in use       {queue.vcpus_in_use:g} vCPUs")
+    lines += [_environment(one) for one in queue.environments]
+    if queue.notice:
+        lines.append(f"  not known    {queue.notice}")
+    return lines
+
+
+def _environment(one: EnvironmentReport) -> str:
+    used = "" if one.vcpus is None else f"machines for {one.vcpus} of "
+    vcpus = "" if one.max_vcpus is None else f", {used}at most {one.max_vcpus} vCPUs"
+    reason = f": {one.reason}" if one.reason and not one.healthy else ""
+    return f"  environment  {one.name} ({one.kind}) {one.state}, {one.status}{vcpus}{reason}"

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.looking import RunsArgument, heading, locate_runs
-from glacierflow.cli.collect import CONNECTION, collects
+from glacierflow.cli.batch.runs import RunsArgument, heading, locate_runs
 from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.options import CONNECTION, JsonOption, collects
 from glacierflow.errors import (
     CredentialsError,
     GlacierflowError,
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from glacierflow.runs.coverage import Coverage
     from glacierflow.runs.verify import Depth, VerifyReport
 
-__all__ = ["verify_command", "write_file"]
 
 EXIT_UNCHECKED = 2
 _MOST_NAMED = 40
@@ -77,7 +75,7 @@ def verify_command(
 
 
 def _verify(runs: list[str] | None, line: CommandLine, depth: Depth) -> VerifyReport:
-    from glacierflow.runs.joined import read_joined
+    from glacierflow.runs.family import read_joined
     from glacierflow.runs.verify import verify_run
 
     try:

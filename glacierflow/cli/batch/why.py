@@ -1,25 +1,51 @@
-"""``glacierflow batch why``: what happened to one slot, in one plain paragraph."""
+"""``glacierflow batch why`` and ``logs``: what happened to one slot, and what its child wrote."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch import looking
-from glacierflow.cli.batch.logs import SlotOption, name_slots
-from glacierflow.cli.collect import CONNECTION, collects
-from glacierflow.cli.context import CommandLine, say
-from glacierflow.cli.options import JsonOption
+from glacierflow.cli.batch import runs
+from glacierflow.cli.context import CommandLine, load_line, say
+from glacierflow.cli.options import CONNECTION, JsonOption, collects
 from glacierflow.errors import UsageError
 
-__all__ = ["why_command"]
+if TYPE_CHECKING:
+    from glacierflow.aws.logs import LogLine
+    from glacierflow.cloud import Cloud
+    from glacierflow.live.slot import AttemptFacts, SlotFacts
+    from glacierflow.runs.status import SlotRow
+
 
 WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN] [REGION]", help="A region's name, and before it a run's id where it is not the latest."
     ),
+]
+
+_LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
+"""Seconds between two looks for new lines."""
+
+_MOST_NAMED = 10
+"""Numbers of other slots shown."""
+
+_DEFAULT_LOG_GROUP = "/aws/batch/job"
+
+RegionOption = Annotated[str | None, typer.Option("--region", metavar="NAME", help="The region's name.")]
+SlotOption = Annotated[int | None, typer.Option("--slot", metavar="N", help="The child's slot, from 0.")]
+AttemptOption = Annotated[
+    int | None, typer.Option("--attempt", metavar="K", help="Which attempt, from 1; default the latest.")
+]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Stay, and print lines as they come.")]
+GrepOption = Annotated[
+    str | None, typer.Option("--grep", metavar="PATTERN", help="Only lines in which this expression occurs.")
 ]
 
 
@@ -32,12 +58,11 @@ def why_command(
 ) -> int:
     """Explain one slot from attempts, exit codes, reasons, receipt, log and queue; and what to do next."""
     from glacierflow.cli.render import to_json
-    from glacierflow.cli.status_view import with_run
-    from glacierflow.services.slot import find_slot, other_slots
-    from glacierflow.services.why import explain_slot
+    from glacierflow.cli.render_status import with_run
+    from glacierflow.live.slot import explain_slot, find_slot, other_slots
 
     run, region = run_and_region(words or [])
-    look, cloud = looking.open_look(run, line)
+    look, cloud = runs.open_look(run, line)
     status = look.now(quick=True)
     row = find_slot(status, region=region, slot=slot)
     found, others = explain_slot(look, row, cloud), other_slots(status, row, region)
@@ -75,3 +100,142 @@ def run_and_region(words: list[str]) -> tuple[str, str | None]:
         return "latest", words[0]
     run, region = (*words, None, None)[:2]
     return run or "latest", region
+
+
+def show_child(
+    line: CommandLine,
+    run: str,
+    region: str | None,
+    slot: int | None,
+    attempt: int | None,
+    *,
+    follow: bool,
+    grep: str | None,
+    as_json: bool,
+) -> int:
+    """Print the log of one child's attempt, following it where asked."""
+    wanted = pattern_of(grep)
+    gather, cloud = _open(run, line, region, slot)
+    # what a record says is where it was written; one that says nothing is looked for where the settings say
+    usual = load_line(replace(line, quiet=True)).settings.monitoring.log_group or _DEFAULT_LOG_GROUP
+    facts = gather()
+    found = facts.attempt(attempt)
+    if found is None or (found.log_stream is None and not (follow and facts.live)):
+        return _without_log(facts, found, as_json=as_json)
+    _head(facts, found, quiet=line.quiet)
+    pause_s = _LOCAL_PAUSE_S if line.local else _AWS_PAUSE_S
+    try:
+        fixed = attempt is not None
+        for entry in _lines(cloud, gather, found, usual, follow=follow, fixed=fixed, pause_s=pause_s):
+            if wanted.search(entry.text):
+                typer.echo(as_line(entry, as_json=as_json))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def pattern_of(grep: str | None) -> re.Pattern[str]:
+    """The expression of ``--grep``; without one, every line matches."""
+    try:
+        return re.compile(grep or "")
+    except re.error as error:
+        raise UsageError(
+            f"--grep = {grep} is not a regular expression: {error}", next_step="put \\ before ( [ * + ?"
+        ) from error
+
+
+def _open(
+    run: str, line: CommandLine, region: str | None, slot: int | None
+) -> tuple[Callable[[], SlotFacts], Cloud]:
+    """A way to ask about the slot again and again."""
+    from glacierflow.live.slot import find_slot, gather_slot, other_slots
+
+    look, cloud = runs.open_look(run, line)
+    status = look.now(quick=True)
+    row = find_slot(status, region=region, slot=slot)
+    others = other_slots(status, row, region)
+    if others:
+        say(name_slots(others), quiet=line.quiet)
+    return (lambda: gather_slot(look, row, cloud)), cloud
+
+
+def name_slots(others: Sequence[SlotRow]) -> str:
+    """The other slots of a region in words; where some went wrong, the numbers of those."""
+    wrong = [one for one in others if one.wrong]
+    numbers = [str(one.slot) for one in wrong or others]
+    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
+    slots = "slot" if len(others) == 1 else "slots"
+    return (
+        f"{len(others)} more {slots} of the region, {len(wrong) or 'none'} wrong: "
+        f"--slot {', '.join(numbers[:_MOST_NAMED])}{more}"
+    )
+
+
+def _head(facts: SlotFacts, found: AttemptFacts, *, quiet: bool) -> None:
+    row = facts.row
+    where = f"slot {row.slot}, {' '.join(row.regions)}, {row.date1} to {row.date2}"
+    say(f"{where}: attempt {found.number} of {len(facts.attempts)}, {row.state}", quiet=quiet)
+
+
+def _without_log(facts: SlotFacts, found: AttemptFacts | None, *, as_json: bool) -> int:
+    if found is None:
+        why = facts.state.reason if facts.state else None
+        text = f"no attempt has started yet: it is {facts.row.state}{f' ({why})' if why else ''}"
+    else:
+        said = found.reason if found.state or not facts.state else facts.state.reason
+        text = f"attempt {found.number} never started its container: {said}"
+    typer.echo(json.dumps({"slot": facts.row.slot, "log": None, "reason": text}) if as_json else text)
+    return 0
+
+
+def _lines(
+    cloud: Cloud,
+    gather: Callable[[], SlotFacts],
+    found: AttemptFacts,
+    usual_group: str,
+    *,
+    follow: bool,
+    fixed: bool,
+    pause_s: float,
+) -> Iterator[LogLine]:
+    """Lines of one attempt; followed, those of the attempts after it, too, unless one was named."""
+    from glacierflow.aws.logs import LogStream
+
+    while True:
+        if found.log_stream is not None:
+            stream = LogStream(cloud, found.log_group or usual_group, found.log_stream)
+            if not follow:
+                yield from stream.news()
+                return
+            over = partial(_is_over, gather, found.number)
+            yield from stream.follow(over, pause_s=pause_s)
+        if fixed or not follow or not _next(gather, found, pause_s):
+            return
+        found = gather().attempts[-1]
+
+
+def _is_over(gather: Callable[[], SlotFacts], number: int) -> bool:
+    """Whether an attempt has ended: the job has, or waits again, or is in a later attempt."""
+    facts = gather()
+    later = bool(facts.attempts) and facts.attempts[-1].number > number
+    return later or not facts.live or (facts.state is not None and facts.state.state == "RUNNABLE")
+
+
+def _next(gather: Callable[[], SlotFacts], found: AttemptFacts, pause_s: float) -> bool:
+    """Wait for the attempt after this one; False where there will be none."""
+    import time
+
+    while True:
+        facts = gather()
+        if facts.attempts and facts.attempts[-1].number > found.number:
+            return True
+        if not facts.live:
+            return False
+        time.sleep(pause_s)
+
+
+def as_line(entry: LogLine, *, as_json: bool) -> str:
+    """One line of a log as it is printed."""
+    if not as_json:
+        return entry.text
+    return json.dumps({"time": entry.time.isoformat(), "message": entry.text})

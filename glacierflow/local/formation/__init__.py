@@ -10,15 +10,10 @@ def install() -> None:
 
     It imports half of moto, so it is called when a template is first deployed, not when the server starts.
     """
-    from glacierflow.local.formation import (
-        batch_types,
-        engine,
-        iam_types,
-        network_types,
-        service_types,
-        storage_types,
-    )
+    from glacierflow.local.formation import access_types, batch_types, engine, service_types, storage_types
 
-    for types in (batch_types, iam_types, network_types, service_types, storage_types):
+    for types in (batch_types, service_types, storage_types):
         types.install()
+    access_types.install_roles()
+    access_types.install_networks()
     engine.install()

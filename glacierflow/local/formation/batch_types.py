@@ -10,8 +10,6 @@ from moto.iam.models import iam_backends
 from glacierflow.local import moto_private
 from glacierflow.local.formation.kinds import Json, mend
 
-__all__ = ["install"]
-
 _MAPS = {"Tags", "Options", "Parameters"}
 """Properties whose keys are the user's own."""
 

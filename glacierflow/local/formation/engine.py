@@ -16,9 +16,7 @@ import moto.cloudformation.parsing as parsing
 from glacierflow.local import moto_private
 from glacierflow.local.formation.kinds import Json
 from glacierflow.local.moto_private import StackResources
-from glacierflow.services.templates import parse_template
-
-__all__ = ["install"]
+from glacierflow.stack.templates import parse_template
 
 _NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."

@@ -7,8 +7,6 @@ from typing import Any
 
 from moto.core.common_models import CloudFormationModel
 
-__all__ = ["Json", "Settings", "mend", "settings_type"]
-
 Json = dict[str, Any]
 Create = Callable[[str, Json, str, str], Any]
 """(name, properties, account, region) -> the resource."""

@@ -10,8 +10,6 @@ import moto.stepfunctions.models as moto_machines
 
 from glacierflow.local.formation.kinds import Json, Settings, mend, settings_type
 
-__all__ = ["install"]
-
 
 def install() -> None:
     """Mend what moto reads in part, and add the type it skips without a word."""

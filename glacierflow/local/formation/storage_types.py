@@ -15,8 +15,6 @@ from moto.s3.cloud_formation import cfn_to_api_encryption
 
 from glacierflow.local.formation.kinds import Json, Settings, mend, settings_type
 
-__all__ = ["install"]
-
 
 def install() -> None:
     """Mend what moto does in part, and add the types it skips without a word."""

@@ -1,6 +1,6 @@
 """The sample archive: made-up imagery on true grids, to try everything without network or account.
 
-``bundle`` writes it: ``passes`` say when, ``grid`` where, ``scene`` makes pixels from the ``ice``, ``items``
+``bundle`` writes it: ``frames`` say when, where and what ice, ``scene`` makes the pixels, ``items``
 describe them.
 """
 

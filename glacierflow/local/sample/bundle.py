@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.local.sample.grid import Grid, landsat_grid, sentinel2_grid
+from glacierflow.local.sample.frames import Grid, Pass, landsat_grid, make_pass, pass_days, sentinel2_grid
 from glacierflow.local.sample.items import (
     RECORD,
     SAMPLE_VERSION,
@@ -23,11 +23,8 @@ from glacierflow.local.sample.items import (
     sentinel2_id,
     sentinel2_item,
 )
-from glacierflow.local.sample.passes import Pass, make_pass, pass_days
 from glacierflow.local.sample.scene import Rectangle, footprint, write_scene
-from glacierflow.model import SATELLITES, Region, Satellite
-
-__all__ = ["SampleSummary", "sample_bundle", "write_sample"]
+from glacierflow.model.records import SATELLITES, Region, Satellite
 
 COLLECTIONS: dict[Satellite, str] = {"sentinel2": "sentinel-2-l2a", "landsat": "landsat-c2l1"}
 _MAX_WORKERS = 4

@@ -7,14 +7,12 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from glacierflow.local.sample.grid import Grid
-from glacierflow.local.sample.passes import Pass
+from glacierflow.local.sample.frames import Grid, Pass
 from glacierflow.local.sample.scene import Rectangle, SceneStats
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["RECORD", "SAMPLE_VERSION", "landsat_id", "landsat_item", "sentinel2_id", "sentinel2_item"]
 
 RECORD = "glacierflow:sample"
 """Property that says the item is made up, and for which regions it holds pixels."""

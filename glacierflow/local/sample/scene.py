@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glacierflow.local.sample import ice
-from glacierflow.local.sample.grid import Grid, project, transformer
-from glacierflow.local.sample.passes import Pass
-from glacierflow.model import CRS, Satellite
+from glacierflow.local.sample import frames
+from glacierflow.local.sample.frames import Grid, Pass, project, transformer
+from glacierflow.model.records import CRS, Satellite
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["MARGIN_M", "Rectangle", "SceneStats", "footprint", "write_scene"]
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -170,8 +168,8 @@ class _Part:
     width: int
     origin: tuple[float, float]
     """Near the part, and the same whichever regions there are, so that rounding is the same too."""
-    x: ice.Floats
-    y: ice.Floats
+    x: frames.Floats
+    y: frames.Floats
 
 
 def _locate(grid: Grid, chunk: tuple[int, int, int, int], rectangles: list[Rectangle]) -> _Part | None:
@@ -185,7 +183,7 @@ def _locate(grid: Grid, chunk: tuple[int, int, int, int], rectangles: list[Recta
     if not near.any():
         return None
     # whole periods of the texture, taken off so that float32 holds millimetres
-    period = ice.TEXTURE_PERIOD_M
+    period = frames.TEXTURE_PERIOD_M
     origin = math.floor(x.min() / period) * period, math.floor(y.min() / period) * period
     (top, bottom), (left, right) = (
         (int(hits[0]), min(int(hits[-1]) + 1, size - 1))
@@ -211,25 +209,25 @@ def _render(
     """Pixels of a part of the grid, and the sum of their cloud opacity."""
     x, y, (x0, y0) = part.x, part.y, part.origin
 
-    def spread(lattice: ice.Floats) -> Floats32:
+    def spread(lattice: frames.Floats) -> Floats32:
         return _spread(lattice.astype(np.float32))[: part.height, : part.width]
 
     x_pixels, y_pixels = spread(x - x0), spread(y - y0)
     seen = _seen(x_pixels, y_pixels, (x0, y0), rectangles, is_cut=overflight.is_cut)
     if not seen.any():
         return np.zeros(seen.shape, np.uint16), 0.0
-    rock = np.clip(spread(ice.rock_height(x, y)) * _EDGE_GAIN + 0.5, 0, 1)
+    rock = np.clip(spread(frames.rock_height(x, y)) * _EDGE_GAIN + 0.5, 0, 1)
     on_ice = rock < 0.5
     # ice that is here now was upstream at the start of the season; rock was here
-    shift_x, shift_y = ice.ice_displacement(x, y, ice.season_day(overflight.start))
-    ground = ice.texture(x_pixels - spread(shift_x) * on_ice, y_pixels - spread(shift_y) * on_ice)
+    shift_x, shift_y = frames.ice_displacement(x, y, frames.season_day(overflight.start))
+    ground = frames.texture(x_pixels - spread(shift_x) * on_ice, y_pixels - spread(shift_y) * on_ice)
     level = _BRIGHTNESS[overflight.satellite]
     pixels = level.ice + rock * np.float32(level.rock - level.ice)
     pixels += ground * (level.ice_contrast + rock * np.float32(level.rock_contrast - level.ice_contrast))
     pixels *= np.float32(1 + 0.02 * math.sin(overflight.number))  # the sun is never the same
     cloud = 0.0
     if overflight.is_cloudy:
-        opacity = spread(ice.cloud_cover(x, y, overflight.number))
+        opacity = spread(frames.cloud_cover(x, y, overflight.number))
         pixels += opacity * (np.float32(level.cloud) - pixels)
         cloud = float(opacity[seen].sum(dtype=np.float64))
     np.clip(pixels, 1, level.ceiling, out=pixels)
@@ -238,8 +236,8 @@ def _render(
 
 
 def _seen(
-    x: ice.Floats,
-    y: ice.Floats,
+    x: frames.Floats,
+    y: frames.Floats,
     origin: tuple[float, float],
     rectangles: list[Rectangle],
     *,

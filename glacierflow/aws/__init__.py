@@ -1,0 +1,1 @@
+"""AWS, asked: one service a file, and its errors in plain words."""

@@ -1,0 +1,233 @@
+"""What a run has cost: every attempt's time x the price of the share of the machine it had; pure.
+
+An attempt is charged from its start to its end, so the minutes in which machines boot, pull the image or
+stand idle are not in it; nor are disks, addresses, logs and storage. Where an attempt does not know its
+machine, the type of ``ASSUMED_TYPES`` for its memory class is assumed, and counted as such.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from glacierflow.cost.attempt_times import Spell
+from glacierflow.cost.prices import Lifecycle, PriceBook, gib_of, vcpus_of
+from glacierflow.errors import DataError
+from glacierflow.model.records import Record
+from glacierflow.runs.family import Family
+from glacierflow.runs.workload import VCPUS
+
+ASSUMED_TYPES = {7_500: "r6i.large", 15_500: "r6i.large", 31_500: "r6i.xlarge", 63_200: "r6i.2xlarge"}
+"""By memory class in MiB: two jobs of the smallest fill one, of the others one does."""
+
+
+class AttemptCost(Record):
+    """What one attempt cost."""
+
+    run_id: str
+    slot: int
+    attempt: int
+    regions: tuple[str, ...]
+    started_at: dt.datetime
+    hours: float | None
+    """None where nobody knows its end; it is charged nothing."""
+    instance_type: str
+    assumed: bool
+    """Whether the instance type is an assumption."""
+    zone: str | None
+    lifecycle: Lifecycle
+    share: float
+    """Of the instance."""
+    usd_hour: float
+    """Of the whole instance."""
+    price_source: str
+    usd: float
+    wasted_on: str | None
+
+
+class RegionCost(Record):
+    """What one region cost."""
+
+    region: str
+    usd: float
+    wasted_usd: float
+    products: int
+
+    @property
+    def usd_a_product(self) -> float | None:
+        """None without products."""
+        return self.usd / self.products if self.products else None
+
+
+class CostReport(Record):
+    """What a run has cost with its retries."""
+
+    run_id: str
+    runs: tuple[str, ...]
+    """All first runs, where several are added up; ``run_id`` alone, as a rule."""
+    retries: tuple[str, ...]
+    attempts: tuple[AttemptCost, ...]
+    regions: tuple[RegionCost, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def usd(self) -> float:
+        """All of it."""
+        return sum(attempt.usd for attempt in self.attempts)
+
+    @property
+    def wasted(self) -> dict[str, float]:
+        """Dollars spent on attempts that did not end well, by why."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for attempt in self.attempts:
+            if attempt.wasted_on is not None:
+                sums[attempt.wasted_on] += attempt.usd
+        return dict(sorted(sums.items()))
+
+    @property
+    def products(self) -> int:
+        """Products written."""
+        return sum(region.products for region in self.regions)
+
+
+def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook, *, unstarted: int = 0) -> CostReport:
+    """Price every spell and add up; attempts that never started are only named.
+
+    A slot of several units divides its cost by the products each of them wrote.
+
+    Raises:
+        DataError: there is no price for an instance type.
+    """
+    attempts = [price_spell(spell, prices) for spell in spells]
+    usd: defaultdict[str, float] = defaultdict(float)
+    wasted: defaultdict[str, float] = defaultdict(float)
+    for attempt in attempts:
+        for region, times in Counter(attempt.regions).items():
+            part = attempt.usd * times / len(attempt.regions)
+            usd[region] += part
+            wasted[region] += part if attempt.wasted_on else 0.0
+    products = _products(family)
+    return CostReport(
+        run_id=family.root.run_id,
+        runs=family.runs,
+        retries=family.retries,
+        attempts=tuple(attempts),
+        regions=tuple(
+            RegionCost(region=name, usd=usd[name], wasted_usd=wasted[name], products=products[name])
+            for name in sorted(family.root.regions)
+        ),
+        notes=(*_notes(attempts, prices), *_lost(spells, unstarted)),
+    )
+
+
+def _products(family: Family) -> Counter[str]:
+    """Distinct products written, by region."""
+    keys = {
+        (receipt.units[product.unit].region, product.key)
+        for receipts in family.receipts().values()
+        for receipt in receipts
+        for product in receipt.products
+    }
+    return Counter(region for region, _ in keys)
+
+
+def price_spell(spell: Spell, prices: PriceBook, *, cautious: bool = False) -> AttemptCost:
+    """What one attempt's time cost; where a spot price is assumed and ``cautious``, at the 90th percentile.
+
+    Raises:
+        DataError: there is no price for its instance type.
+    """
+    machine = spell.machine
+    known = machine is not None and machine.instance_type is not None
+    instance_type = (
+        machine.instance_type if machine and machine.instance_type else ASSUMED_TYPES[spell.memory_mib]
+    )
+    zone = machine.zone if machine else None
+    hours = None
+    if spell.ended_at is not None:
+        hours = max(0.0, (spell.ended_at - spell.started_at).total_seconds() / 3600)
+    vcpus = (machine.vcpus if machine else None) or VCPUS[spell.memory_mib]
+    memory_mib = (machine.memory_mib if machine else None) or spell.memory_mib
+    if machine is not None and machine.launch_type == "FARGATE":
+        rates = prices.table.rates
+        usd_hour = rates.fargate_vcpu_hour * vcpus + rates.fargate_gb_hour * memory_mib / 1024
+        usd_hour *= rates.fargate_spot_share if spell.lifecycle == "spot" else 1.0
+        instance_type, known, share, source = "Fargate", True, 1.0, f"table of {prices.table.as_of}"
+    elif machine is not None and machine.launch_type == "LAMBDA":
+        usd_hour = prices.table.rates.lambda_gb_second * 3600 * memory_mib / 1024
+        instance_type, known, share, source = "Lambda", True, 1.0, f"table of {prices.table.as_of}"
+    else:
+        price = prices.price_of(
+            instance_type, spell.lifecycle, zone=zone, when=spell.started_at, cautious=cautious
+        )
+        usd_hour, source = price.usd, price.source
+        share = _share(instance_type, vcpus, memory_mib)
+    return AttemptCost(
+        run_id=spell.run_id,
+        slot=spell.slot,
+        attempt=spell.attempt,
+        regions=spell.regions,
+        started_at=spell.started_at,
+        hours=hours,
+        instance_type=instance_type,
+        assumed=not known,
+        zone=zone,
+        lifecycle=spell.lifecycle,
+        share=share,
+        usd_hour=usd_hour,
+        price_source=source,
+        usd=(hours or 0.0) * share * usd_hour,
+        wasted_on=spell.wasted_on,
+    )
+
+
+def _share(instance_type: str, vcpus: float, memory_mib: float) -> float:
+    """The larger of its shares of the instance's vCPUs and memory: what no other job could have."""
+    by_vcpus = vcpus / vcpus_of(instance_type)
+    try:
+        by_memory = memory_mib / (gib_of(instance_type) * 1024)
+    except DataError:
+        by_memory = 0.0
+    return min(1.0, max(by_vcpus, by_memory))
+
+
+def _notes(attempts: Sequence[AttemptCost], prices: PriceBook) -> list[str]:
+    notes = [f"prices: {prices.table.source} ({prices.table.as_of}, {prices.table.region})", *prices.caveats]
+    sources = Counter(attempt.price_source for attempt in attempts)
+    notes += [f"{count} attempts: {source}" for source, count in sorted(sources.items())]
+    assumed = sum(attempt.assumed for attempt in attempts)
+    if assumed:
+        types = ", ".join(sorted({attempt.instance_type for attempt in attempts if attempt.assumed}))
+        notes.append(f"{assumed} attempts did not say what they ran on: {types} is assumed")
+    endless = sum(attempt.hours is None for attempt in attempts)
+    if endless:
+        notes.append(f"{endless} attempts are running, or ended at a time nobody knows: not charged")
+    notes.append("without the time machines boot or stand idle, disks, addresses, logs and storage")
+    return notes
+
+
+def _lost(spells: Sequence[Spell], unstarted: int) -> Iterator[str]:
+    lost = sum(not spell.recorded for spell in spells)
+    if lost:
+        yield f"{lost} attempts ended before they left a record: charged by the times of AWS Batch"
+    if unstarted:
+        yield f"{unstarted} attempts never started, says AWS Batch: not charged"
+
+
+_COLUMNS = ("run_id", "slot", "attempt", "regions", "started_at", "hours", "instance_type", "assumed", "zone")
+_MONEY = ("lifecycle", "share", "usd_hour", "price_source", "usd", "wasted_on")
+
+
+def cost_csv(report: CostReport) -> str:
+    """One line an attempt, from which every sum can be made again."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*_COLUMNS, *_MONEY])
+    for attempt in report.attempts:
+        facts = attempt.model_dump(mode="json")
+        facts["regions"] = "+".join(sorted(set(attempt.regions)))
+        lines.writerow(["" if facts[name] is None else facts[name] for name in (*_COLUMNS, *_MONEY)])
+    return text.getvalue()

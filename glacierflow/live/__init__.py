@@ -1,0 +1,1 @@
+"""A run that has been submitted: how it stands now, why, ended, tried again."""

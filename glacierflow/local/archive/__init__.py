@@ -1,0 +1,1 @@
+"""The archive of images that the embedded cloud offers, and its STAC API."""

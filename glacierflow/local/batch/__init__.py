@@ -1,0 +1,1 @@
+"""AWS Batch in the embedded cloud: jobs that really run."""

@@ -1,0 +1,1 @@
+"""From a unit to acquisitions, and a reason for everything that is left out."""

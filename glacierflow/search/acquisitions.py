@@ -1,0 +1,284 @@
+"""STAC search: a unit in, acquisitions and the reasons for everything left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from glacierflow.model.records import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
+from glacierflow.search.availability import why_no_items, worth_searching
+from glacierflow.search.footprints import distance_m, overlap_share
+from glacierflow.search.items import parse_item, parse_time, view_of
+from glacierflow.search.mgrs import missing_tiles, same_place, uncovered_share
+from glacierflow.search.stac_api import Catalogue, Query, collection_interval, search_items
+
+_NOT_ASKED = "not_asked_for"
+"""Code of an item that the API should not have given."""
+_ELSEWHERE_M = 100_000.0
+"""Distance of a footprint beyond which no way to draw it explains that the API gave it."""
+_STRIP = re.compile(r"_S(\d{8}T\d{6})_N")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search gave."""
+
+    acquisitions: tuple[Acquisition, ...]
+    """In order of sensing time."""
+    left_out: tuple[LeftOut, ...]
+    items: int
+    """STAC items the API returned."""
+    notes: tuple[Note, ...] = ()
+    """What the search did not look for, why it found nothing, what was odd about its answer."""
+
+
+@dataclass(slots=True)
+class _Sorting:
+    kept: list[Scene] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def leave(self, scene: Scene, code: str, reason: str) -> None:
+        self.left_out.append(LeftOut(item_id=scene.item_id, code=code, reason=reason))
+
+
+def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
+    """Ask the STAC API for a unit's items and group them into acquisitions.
+
+    Both dates are included, to the last moment of the second. Days on which there can be no image are not
+    asked for, and an answer without items is explained; both in ``notes``.
+
+    Raises:
+        UnavailableError: the API did not answer after retries.
+        DataError: the API refused the search.
+    """
+    plan = worth_searching(unit, region)
+    if plan.days is None:
+        return Found((), (), 0, plan.notes)
+    if unit.satellite == "sentinel2":
+        catalogue = Catalogue.of(settings.sentinel2_stac_url, settings.sentinel2_collection, settings)
+    else:
+        catalogue = Catalogue.of(settings.landsat_stac_url, settings.landsat_collection, settings)
+    interval = (
+        dt.datetime.combine(plan.days[0], dt.time.min, dt.UTC),
+        dt.datetime.combine(plan.days[1], dt.time(23, 59, 59, 999999), dt.UTC),
+    )
+    query = Query(region.geometry, interval)
+    answer = search_items(catalogue, query)
+    notes = [*plan.notes, *(Note(code="odd_answer", text=text) for text in answer.notes)]
+    sorting = _Sorting()
+    items = _keep_asked(answer.items, catalogue, query, sorting)
+    if not items:
+        today = dt.datetime.now(dt.UTC).date()
+        notes.append(why_no_items(unit, plan.days, collection_interval(catalogue), today))
+    tiles = region.mgrs_tiles
+    if unit.satellite == "sentinel2" and uncovered_share(region):
+        added = missing_tiles(region)
+        notes.append(_uncovered(region, added, settings))
+        tiles += added if settings.mgrs_tiles == "auto" else ()
+    _sort(items, unit, region, tiles, settings, sorting)
+    unasked = sum(entry.code == _NOT_ASKED for entry in sorting.left_out)
+    if unasked:
+        text = f"{unasked} of the {len(answer.items)} items that the STAC API gave were not asked for"
+        notes.append(Note(code="odd_answer", text=f"{text}; they are left out"))
+    acquisitions = _keep_clear(group_scenes(sorting.kept, unit.satellite, tiles), settings, sorting)
+    return Found(acquisitions, tuple(sorting.left_out), len(answer.items), tuple(notes))
+
+
+def _keep_asked(
+    items: Iterable[dict[str, Any]], catalogue: Catalogue, query: Query, sorting: _Sorting
+) -> list[dict[str, Any]]:
+    """The items of the collection and time that were asked for: some APIs pass over a filter.
+
+    The place is compared later, by tiles and footprints. An item that cannot be compared stays: what is wrong
+    with it is said where it is parsed.
+    """
+    asked = []
+    for item in items:
+        reason = _why_not_asked(item, catalogue, query)
+        if reason is None:
+            asked.append(item)
+        else:
+            sorting.left_out.append(LeftOut(item_id=str(item["id"]), code=_NOT_ASKED, reason=reason))
+    return asked
+
+
+def _why_not_asked(item: dict[str, Any], catalogue: Catalogue, query: Query) -> str | None:
+    collection = item.get("collection")
+    if isinstance(collection, str) and collection != catalogue.collection:
+        return f"it is of the collection {collection}, and {catalogue.collection} was asked for"
+    try:
+        properties = item["properties"]
+        first = parse_time(properties.get("datetime") or properties["start_datetime"])
+        last = parse_time(properties.get("datetime") or properties["end_datetime"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    if last < query.interval[0] or first > query.interval[1]:
+        days = " to ".join(f"{moment:%Y-%m-%d}" for moment in query.interval)
+        return f"it is of {first:%Y-%m-%d}, and {days} was asked for"
+    return None
+
+
+def _uncovered(region: Region, added: tuple[str, ...], settings: StepSettings) -> Note:
+    share, listed = f"{uncovered_share(region):.2%}", " ".join(region.mgrs_tiles)
+    does = "adds" if settings.mgrs_tiles == "auto" else "would add"
+    tiles = " ".join(added) or "no tile"
+    text = f"{share} of {region.name} lies outside its tiles {listed}; mgrs_tiles = auto {does} {tiles}"
+    return Note(code="tiles_missing", text=text)
+
+
+def _sort(
+    items: Iterable[dict[str, Any]],
+    unit: Unit,
+    region: Region,
+    tiles: tuple[str, ...],
+    settings: StepSettings,
+    sorting: _Sorting,
+) -> None:
+    parsed = [parse_item(item, unit.satellite) for item in items]
+    sorting.left_out += [entry for entry in parsed if isinstance(entry, LeftOut)]
+    scenes = [entry for entry in parsed if isinstance(entry, Scene)]
+    if unit.satellite == "sentinel2":
+        _keep_tiles(scenes, tiles, sorting)
+    else:
+        _keep_landsat(scenes, region, settings, sorting)
+
+
+def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) -> None:
+    """Keep the region's tiles, and of each tile the newest baseline, all its strips."""
+    listed = []
+    for scene in scenes:
+        if _rank(scene, tiles) < len(tiles):
+            listed.append(scene)
+        else:
+            reason = f"tile {scene.place} is not among the region's tiles {' '.join(tiles)}"
+            sorting.leave(scene, "tile_not_listed", reason)
+    for _, same in _by(listed, lambda scene: (scene.acquisition, scene.place)):
+        newest = max(same, key=_age)
+        current = [scene for scene in same if scene.baseline == newest.baseline]
+        kept = [max(of_strip, key=_age) for _, of_strip in _by(current, _strip)]
+        sorting.kept += kept
+        strips = {_strip(scene) for scene in kept}
+        is_told = all(_strip(scene) for scene in same)
+        for scene in same:
+            if is_told and _strip(scene) not in strips:
+                # its pixels are in none that is kept, but baselines differ in what a pixel's value means
+                reason = f"only another strip of the tile was processed with baseline {newest.baseline}"
+                sorting.leave(scene, "strip_not_reprocessed", f"{reason}: {newest.item_id}")
+            elif scene not in kept:
+                sorting.leave(
+                    scene,
+                    "superseded",
+                    f"processing baseline {scene.baseline} is superseded by {newest.item_id} "
+                    f"with baseline {newest.baseline}",
+                )
+
+
+def _strip(scene: Scene) -> str:
+    """When the data strip began that a tile is cut from; empty where the item does not say.
+
+    Where one strip of a pass ends and the next begins, one tile is two products of one datatake, each with a
+    part of the pixels (ESA's "product discriminator"); a reprocessed duplicate is of the same strip.
+    """
+    found = _STRIP.search(str(scene.properties.get("s2:datastrip_id", "")))
+    return found[1] if found else ""
+
+
+def _rank(scene: Scene, tiles: tuple[str, ...]) -> int:
+    """Place of a scene's tile in a list of tiles; beyond its end where it is not there."""
+    return next((rank for rank, tile in enumerate(tiles) if same_place(scene.place, tile)), len(tiles))
+
+
+def _age(scene: Scene) -> tuple[str, str, str]:
+    generated = str(scene.properties.get("s2:generation_time", scene.properties.get("updated", "")))
+    return scene.baseline or "", generated, scene.item_id
+
+
+def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, sorting: _Sorting) -> None:
+    """Keep wanted tiers and corrections with enough overlap; of one scene's versions the best."""
+    wanted = []
+    for scene in scenes:
+        tier = str(scene.properties.get("landsat:collection_category"))
+        correction = str(scene.properties.get("landsat:correction"))
+        overlap = overlap_share(scene.footprint, region)
+        if tier not in settings.landsat_tiers:
+            accepted = ", ".join(settings.landsat_tiers)
+            sorting.leave(scene, "tier", f"tier {tier} is not among the wanted tiers {accepted}")
+        elif correction not in settings.landsat_corrections:
+            accepted = ", ".join(settings.landsat_corrections)
+            sorting.leave(scene, "correction", f"correction {correction} is not among {accepted}")
+        elif overlap == 0.0 and (away := distance_m(scene.footprint, region)) > _ELSEWHERE_M:
+            sorting.leave(scene, _NOT_ASKED, f"its footprint is {away / 1000:.0f} km away from the region")
+        elif overlap < settings.landsat_min_overlap:
+            sorting.leave(
+                scene,
+                "low_overlap",
+                f"the footprint covers {overlap:.1%} of the region, "
+                f"less than {settings.landsat_min_overlap:.0%}",
+            )
+        else:
+            wanted.append(scene)
+    for _, same in _by(wanted, lambda scene: (scene.platform, scene.place, f"{scene.datetime:%Y%m%d}")):
+        # T1 sorts before T2 and both before RT; then the newest processing
+        ordered = sorted(same, key=lambda scene: str(scene.properties.get("created", "")), reverse=True)
+        best, *others = sorted(ordered, key=lambda s: {"T1": 0, "T2": 1}.get(_tier(s), 2))
+        sorting.kept.append(best)
+        for scene in others:
+            sorting.leave(scene, "superseded", f"another version of the scene is used: {best.item_id}")
+
+
+def _keep_clear(
+    acquisitions: tuple[Acquisition, ...], settings: StepSettings, sorting: _Sorting
+) -> tuple[Acquisition, ...]:
+    """Leave out acquisitions under too much cloud; one of unknown cloud stays."""
+    limit = settings.max_cloud_cover
+    if limit is None:
+        return acquisitions
+    clear = []
+    for acquisition in acquisitions:
+        percent = view_of(acquisition).get("eo:cloud_cover")
+        if percent is None or percent <= 100 * limit:
+            clear.append(acquisition)
+            continue
+        for scene in acquisition.scenes:
+            sorting.leave(
+                scene, "cloudy", f"cloud covers {percent:.1f} % of the image, more than {limit:.0%}"
+            )
+    return tuple(clear)
+
+
+def _tier(scene: Scene) -> str:
+    return str(scene.properties.get("landsat:collection_category"))
+
+
+def _by(scenes: list[Scene], key: Any) -> Iterable[tuple[Any, list[Scene]]]:  # noqa: ANN401 - sort keys
+    for value, group in itertools.groupby(sorted(scenes, key=key), key=key):
+        yield value, list(group)
+
+
+def group_scenes(
+    scenes: Iterable[Scene], satellite: Satellite, tiles: tuple[str, ...]
+) -> tuple[Acquisition, ...]:
+    """Scenes of one satellite pass together, in the region's tile order; passes in order of time.
+
+    Sentinel-2 groups by datatake, never by day: at 80 N a place is seen by several orbits on one day.
+    """
+    acquisitions = []
+    for key, group in _by(list(scenes), lambda scene: scene.acquisition):
+        merged = sorted(group, key=lambda scene: (_rank(scene, tiles), scene.item_id))
+        first = merged[0]
+        # Tiles of one datatake may differ in baseline; the name carries the newest.
+        newest = max(merged, key=lambda scene: scene.baseline or "") if satellite == "sentinel2" else first
+        acquisitions.append(
+            Acquisition(
+                key=key,
+                stem=newest.stem,
+                datetime=min(scene.datetime for scene in merged),
+                platform=first.platform,
+                scenes=tuple(merged),
+            )
+        )
+    return tuple(sorted(acquisitions, key=lambda acquisition: (acquisition.datetime, acquisition.key)))

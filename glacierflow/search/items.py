@@ -1,0 +1,211 @@
+"""What STAC items mean: which assets are which bands, and what a scene's metadata say.
+
+``parse_item`` takes an item as the JSON dictionary a STAC API sends and answers with a Scene, or with a
+LeftOut that says why it cannot be one. Facts: the recorded items of Earth Search v1 and USGS landsatlook.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from glacierflow.model.records import Acquisition, LeftOut, Satellite, Scene
+
+SENTINEL2_COLLECTIONS = {"sentinel-2-l2a", "sentinel-2-c1-l2a"}
+LANDSAT_COLLECTION = "landsat-c2l1"
+SENTINEL2_STEM_LENGTH = 37
+"""Characters of the product URI that downstream steps know as the product's name."""
+
+_PRODUCT_URI = re.compile(
+    r"^(S2[A-Z])_MSIL2A_(\d{8}T\d{6})_N(\d{4})_(R\d{3})_T(\d{2}[C-X][A-Z]{2})_\d{8}T\d{6}(\.SAFE)?$"
+)
+_LANDSAT_PLATFORM = re.compile(r"^landsat[_-](\d)$", re.IGNORECASE)
+
+ATTRIBUTION = {
+    "sentinel2": "Contains modified Copernicus Sentinel data",
+    "landsat": "Landsat Level-1 data courtesy of the U.S. Geological Survey",
+}
+
+
+class _Unusable(Exception):  # noqa: N818 - carries a LeftOut, never leaves this module
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+def parse_time(text: str) -> dt.datetime:
+    """An RFC 3339 time as aware UTC datetime; one that names no zone is UTC."""
+    moment = dt.datetime.fromisoformat(text)
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def parse_item(item: dict[str, Any], satellite: Satellite) -> Scene | LeftOut:
+    """The scene of a STAC item, or the reason why it is none."""
+    item_id = str(item.get("id", "(no id)"))
+    try:
+        return _sentinel2(item) if satellite == "sentinel2" else _landsat(item)
+    except _Unusable as unusable:
+        return LeftOut(item_id=item_id, code=unusable.code, reason=unusable.reason)
+    except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+        # pydantic's report spans lines; its first names the field
+        what = f"{type(error).__name__} {str(error).splitlines()[0]}"
+        return LeftOut(item_id=item_id, code="malformed_item", reason=f"the STAC item is malformed: {what}")
+
+
+def _sentinel2(item: dict[str, Any]) -> Scene:
+    properties, collection = item["properties"], item["collection"]
+    if collection not in SENTINEL2_COLLECTIONS:
+        raise _Unusable("wrong_collection", f"collection {collection} is not Sentinel-2 Level-2A")
+    uri = _PRODUCT_URI.match(properties.get("s2:product_uri", ""))
+    if uri is None:
+        given = properties.get("s2:product_uri")
+        raise _Unusable("unknown_name", f"s2:product_uri {given} is not the name of a Level-2A product")
+    mission, sensing, baseline, orbit, tile = uri.group(1, 2, 3, 4, 5)
+    name = uri[0].removesuffix(".SAFE")
+    asset = _asset(item, "nir", "band 8")
+    band = (asset.get("raster:bands") or asset.get("bands") or [{}])[0]
+    return Scene(
+        satellite="sentinel2",
+        platform=str(properties.get("platform", f"sentinel-{mission[1:].lower()}")),
+        place=tile,
+        # The datatake's sensing time is in the name; baseline and file time are not part of the key, so that
+        # a reprocessed duplicate meets its original.
+        acquisition=f"{mission}_{sensing}_{orbit}",
+        stem=name[:SENTINEL2_STEM_LENGTH],
+        requester_pays=bool(properties.get("storage:requester_pays", False)),
+        scale=band.get("scale", band.get("raster:scale")),
+        offset=band.get("offset", band.get("raster:offset")),
+        offset_applied=properties.get("earthsearch:boa_offset_applied"),
+        baseline=f"{baseline[:2]}.{baseline[2:]}",
+        source_name=f"{name}_B08.tif",
+        href=asset["href"],
+        asset_key="nir",
+        classification_href=(item["assets"].get("scl") or {}).get("href"),
+        **_shared(item, asset),
+    )
+
+
+def _landsat(item: dict[str, Any]) -> Scene:
+    properties, collection = item["properties"], item["collection"]
+    if collection != LANDSAT_COLLECTION:
+        raise _Unusable("wrong_collection", f"collection {collection} is not Landsat Collection 2 Level-1")
+    number = _LANDSAT_PLATFORM.match(properties["platform"])
+    instruments = {str(name).upper() for name in properties.get("instruments", [])}
+    if number is None or int(number[1]) < 4:
+        raise _Unusable("mss", f"{properties['platform']} carries only MSS, 60 m pixels")
+    if instruments & {"OLI", "ETM", "ETM+"}:
+        # the panchromatic band has a grid of its own, shifted by half a pixel of the item's
+        key, what, item_grid = "pan", "panchromatic band", {}
+    elif "TM" in instruments:
+        key, what, item_grid = "nir08", "near infrared band of TM", properties
+    else:
+        found = ", ".join(sorted(instruments)) or "none named"
+        raise _Unusable("mss", f"instruments {found}: only OLI, ETM+ and TM are used")
+    asset = _asset(item, key, what)
+    s3 = (asset.get("alternate") or {}).get("s3") or {}
+    time = parse_time(properties["datetime"])
+    scene_id = properties["landsat:scene_id"]
+    return Scene(
+        satellite="landsat",
+        platform=str(properties["platform"]),
+        place=f"{properties['landsat:wrs_path']}{properties['landsat:wrs_row']}",
+        acquisition=str(item["id"]),
+        stem=f"{time:%Y%m%d%H%M%S}_{scene_id}_{item['id']}",
+        requester_pays=bool(s3.get("storage:requester_pays", bool(s3))),
+        scale=None,
+        offset=None,
+        offset_applied=None,
+        baseline=None,
+        source_name=asset["href"].rpartition("/")[2],
+        # USGS's https hrefs need an authorisation of their own
+        href=s3.get("href", asset["href"]),
+        asset_key=key,
+        **_shared(item, {**item_grid, **asset}),
+    )
+
+
+def _asset(item: dict[str, Any], key: str, what: str) -> dict[str, Any]:
+    asset: dict[str, Any] | None = item["assets"].get(key)
+    if asset is None or not asset.get("href"):
+        raise _Unusable("no_asset", f"no asset {key} ({what}) in the STAC item")
+    return asset
+
+
+def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
+    """Fields that both satellites' items give alike; ``asset`` also names the grid, where it is known."""
+    properties = item["properties"]
+    return {
+        "item_id": item["id"],
+        "collection": item["collection"],
+        "datetime": parse_time(properties["datetime"]),
+        "epsg": _epsg(properties, asset),
+        "shape": _numbers(asset.get("proj:shape"), 2),
+        "transform": _numbers(asset.get("proj:transform"), 6),
+        "footprint": item["geometry"],
+        "cloud_cover": properties.get("eo:cloud_cover"),
+        "sun_azimuth": properties.get("view:sun_azimuth"),
+        "sun_elevation": properties.get("view:sun_elevation"),
+        "checksum": asset.get("file:checksum"),
+        "properties": {**properties, "bbox": item.get("bbox"), "landsatlook_href": asset["href"]},
+    }
+
+
+def _numbers(given: object, count: int) -> tuple[float, ...] | None:
+    """The first numbers of a list; None where it is none: no image is lost for what its file says itself."""
+    if not isinstance(given, list) or len(given) < count:
+        return None
+    numbers = given[:count]
+    return tuple(numbers) if all(isinstance(number, int | float) for number in numbers) else None
+
+
+def _epsg(properties: dict[str, Any], asset: dict[str, Any]) -> int:
+    """``proj:epsg`` of older items, ``proj:code`` of newer ones and of those pystac has migrated."""
+    for owner in (asset, properties):
+        if owner.get("proj:code"):
+            return int(str(owner["proj:code"]).removeprefix("EPSG:"))
+        if owner.get("proj:epsg"):
+            return int(owner["proj:epsg"])
+    raise _Unusable("no_projection", "the STAC item names neither proj:epsg nor proj:code")
+
+
+def attribution(acquisition: Acquisition) -> str:
+    """The notice that the owner of the source data asks for."""
+    return f"{ATTRIBUTION[acquisition.scenes[0].satellite]} {acquisition.datetime.year}"
+
+
+def view_of(acquisition: Acquisition) -> dict[str, Any]:
+    """What pairing needs beside the time, by its STAC name: orbit or path and row, sun, cloud cover.
+
+    Of several tiles the mean counts; angles in degrees, the sun's azimuth from north over east.
+    """
+    first = acquisition.scenes[0]
+    covers = [scene.cloud_cover for scene in acquisition.scenes]
+    known: dict[str, Any] = {
+        "view:sun_azimuth": _mean_azimuth([scene.sun_azimuth for scene in acquisition.scenes]),
+        "view:sun_elevation": _mean([scene.sun_elevation for scene in acquisition.scenes]),
+        # USGS writes -1 where it does not know
+        "eo:cloud_cover": _mean([cover for cover in covers if cover is not None and cover >= 0]),
+    }
+    if first.satellite == "sentinel2":
+        known["sat:relative_orbit"] = int(acquisition.key.rpartition("_R")[2])
+    else:
+        known |= {"landsat:wrs_path": first.place[:3], "landsat:wrs_row": first.place[3:]}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 6) if known else None
+
+
+def _mean_azimuth(values: Iterable[float | None]) -> float | None:
+    known = [math.radians(value) for value in values if value is not None]
+    if not known:
+        return None
+    mean = math.atan2(sum(math.sin(value) for value in known), sum(math.cos(value) for value in known))
+    return round(math.degrees(mean) % 360, 6)

@@ -1,1 +1,0 @@
-"""The scheduler: a slim function that plans, looks and decides, and never touches a pixel."""

@@ -1,0 +1,1 @@
+"""The step: one unit in, its products in the store."""

@@ -1,0 +1,1 @@
+"""Bucket and machine in step, and products removed on request."""

@@ -125,7 +125,7 @@ def test_the_limit_is_for_the_canary_and_the_rest_together(
     monkeypatch.setattr(submit_cli, "watch_run", watch)
     assert run([*WORDS, "--yes", "--wait", "--max-usd", most]) == code
     said = capsys.readouterr().err
-    assert "the canary has cost about $0.2646" in said
+    assert "the canary has cost about $0.26; " in said
     assert len(aws.jobs) == (1 if code else 2)
     if code:
         assert "above --max-usd 0.0054" in said

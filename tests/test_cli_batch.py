@@ -296,7 +296,7 @@ def test_watch_prints_each_change_once_then_the_summary(
     progress = [line.split("  ")[1] for line in lines if line.startswith("0:")]
     assert progress == ["3 RUNNABLE", "3 RUNNING", "3 SUCCEEDED"]
     assert any("001_made_up" in line and "done" in line for line in lines)
-    assert "all 3 slots have ended; nothing went wrong; 9 products" in lines
+    assert "3 of 3 regions done, no failures, 9 images" in lines
     assert lines[-1].endswith(f"{RunLayout(run_id).report_prefix}quicklooks")
 
 
@@ -306,8 +306,8 @@ def test_watch_of_a_run_that_fails_exits_1_and_says_why(
     script("FAILED")
     assert run(["batch", "watch", "x", "--quiet"]) == 1
     out = capsys.readouterr().out
-    assert "all 3 slots have ended; 3 went wrong" in out
-    assert "no attempt got as far as leaving a trace" in out
+    assert "0 of 3 regions done, 3 failures, no images" in out
+    assert "every attempt ended before it could write a record" in out
     assert "0:00" not in out
 
 
@@ -350,7 +350,7 @@ def test_status_of_a_running_run_is_no_failure(
 ) -> None:
     script("RUNNING")
     assert run(["batch", "status", "x"]) == 0
-    assert "0 of 3 slots have ended; nothing went wrong" in capsys.readouterr().out
+    assert "0 of 3 regions done, no failures, no images" in capsys.readouterr().out
 
 
 def test_a_silent_run_still_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str]) -> None:

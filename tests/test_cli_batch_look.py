@@ -70,13 +70,13 @@ def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) ->
     desk.run.finish(failed=1, reclaimed=1.0)
     out = typed(capsys, "status", desk.run_id, expect=1)
     assert "slots     3: 2 SUCCEEDED, 1 FAILED" in out
-    assert "attempts  6, of which 3 lost their machine" in out
+    assert "attempts  6 (3 interrupted by spot reclaims)" in out
     assert "products  6" in out
     assert "US dollars so far" in out
     assert "1 x oom, e.g. 002_made_up (slot 2):" in out
     assert f"glacierflow batch retry {desk.run_id} --only oom" in out
     assert f"log:  glacierflow batch logs {desk.run_id} --slot 2" in out
-    assert "all 3 slots have ended; 1 went wrong; 6 products" in out
+    assert "2 of 3 regions done, 1 failure, 6 images" in out
 
 
 def test_commands_to_copy_lead_to_the_same_run(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_a_large_run_that_failed_says_what_batch_was_not_asked_about(
     out = typed(capsys, "status", large.run_id, expect=1)
     assert "500 x oom" in out
     assert "100 x not explained yet" in out
-    assert "all 600 slots have ended; 600 went wrong" in out
+    assert "0 of 600 regions done, 600 failures" in out
     found = json.loads(typed(capsys, "status", large.run_id, "--receipts", "--json", expect=1))
     assert (found["unexplained"], [len(one["slots"]) for one in found["failures"]]) == (0, [600])
 

@@ -136,7 +136,7 @@ def test_succeeded_without_a_trace_is_wrong(store: CountingStore) -> None:
 
 def test_failed_before_anything_started_gives_batchs_reason(store: CountingStore) -> None:
     row = row_of(store, SlotState("FAILED", "job-0:0", "Task failed to start"))
-    assert row.reason == "no attempt got as far as leaving a trace; Batch: Task failed to start"
+    assert row.reason == "every attempt ended before it could write a record; Batch: Task failed to start"
 
 
 def test_what_batch_forgot_the_receipts_still_answer(store: CountingStore) -> None:

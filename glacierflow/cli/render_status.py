@@ -105,7 +105,8 @@ def _lines(status: RunStatus, spent: Spent | None) -> list[str]:
         lines.append(f"outcomes  {_counts(status.outcomes)}")
     unread = f" (the receipts of {status.unread} slots are not read yet: --receipts)" if status.unread else ""
     lines.append(f"products  {status.products}{unread}")
-    lines.append(f"attempts  {status.attempts}, of which {status.reclaims} lost their machine")
+    reclaims = status.reclaims or "none"
+    lines.append(f"attempts  {status.attempts} ({reclaims} interrupted by spot reclaims)")
     if spent is not None:
         lines.append(f"cost      {_spent(spent)}")
     if status.retries:
@@ -127,7 +128,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _eta(eta: Eta) -> str:
     if eta.low_s is None or eta.high_s is None:
-        return f"no telling yet: {eta.basis}"
+        return f"not known yet: {eta.basis}"
     return f"{span(eta.low_s)} to {span(eta.high_s)} ({eta.basis})"
 
 
@@ -197,15 +198,23 @@ def _cells(row: SlotRow) -> tuple[str, ...]:
 
 
 def _verdict(status: RunStatus) -> str:
-    if not status.finished:
-        verdict = f"{sum(row.ended for row in status.rows)} of {len(status.rows)} slots have ended"
-    else:
-        verdict = f"all {len(status.rows)} slots have ended"
+    done = sum(row.ended and not row.wrong for row in status.rows)
+    regions = {row.regions for row in status.rows if len(row.regions) == 1}
+    # a region of several years, or several regions in one slot, are not counted by region
+    kind = "regions" if len(regions) == len(status.rows) else "slots"
     wrong, partial = len(status.wrong), status.outcomes.get("partial", 0)
-    parts = [verdict, f"{wrong} went wrong" if wrong else "nothing went wrong", f"{status.products} products"]
+    parts = [
+        f"{done} of {len(status.rows)} {kind} done",
+        _count(wrong, "failure"),
+        _count(status.products, "image"),
+    ]
     if partial:
         parts.insert(2, f"{partial} partial")
-    return "; ".join(parts)
+    return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(console: Console, text: str) -> None:

@@ -312,7 +312,7 @@ def _epsg_of(source: Source, scene: Scene) -> int:
 
 
 def require_paid_access(cloud: Cloud, settings: StepSettings) -> None:
-    """Ask Landsat's bucket for one paid byte: a refusal now spares the search and all that follows.
+    """Test access to Landsat's bucket with a paid one-byte request, before the search and all that follows.
 
     Where another catalogue is searched and no S3 endpoint is named, nobody knows yet where its images are,
     and only the credentials are looked at. A bucket that is busy, or lacks the object, refuses nothing.

@@ -94,7 +94,7 @@ class BatchView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of how a slot stands."""
+    """What AWS Batch and the store say about one slot."""
 
     state: str
     """Of Batch, or ``FORGOTTEN`` or ``NOT_SUBMITTED``."""

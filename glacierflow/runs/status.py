@@ -263,7 +263,7 @@ _NEVER = {
     NOT_SUBMITTED: "its job was never submitted",
     FORGOTTEN: "Batch does not know the job any more and no attempt left a trace",
     "SUCCEEDED": "Batch says SUCCEEDED, and no attempt left a trace in the store",
-    "FAILED": "no attempt got as far as leaving a trace",
+    "FAILED": "every attempt ended before it could write a record",
 }
 
 

@@ -152,7 +152,7 @@ class _UnitWork:
         return made
 
     def _what_stays(self, key: str, made: _Made) -> str | None:
-        """Words if a product of the acquisition is there and stays; None if it is to be made."""
+        """Say why an image that is already there is kept; None if it has to be made."""
         acquisition = made.acquisition
         if made.standing.is_same:
             made.result.skipped += 1

@@ -114,5 +114,6 @@ def _left(look: FamilyLook, status: RunStatus, max_usd: float | None) -> float |
             next_step="submit the rest with --missing, and another limit or none",
         )
     left = max(0.0, max_usd - spent.usd)
-    say(f"glacierflow: the canary has cost about ${spent.usd:,.4g}; of --max-usd ${left:,.4g} are left")
+    remains = f"${left:,.2f} of the --max-usd limit remains"
+    say(f"glacierflow: the canary has cost about ${spent.usd:,.2f}; {remains}")
     return left

@@ -286,7 +286,7 @@ def show_plan(
             plan["estimate"] = render.estimate_json(estimate)
         typer.echo(json.dumps(plan, indent=2))
         return
-    for text in (*render_plan.plan_lines(manifest, requests), "AWS would be called so:"):
+    for text in (*render_plan.plan_lines(manifest, requests), "AWS calls that would be made:"):
         typer.echo(text)
     for text in calls:
         typer.echo(f"  {text}")

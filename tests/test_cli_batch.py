@@ -191,7 +191,7 @@ def test_the_largest_may_come_first_where_it_is_asked_for(capsys: pytest.Capture
 
 
 def test_what_the_catalogues_order_costs_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A region as large as a quarter of Greenland needs a class of its own."""
+    """3,600 million pixels need (420 + 7 x 3,600) MB x 1.25 = 30,542 MiB, by docs/reference/memory.md."""
     (home / "regions.csv").write_text(
         "region,mgrs_tiles,xmin,ymin,xmax,ymax\n"
         "large,22WEB,0,-1500000,600000,-900000\n"
@@ -201,7 +201,7 @@ def test_what_the_catalogues_order_costs_is_told(home: Path, capsys: pytest.Capt
     assert submit(*asked) == 0
     told = capsys.readouterr()
     assert "1 need less, and --order largest gives it to them" in told.err
-    assert "array of 2, 15,500 MiB each" in told.out
+    assert "array of 2, 31,500 MiB each" in told.out
     assert submit(*asked, "--order", "largest") == 0
     told = capsys.readouterr()
     assert "need less" not in told.err

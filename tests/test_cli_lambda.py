@@ -108,7 +108,7 @@ def test_invoke_answers_as_the_predecessor_did_and_logs_tell_the_rest(
     body = json.loads(answer["body"])
     assert (body["region"], body["s3_bucket"]) == ("134_Arsuk", "greenland-glacier-data")
     assert body["uploaded_files"] == 1
-    assert run(["lambda", "logs", "--local", "--grep", "REPORT"]) == 0
+    assert run(["logs", "function", "--local", "--grep", "REPORT"]) == 0
     logged = capsys.readouterr()
     assert "Memory Size: 10240 MB" in logged.out
     assert f"/aws/lambda/{NAME} " in logged.err
@@ -277,7 +277,7 @@ def test_an_event_is_read_from_standard_input(
     assert run(["lambda", "invoke", "--event", "-"]) == 1
     assert asked == [(NAME, {"x": 1})]
     told = capsys.readouterr()
-    assert "the function went wrong: the event has nothing\n  next: glacierflow lambda logs" in told.err
+    assert "the function went wrong: the event has nothing\n  next: glacierflow logs function" in told.err
 
 
 def test_a_call_is_never_repeated_and_waits_as_long_as_lambda_may_take(
@@ -333,7 +333,7 @@ def test_following_prints_only_what_comes_from_now_on(
     monkeypatch.setattr("glacierflow.launch.lambda_.function_name", lambda *_: NAME)
     monkeypatch.setattr("glacierflow.aws.logs.newest_streams", lambda *_: list(streams))
     monkeypatch.setattr(time, "sleep", sleep)
-    assert run(["lambda", "logs", "--follow", "--lines", "1", "--quiet"]) == 130
+    assert run(["logs", "function", "--follow", "--lines", "1", "--quiet"]) == 130
     assert capsys.readouterr().out.split() == ["old", "new", "other"]
 
 

@@ -240,7 +240,7 @@ def _tell(answer: Answer, line: c.CommandLine) -> int:
     """What went wrong, or is left, on stderr; the exit code."""
     if answer.error is not None:
         c.say(f"glacierflow: the function went wrong: {answer.error}")
-        c.say(f"  next: glacierflow lambda logs{line.again()}")
+        c.say(f"  next: glacierflow logs function{line.again()}")
         return 1
     if answer.goes_on is not None:
         left = answer.body.get("left")

@@ -29,7 +29,7 @@ def examine_function(
     yield _image(facts)
     answer = call(cloud, facts.name, {"check": bucket})
     if answer.raised:
-        yield Finding("answers", "problem", str(answer.error), "look at `glacierflow lambda logs`")
+        yield Finding("answers", "problem", str(answer.error), "look at `glacierflow logs function`")
         return
     yield _version(answer)
     yield _bucket(answer, facts)

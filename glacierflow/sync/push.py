@@ -29,9 +29,16 @@ AWS_CONFIG = "aws/config/aws_config.ini"
 """Where the predecessor kept it."""
 
 _SOURCES = (
-    *(".ci", "ancillary", "batch", "benchmarks", "container", "docs", "glacierflow", "tests"),
-    *(".dockerignore", ".gitignore"),
-    *("CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
+    *(".ci", ".github", "ancillary", "batch", "benchmarks", "container", "docs", "glacierflow", "tests"),
+    *(
+        ".dockerignore",
+        ".editorconfig",
+        ".gitignore",
+        ".pre-commit-config.yaml",
+        "CHANGELOG.md",
+        "CITATION.cff",
+    ),
+    *("CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
 )
 """What of a checkout is source; anything else beside it (results, environments) is not ours to upload."""
 

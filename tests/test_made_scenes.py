@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import rasterio
+import yaml
 from made_scenes import REGIONS, made_archive
-from samples import SHARED, read_item, shared
+from samples import SHARED, WITHOUT, read_item, shared
+
+ROOT = Path(__file__).parents[1]
 
 
 def pairs() -> list[tuple[Path, Path]]:
@@ -48,16 +52,14 @@ ON_THE_ARCHIVE = "tests/test_sensors.py::test_the_real_archive_parses"
 ON_RECORDED_ITEMS = "tests/test_tiles.py::test_corners_of_all_recorded_sentinel2_tiles"
 
 
-@pytest.mark.parametrize("is_ci", [False, True])
-def test_without_the_real_data_a_clone_says_what_it_did_not_run_and_ci_fails(
-    tmp_path: Path, *, is_ci: bool
+@pytest.mark.parametrize("told", [{}, {"CI": "1"}, {"CI": "1", WITHOUT: "0"}, {"CI": "1", WITHOUT: "1"}])
+def test_without_the_real_data_a_clone_says_what_it_did_not_run_and_ci_fails_unless_it_was_told(
+    tmp_path: Path, told: dict[str, str]
 ) -> None:
     for name in ("tests", "pyproject.toml"):
         (tmp_path / "clone").mkdir(exist_ok=True)
-        (tmp_path / "clone" / name).symlink_to(Path(__file__).parents[1] / name)
-    environment = {name: value for name, value in os.environ.items() if name != "CI"} | (
-        {"CI": "1"} if is_ci else {}
-    )
+        (tmp_path / "clone" / name).symlink_to(ROOT / name)
+    environment = {name: value for name, value in os.environ.items() if name not in {"CI", WITHOUT}} | told
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", ON_THE_ARCHIVE, ON_RECORDED_ITEMS],
         cwd=tmp_path / "clone",
@@ -68,12 +70,24 @@ def test_without_the_real_data_a_clone_says_what_it_did_not_run_and_ci_fails(
     )
     said = done.stdout
     assert str(tmp_path / SHARED.name) in said, said
-    if is_ci:
+    if "CI" in told and told.get(WITHOUT) != "1":
         assert done.returncode == 1
         assert "2 failed" in said
         assert "CI=1, but the real scenes, STAC items and regions are not there" in said
+        assert f"{WITHOUT}=1 says that this is known" in said
     else:
         assert done.returncode == 0
         assert "1 passed, 1 skipped" in said
-        assert "NOT RUN: 1 tests, the real scenes, STAC items and regions are not there" in said
-        assert "NOT RUN on real scenes: 1 tests ran on made-up ones" in said
+        last = said.splitlines()[-3:]
+        assert last[0].startswith("NOT RUN: 1 tests, the real scenes, STAC items and regions are not there")
+        assert last[1].startswith("NOT RUN on real scenes: 1 tests ran on made-up ones")
+
+
+def test_the_workflow_says_that_the_real_data_is_not_there() -> None:
+    """A clone on GitHub has no folder beside it."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["check"]
+    assert job["env"] == {WITHOUT: 1}
+    kept = re.findall(r"--preserve-env=(\S+) \.ci/run", job["steps"][-1]["run"])
+    assert WITHOUT in kept[0].split(",")
+    assert f"`{WITHOUT}=1`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

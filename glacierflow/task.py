@@ -135,10 +135,13 @@ def process_slot(
     stop: threading.Event,
     tell: Callable[[Progress], None] | None = None,
     cluster: Client | None = None,
+    send_on: Callable[[], bool] | None = None,
 ) -> Receipt:
     """Process all units of a slot and leave two objects: one when it starts, one when it ends.
 
-    With a ``distributed.Client`` its workers make the mosaics, and this process writes them.
+    With a ``distributed.Client`` its workers make the mosaics, and this process writes them. ``send_on`` is
+    called where something is left because ``stop`` was set, before the receipt is written: it starts another
+    attempt, and returns whether it could, which the receipt tells.
 
     Raises:
         UsageError: the run has no such slot, or the store refuses to be written.
@@ -180,6 +183,9 @@ def process_slot(
         log.exception("this is a bug in glacierflow")
         error = bug
     receipt = _receipt(started, results, error, begun)
+    if receipt.outcome == "interrupted" and send_on is not None:
+        # first: a receipt never changes, and one that says so is believed
+        receipt = receipt.model_copy(update={"sent_on": send_on()})
     store.put(run.receipt(slot, started.attempt, receipt.outcome), _json(receipt))
     _tell(receipt, store, run)
     (log.error if receipt.exit_code else log.info)("%s: %s", receipt.outcome, receipt.error or receipt.counts)

@@ -332,7 +332,7 @@ def test_the_job_role_does_nothing_else(enforced: dict[str, Client]) -> None:
     refused(client("sns").list_topics)
 
 
-def test_the_functions_role_reads_settings_and_sources_writes_its_prefixes_and_does_nothing_else(
+def test_the_functions_role_reads_settings_and_sources_writes_its_prefixes_invokes_itself_and_no_more(
     enforced: dict[str, Client],
 ) -> None:
     client = enforced["lambda-function"]
@@ -348,7 +348,10 @@ def test_the_functions_role_reads_settings_and_sources_writes_its_prefixes_and_d
     refused(s3.list_objects_v2, Bucket="sentinel-cogs")
     refused(s3.delete_object, Bucket=BUCKET, Key="runs/r3/attempts/0/1.done.json")
     refused(client("batch").submit_job, **submission())
-    refused(client("lambda").invoke, FunctionName=FUNCTION, InvocationType="DryRun", Payload=b"{}")
+    # itself, for what its deadline left, and no other function
+    itself = client("lambda").invoke(FunctionName=FUNCTION, InvocationType="DryRun", Payload=b"{}")
+    assert itself["StatusCode"] == 204
+    refused(client("lambda").invoke, FunctionName="glacierflow-schedule", Payload=b"{}")
 
 
 def test_the_schedulers_role_reads_settings_submits_and_does_nothing_else(

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.session import get_session
+from botocore.stub import Stubber
+from embedded import wait_for
 from moto import mock_aws
 
 from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.functions.handler import SlotFailed, handler
+from glacierflow.launch.lambda_ import MOST_ROUNDS, record_arrays, send_on
+from glacierflow.launch.launcher import manifest_uri
+from glacierflow.live.states import view_of
 from glacierflow.local import control
 from glacierflow.local.sample import sample_bundle
 from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Receipt
 from glacierflow.regions import load_catalogue
+from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.runs.records import list_attempts
+from glacierflow.settings import load_settings
+from glacierflow.step.context import Progress
 from glacierflow.store import Store, open_store
+from glacierflow.task import process_slot
 
 if TYPE_CHECKING:
     from glacierflow.local.control import Endpoint
@@ -152,6 +165,152 @@ def test_the_function_runs_in_the_embedded_lambda(cloud: Cloud, store: Store) ->
     assert payload["statusCode"] == 200, payload
     receipts = list(store.list(f"{RunLayout(body_of(payload)['run_id']).slot_prefix(0)}"))
     assert len(receipts) == 2
+
+
+FUNCTION = "glacier-processing"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """This process is the function of that name, and Lambda answers what is given beforehand, no more."""
+    client: Any = get_session().create_client(
+        "lambda", region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    made = Cloud.client
+    monkeypatch.setattr(
+        Cloud, "client", lambda cloud, service: client if service == "lambda" else made(cloud, service)
+    )
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", FUNCTION)
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def planned(store: Store, base: str, *, packed: bool = False) -> Manifest:
+    """A run of one slot: ten days as one unit, or as two."""
+    catalogue = load_catalogue()
+    regions = catalogue.select([REGION], None).regions
+    days = [(1, 5), (6, 10)] if packed else [(1, 10)]
+    dates = [(dt.date(2024, 8, first), dt.date(2024, 8, last)) for first, last in days]
+    units = tuple(plan_slots("landsat", regions, *of)[0][0] for of in dates)
+    manifest = build_manifest(
+        (units,),
+        regions,
+        load_settings(overrides={"STORAGE.s3_base_path": base}).settings.step_settings(),
+        catalogue_sha256=catalogue.sha256,
+        store="s3://made-up",
+        service="lambda",
+    )
+    store.put(RunLayout(manifest.run_id).manifest, manifest.model_dump_json().encode())
+    return manifest
+
+
+def state_of(manifest: Manifest, store: Store) -> tuple[str, str | None]:
+    jobs = record_arrays(manifest, store, "lambda", job_id="arn:function", place=FUNCTION, log_group=None)
+    slot = view_of(manifest, jobs, store, Cloud()).slots[0]
+    return slot.state, slot.status_reason
+
+
+@pytest.mark.embedded
+def test_what_the_deadline_left_is_sent_on_as_often_as_was_said_and_then_no_more(
+    store: Store, asked: Stubber
+) -> None:
+    manifest = planned(store, "rounds")
+    event: dict[str, Any] = {"manifest": manifest_uri(manifest), "slot": 0}
+    rounds = [{"rounds": 2}, {"rounds": 1}, {}]
+    for own, others in itertools.pairwise(rounds):
+        request = {
+            "FunctionName": FUNCTION,
+            "InvocationType": "Event",
+            "Payload": json.dumps(event | others),
+        }
+        asked.add_response("invoke", {"StatusCode": 202}, request)
+        answer = handler(event | own, Context(seconds=0))
+        assert (answer["outcome"], answer["sent_on"]) == ("interrupted", True)
+        asked.assert_no_pending_responses()
+        assert state_of(manifest, store) == ("SUBMITTED", None)
+    last = handler(event, Context(seconds=0))
+    assert (last["attempt"], last["outcome"], last["sent_on"]) == (3, "interrupted", False)
+    attempts = list_attempts(store, manifest.run_id)[0]
+    assert attempts.outcomes == dict.fromkeys((1, 2, 3), "interrupted")
+    assert state_of(manifest, store) == ("FAILED", "Job attempt duration exceeded timeout")
+
+
+@pytest.mark.embedded
+def test_what_ends_in_time_starts_nothing(store: Store, asked: Stubber) -> None:
+    manifest = planned(store, "in-time")
+    answer = handler({"manifest": manifest_uri(manifest), "slot": 0, "rounds": 2}, Context())
+    assert (answer["outcome"], answer["sent_on"]) == ("done", False)
+    assert state_of(manifest, store) == ("SUCCEEDED", None)
+
+
+@pytest.mark.embedded
+def test_what_cannot_be_sent_on_raises_and_its_receipt_does_not_promise_it(
+    store: Store, asked: Stubber
+) -> None:
+    manifest = planned(store, "refused")
+    asked.add_client_error("invoke", "AccessDeniedException", http_status_code=403)
+    with pytest.raises(SlotFailed, match="what is left could not be sent on"):
+        handler({"manifest": manifest_uri(manifest), "slot": 0, "rounds": 1}, Context(seconds=0))
+    receipt = store.get(RunLayout(manifest.run_id).receipt(0, 1, "interrupted"))
+    assert Receipt.model_validate_json(receipt or b"").sent_on is False
+    assert state_of(manifest, store)[0] == "FAILED"
+
+
+@pytest.mark.embedded
+def test_the_next_invocation_makes_what_the_first_one_left(cloud: Cloud, store: Store) -> None:
+    """The first stops after one of two units; the second is a process that the embedded Lambda starts."""
+    name = "function-that-goes-on"
+    cloud.client("iam").create_role(RoleName="goes-on", AssumeRolePolicyDocument="{}")
+    cloud.client("lambda").create_function(
+        FunctionName=name,
+        Role="arn:aws:iam::123456789012:role/goes-on",
+        PackageType="Image",
+        Code={"ImageUri": "made-up"},
+        # the embedded cloud's clock is fast, and this invocation is to end
+        Timeout=900 * 60,
+        MemorySize=10240,
+    )
+    manifest, stop = planned(store, "left", packed=True), threading.Event()
+
+    def cut(progress: Progress) -> None:
+        if progress.unit == manifest.slots[0][1]:
+            stop.set()
+
+    def going_on() -> bool:
+        send_on(cloud, name, manifest, 0, 0)
+        return True
+
+    first = process_slot(manifest, 0, store, cloud, stop=stop, tell=cut, send_on=going_on)
+    assert first.sent_on
+    assert [end.outcome for end in first.unit_ends] == ["done", "interrupted"]
+    receipts = RunLayout(manifest.run_id)
+    wait_for(
+        lambda: store.exists(receipts.receipt(0, 2, "done")),
+        60,
+        lambda: (
+            [one.key for one in store.list(receipts.attempts_prefix)],
+            cloud.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"],
+        ),
+    )
+    second = Receipt.model_validate_json(store.get(receipts.receipt(0, 2, "done")) or b"")
+    assert {there.key for there in second.already_there} == {made.key for made in first.products} != set()
+    assert {made.unit for made in second.products} == {1}
+    assert all(store.exists(there.key) for there in (*second.already_there, *second.products))
+    assert list_attempts(store, manifest.run_id)[0].outcomes == {1: "interrupted", 2: "done"}
+    assert state_of(manifest, store)[0] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("rounds", [-1, MOST_ROUNDS + 1, "2", True])
+def test_rounds_that_lambda_would_stop_are_refused(rounds: Any, made_up: None, store_of_none: str) -> None:
+    with pytest.raises(UsageError, match=f"rounds = {rounds} is not"):
+        handler({"manifest": store_of_none, "slot": 0, "rounds": rounds}, Context())
+
+
+@pytest.fixture
+def store_of_none(made_up: None) -> str:
+    """Where the manifest of a run lies that nothing has begun."""
+    return manifest_uri(planned(open_store("s3://made-up", Cloud()), "none"))
 
 
 @pytest.mark.parametrize(

@@ -403,7 +403,58 @@ def test_the_state_machine_is_told_how_often_it_tries_again(
     assert "rounds" in started
     assert re.search(r"rounds[\\\"]*: 5", started)
     assert run(["submit", "--rounds", "5", "--quiet"]) == 64
-    assert "--rounds = 5 is about the state machine, and --service is batch" in capsys.readouterr().err
+    assert "--rounds = 5 is about the state machine or the function, and --service is batch" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "left"),
+    [
+        (["--rounds", "3"], 3, "goes on by itself, in at most 3 more invocations of a slot"),
+        (
+            ["--rounds", "0"],
+            None,
+            "what the deadline cuts goes on, on AWS Batch, with glacierflow batch retry",
+        ),
+        ([], None, "what the deadline cuts goes on, on AWS Batch, with glacierflow batch retry"),
+    ],
+)
+def test_each_invocation_is_told_how_often_what_it_leaves_goes_on(
+    more: list[str],
+    told: int | None,
+    left: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in USUAL.items():
+        monkeypatch.setenv(f"GLACIERFLOW_{name}", value)
+    aws = Surveyed(monkeypatch, "made-up", "glacierflow")
+    assert run(["submit", "--service", "lambda", "--quiet", *more]) == 0
+    payloads = [json.loads(one[one.index("{") :]) for one in aws.sent if one.startswith("Invoke")]
+    assert [(one["slot"], one.get("rounds")) for one in payloads] == [(0, told), (1, told)]
+    assert left in capsys.readouterr().out
+    assert run(["submit", "--service", "lambda", "--rounds", "11"]) == 64
+    assert "--rounds = 11 is more than 10" in capsys.readouterr().err
+
+
+def test_a_plan_takes_the_rounds_of_a_submission_and_shows_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in USUAL.items():
+        monkeypatch.setenv(f"GLACIERFLOW_{name}", value)
+    assert run(["batch", "plan", "--service", "lambda", "--rounds", "3"]) == 0
+    assert "(Event) {manifest: s3://made-up/" in (shown := capsys.readouterr().out)
+    assert "slot: 0..1, rounds: 3}" in shown
+    assert run(["batch", "plan", "--service", "stepfunctions", "--rounds", "0"]) == 0
+    assert "via: batch, rounds: 0}" in capsys.readouterr().out
+    assert run(["batch", "plan", "--rounds", "3"]) == 64
+    # what does not fit one invocation may fit several
+    monkeypatch.setenv("GLACIERFLOW_SETTINGS_SATELLITE", "sentinel2")
+    monkeypatch.setenv("GLACIERFLOW_DATES_DATE1", "2016-01-01")
+    assert run(["batch", "plan", "--service", "lambda"]) == 64
+    assert "s of 900" in capsys.readouterr().err
+    assert run(["batch", "plan", "--service", "lambda", "--rounds", "10"]) == 0
 
 
 @pytest.mark.parametrize(

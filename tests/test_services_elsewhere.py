@@ -16,7 +16,7 @@ from big_run import FakeCloud
 from botocore.stub import Stubber
 from damaged import FAR, NEAR, damaged_archive, mend
 from embedded import at_home, cloud_of, own_cloud
-from runs_samples import NOW, make_started, put_attempt, some_job, some_manifest
+from runs_samples import NOW, make_receipt, make_started, put_attempt, some_job, some_manifest
 from stubbed import stubbed
 
 from glacierflow.aws.batch import find_jobs
@@ -33,12 +33,14 @@ from glacierflow.live.same_run import SameRun, find_same_run
 from glacierflow.live.states import states_by_attempts, view_of
 from glacierflow.live.stop import stop_slots
 from glacierflow.local import control
-from glacierflow.model.attempts import AttemptEntry
+from glacierflow.model.attempts import AttemptEntry, entry_of_name, name_of_entry
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import ArrayRange
 from glacierflow.runs.family import read_family
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import Attempts, read_jobs, write_job
+from glacierflow.runs.states import BatchView
+from glacierflow.runs.status import join_status
 from glacierflow.store import LocalStore, open_store
 
 
@@ -280,6 +282,32 @@ def test_states_are_read_from_what_attempts_left() -> None:
     assert states[4].status_reason == states[5].status_reason == "Job attempt duration exceeded timeout"
     late = states_by_attempts(job, {}, {}, NOW + dt.timedelta(hours=7))
     assert "never began" in (late[0].status_reason or "")
+
+
+def test_what_an_invocation_sent_on_is_waited_for_as_long_as_lambda_keeps_it(tmp_path: Path) -> None:
+    job = some_job(0, 1).model_copy(update={"service": "lambda", "job_id": "arn:function"})
+    manifest, attempts = some_manifest(1), {0: outcomes("interrupted")}
+    cut = make_receipt(manifest, 0, outcome="interrupted").model_copy(update={"ended_at": NOW})
+    for sent_on, hours, cancelled, state in (
+        (True, 0, False, "SUBMITTED"),
+        (True, 6, False, "SUBMITTED"),
+        (True, 7, False, "FAILED"),
+        (True, 0, True, "FAILED"),
+        (False, 0, False, "FAILED"),
+    ):
+        entry = AttemptEntry.of(cut.model_copy(update={"sent_on": sent_on}))
+        # as a look reads it
+        name = name_of_entry(RunLayout(manifest.run_id), entry)
+        assert entry_of_name(str(name)) == entry
+        now = NOW + dt.timedelta(hours=hours)
+        (found,) = states_by_attempts(job, attempts, {(0, 1): entry}, now, cancelled=cancelled).values()
+        assert found.state == state
+        assert found.ended_by_request is cancelled
+        assert ("never began" in (found.status_reason or "")) is (hours == 7)
+    row = join_status(
+        manifest, BatchView({0: found}), {0: outcomes("interrupted", "interrupted")}, {}, jobs=[job]
+    ).rows[0]
+    assert (row.attempts, row.reclaims) == (2, 0), "a deadline takes no machine away"
 
 
 def test_a_task_that_ecs_has_forgotten_is_not_alive(stub: tuple[StubbedEcs, Stubber], tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def call_names(
     requests: list[dict[str, Any]],
     *,
     via: str,
+    rounds: int | None,
     stack: str,
     function: str,
     function_set: bool,
@@ -61,6 +62,7 @@ def call_names(
         manifest: the run.
         requests: SubmitJob's, as AWS Batch would get them.
         via: where a state machine sends slots first.
+        rounds: how often a state machine or a function goes on, where that is said.
         stack: name of the main stack.
         function: name of the Lambda function.
         function_set: whether that name was set by hand, so that no stack is asked for it.
@@ -68,6 +70,7 @@ def call_names(
     """
     from glacierflow.model.layout import runs_prefix
 
+    told = "" if rounds is None else f", rounds: {rounds}"
     function_looks = [
         *([] if function_set else [_stack_look(stack, "lambda")]),
         f"lambda:GetFunction {function}",
@@ -80,11 +83,14 @@ def call_names(
                 *(function_looks if via == "lambda" else []),
                 _stack_look(stack, "stepfunctions"),
             ],
-            [f"states:StartExecution {{manifest: {_where(manifest)}, via: {via}}}", *_records(manifest)],
+            [
+                f"states:StartExecution {{manifest: {_where(manifest)}, via: {via}{told}}}",
+                *_records(manifest),
+            ],
         ),
         "lambda": (
             function_looks,
-            _invocations(manifest, function),
+            _invocations(manifest, function, told if rounds else ""),
         ),
     }.get(manifest.service, (_task_looks(stack), _tasks(manifest, cluster)))
     return [
@@ -130,11 +136,11 @@ def _submissions(manifest: Manifest, requests: list[dict[str, Any]]) -> list[str
     return [call for pair in zip(calls, _records(manifest), strict=True) for call in pair]
 
 
-def _invocations(manifest: Manifest, function: str) -> list[str]:
+def _invocations(manifest: Manifest, function: str, more: str) -> list[str]:
     from glacierflow.model.layout import RunLayout
 
     slots = len(manifest.slots)
-    told = f"{{manifest: {_where(manifest)}, slot: 0..{slots - 1}}}"
+    told = f"{{manifest: {_where(manifest)}, slot: 0..{slots - 1}{more}}}"
     return [
         f"s3:ListObjectsV2 {manifest.store}/{RunLayout(manifest.run_id).attempts_prefix}",
         f"{slots} x lambda:Invoke {function} (Event) {told}",

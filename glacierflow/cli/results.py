@@ -101,10 +101,16 @@ def _is_within(key: str, unit: Unit) -> bool:
     return unit.date1 <= day <= unit.date2
 
 
-def where_to_look(manifest: Manifest, jobs: Sequence[JobRecord], *, again: str) -> list[str]:
-    """Ids of a submitted run, and how to look at it again (with the options ``again``)."""
+def where_to_look(
+    manifest: Manifest, jobs: Sequence[JobRecord], *, again: str, rounds: int | None = None
+) -> list[str]:
+    """Ids of a submitted run, and how to look at it again (with the options ``again``).
+
+    Of a run on Lambda also what becomes of what its deadline cuts, which goes on by itself ``rounds`` times.
+    """
     from glacierflow.model.layout import RunLayout
 
+    on_lambda = manifest.service == "lambda"
     texts = [f"run     {manifest.run_id}"]
     for job in jobs:
         kind = f"array of {job.size}" if job.is_array else "plain job"
@@ -115,6 +121,16 @@ def where_to_look(manifest: Manifest, jobs: Sequence[JobRecord], *, again: str) 
         f"logs    {jobs[0].log_group}",
         f"look    glacierflow batch status {manifest.run_id}{again}",
         f"        glacierflow batch watch {manifest.run_id}{again}",
+        *(_left(f"glacierflow batch retry {manifest.run_id}{again}", rounds) if on_lambda else ()),
+    ]
+
+
+def _left(retry: str, rounds: int | None) -> list[str]:
+    if not rounds:
+        return [f"left    what the deadline cuts goes on, on AWS Batch, with {retry}"]
+    return [
+        f"left    what the deadline cuts goes on by itself, in at most {rounds} more invocations of a slot;",
+        f"        what is left then goes on, on AWS Batch, with {retry}",
     ]
 
 

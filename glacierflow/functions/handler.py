@@ -4,7 +4,8 @@ Three events are answered:
 
 * ``{"manifest": "s3://bucket/runs/.../manifest.json", "slot": 3}``: one slot of a submitted run. A slot that
   went wrong raises, so that Lambda's metrics and its queue for failures tell; one that was stopped before
-  the deadline returns, with ``outcome`` ``interrupted``.
+  the deadline returns, with ``outcome`` ``interrupted``. With ``"rounds": 2`` it first starts another
+  invocation for what is left, whose event says ``"rounds": 1``; the last one says nothing and starts none.
 * ``{"check": "BUCKET"}``: what the function finds around itself, without processing anything.
 * the predecessor's ``satellite``, ``region`` or ``regions``, ``date1``, ``date2``, ``s3_bucket``,
   ``s3_base_path``, ``job_name``: answered as it did, with ``statusCode`` and a JSON ``body``.
@@ -18,7 +19,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from glacierflow.cloud import Cloud, cloud_of_child
 from glacierflow.errors import GlacierflowError, UsageError
 from glacierflow.functions.event import answer_event, is_old_event
 from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Receipt
 from glacierflow.store import open_store
 from glacierflow.sync.push import CONFIG, PREFIX
@@ -82,19 +84,46 @@ def _stopped_before(context: LambdaContext) -> Iterator[threading.Event]:
 
 
 def _answer_slot(event: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
-    slot = event.get("slot")
-    if not isinstance(slot, int) or isinstance(slot, bool):
-        raise UsageError(f"slot = {slot} is not a whole number", next_step="number slots from 0")
+    slot, rounds = _whole(event, "slot"), _whole(event, "rounds", 0)
     cloud = cloud_of_child(os.environ)
     manifest = read_manifest(str(event["manifest"]), cloud)
     store = open_store(manifest.store, cloud)
     if store.exists(RunLayout(manifest.run_id).cancelled):
         return {"run_id": manifest.run_id, "slot": slot, "outcome": "cancelled"}
-    receipt = process_slot(manifest, slot, store, cloud, stop=stop)
+    again = _sender(cloud, manifest, slot, rounds) if rounds else None
+    receipt = process_slot(manifest, slot, store, cloud, stop=stop, send_on=again)
     if receipt.exit_code and receipt.outcome != "interrupted":
         ended = f"{receipt.outcome}, exit code {receipt.exit_code}"
         raise SlotFailed(f"slot {slot} of {receipt.run_id}: {ended}: {receipt.error}")
+    if rounds and receipt.outcome == "interrupted" and not receipt.sent_on:
+        raise SlotFailed(f"slot {slot} of {receipt.run_id}: what is left could not be sent on")
     return _summary(receipt)
+
+
+def _sender(cloud: Cloud, manifest: Manifest, slot: int, rounds: int) -> Callable[[], bool]:
+    """What starts another invocation of this very function, and tells whether that was possible."""
+    # most events say nothing of rounds; those that do have no time for it at the deadline
+    from glacierflow.launch.lambda_ import MOST_ROUNDS, send_on
+
+    if not 0 < rounds <= MOST_ROUNDS:
+        raise UsageError(f"rounds = {rounds} is not between 0 and {MOST_ROUNDS}")
+
+    def send() -> bool:
+        try:
+            send_on(cloud, os.environ["AWS_LAMBDA_FUNCTION_NAME"], manifest, slot, rounds - 1)
+        except GlacierflowError as error:
+            log.error("%s; `glacierflow batch retry %s` goes on", error.message, manifest.run_id)
+            return False
+        return True
+
+    return send
+
+
+def _whole(event: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = event.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"{name} = {value} is not a whole number", next_step="count from 0")
+    return value
 
 
 def _summary(receipt: Receipt) -> dict[str, Any]:
@@ -103,6 +132,7 @@ def _summary(receipt: Receipt) -> dict[str, Any]:
         "slot": receipt.slot,
         "attempt": receipt.attempt,
         "outcome": receipt.outcome,
+        "sent_on": receipt.sent_on,
         "exit_code": receipt.exit_code,
         "written": receipt.counts.written,
         "skipped": receipt.counts.skipped,

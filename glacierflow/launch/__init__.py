@@ -40,7 +40,8 @@ def find_launcher(
         arrays: what will be submitted.
         tags: of everything that is started.
         via: where the state machine sends slots first: batch or lambda.
-        rounds: how often the state machine tries failures again; None is its default.
+        rounds: how often the state machine tries failures again, or in how many further invocations a slot
+            that Lambda's deadline cut goes on; None is the service's default.
         consumable_resource: AWS Batch consumable resource of which each child holds one.
 
     Raises:
@@ -58,7 +59,7 @@ def find_launcher(
         image = targets.image(arrays[0]) if arrays else None
         return JobLauncher(cloud, targets, image, tags, consumable_resource)
     if service == "lambda":
-        return find_function(cloud, function_name(cloud, loaded))
+        return find_function(cloud, function_name(cloud, loaded), rounds=rounds or 0)
     if service in {"ecs", "fargate"}:
         return find_cluster(cloud, base, service, tags=tags, cluster=loaded.settings.ecs.cluster)
     raise UsageError(

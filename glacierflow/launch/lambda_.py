@@ -2,6 +2,7 @@
 
 How many run at once is bounded by the function's reserved concurrency; the rest waits in Lambda's own queue.
 An invocation that went wrong is not repeated blindly: its receipt says why, and ``retry`` knows what to do.
+One that its deadline cut starts another for what it leaves, as often as the submission allowed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ from glacierflow.store import Store
 _PER_SECOND = 50
 """Asynchronous invocations; Lambda takes ten times a function's concurrency a second."""
 
+MOST_ROUNDS = 10
+"""Invocations in which a slot may go on by itself. Lambda stops a chain of invocations of one function that
+start each other at about 16 (AWS Lambda developer guide, recursive loop detection)."""
+
 _LONGEST_S = 900
+_AT_DEADLINE_S = 5
+"""For an answer, when an invocation has seconds left."""
 _SERVICE = "Lambda"
 
 
@@ -44,11 +51,15 @@ class FunctionLauncher:
     memory_mb: int
     timeout_s: int
     image: str | None
+    rounds: int = 0
+    """In how many further invocations a slot goes on by itself where the deadline cuts it."""
     service: Service = "lambda"
 
     def check(self, manifest: Manifest) -> None:
-        """Every slot is expected to end in one invocation."""
-        check_lambda_fit(manifest, memory_mb=self.memory_mb, timeout_s=self.timeout_s)
+        """Every slot is expected to end in the invocations it may have."""
+        check_lambda_fit(
+            manifest, memory_mb=self.memory_mb, timeout_s=self.timeout_s, invocations=1 + self.rounds
+        )
 
     def launch(self, manifest: Manifest, store: Store, known: Sequence[JobRecord] = ()) -> list[JobRecord]:  # noqa: ARG002 - the store knows
         """Invoke every slot that has left no trace yet: twice would be safe, and cost."""
@@ -60,7 +71,7 @@ class FunctionLauncher:
                 continue
             start = time.monotonic()
             with plain_errors(f"invoke {self.name} for slot {slot}", service="Lambda"):
-                client.invoke(**self._request(manifest, slot))
+                client.invoke(**_request(self.name, manifest, slot, self.rounds))
             time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - start)))
         return record_arrays(
             manifest, store, self.service, job_id=self.arn, place=self.name, log_group=self._log
@@ -70,9 +81,29 @@ class FunctionLauncher:
     def _log(self) -> str:
         return f"/aws/lambda/{self.name}"
 
-    def _request(self, manifest: Manifest, slot: int) -> dict[str, Any]:
-        payload = json.dumps({"manifest": manifest_uri(manifest), "slot": slot})
-        return {"FunctionName": self.name, "InvocationType": "Event", "Payload": payload}
+
+def send_on(cloud: Cloud, name: str, manifest: Manifest, slot: int, rounds: int) -> None:
+    """From within a function: start another invocation of it for what this one leaves of a slot.
+
+    Args:
+        cloud: which AWS.
+        name: of the function.
+        manifest: the run.
+        slot: which slot.
+        rounds: how many more the other one may start.
+
+    Raises:
+        UsageError: AWS refuses, as where the function's role may not invoke it.
+        UnavailableError: AWS cannot be reached.
+    """
+    hasty = replace(cloud, retries=2, read_timeout_s=_AT_DEADLINE_S)
+    with plain_errors(f"invoke {name} for what is left of slot {slot}", service=_SERVICE):
+        hasty.client("lambda").invoke(**_request(name, manifest, slot, rounds))
+
+
+def _request(name: str, manifest: Manifest, slot: int, rounds: int) -> dict[str, Any]:
+    event = {"manifest": manifest_uri(manifest), "slot": slot} | ({"rounds": rounds} if rounds else {})
+    return {"FunctionName": name, "InvocationType": "Event", "Payload": json.dumps(event)}
 
 
 def record_arrays(
@@ -115,8 +146,8 @@ def record_arrays(
     return records
 
 
-def find_function(cloud: Cloud, name: str) -> FunctionLauncher:
-    """The function of this name.
+def find_function(cloud: Cloud, name: str, *, rounds: int = 0) -> FunctionLauncher:
+    """The function of this name, whose slots go on by themselves in so many further invocations.
 
     Raises:
         UsageError: there is none.
@@ -132,6 +163,7 @@ def find_function(cloud: Cloud, name: str) -> FunctionLauncher:
         memory_mb=int(facts["MemorySize"]),
         timeout_s=int(facts["Timeout"]),
         image=answer.get("Code", {}).get("ResolvedImageUri") or answer.get("Code", {}).get("ImageUri"),
+        rounds=rounds,
     )
 
 
@@ -176,8 +208,9 @@ class Answer:
 
     @property
     def goes_on(self) -> str | None:
-        """Run id of work the deadline left undone; None where nothing is left."""
+        """Run id of work the deadline left undone; None where nothing is left, or it went on by itself."""
         left = self.body.get("left") or self.body.get("outcome") == "interrupted"
+        left = left and not self.body.get("sent_on")
         return str(self.body["run_id"]) if left and "run_id" in self.body else None
 
 

@@ -53,8 +53,8 @@ def manifest_uri(manifest: Manifest) -> str:
     return f"{manifest.store}/{RunLayout(manifest.run_id).manifest}"
 
 
-def check_lambda_fit(manifest: Manifest, *, memory_mb: int, timeout_s: int) -> None:
-    """Refuse slots that would not end within an invocation, or need more memory than the function has.
+def check_lambda_fit(manifest: Manifest, *, memory_mb: int, timeout_s: int, invocations: int = 1) -> None:
+    """Refuse slots that would not end within so many invocations, or need more memory than the function has.
 
     Raises:
         UsageError: some do not fit; AWS Batch takes them.
@@ -65,8 +65,9 @@ def check_lambda_fit(manifest: Manifest, *, memory_mb: int, timeout_s: int) -> N
         regions = {unit.region: manifest.regions[unit.region] for unit in slot}
         seconds = sum(expected_seconds(unit, regions[unit.region], vcpus=vcpus) for unit in slot)
         peak = max(expected_peak_mb(regions[unit.region], unit.satellite) for unit in slot)
-        if seconds > timeout_s * _SAFE:
-            wrong.append(f"{slot[0].region} is expected to take {seconds:,.0f} s of {timeout_s}")
+        if seconds > timeout_s * _SAFE * invocations:
+            has = f"{invocations} x {timeout_s}" if invocations > 1 else timeout_s
+            wrong.append(f"{slot[0].region} is expected to take {seconds:,.0f} s of {has}")
         elif peak > memory_mb:
             wrong.append(f"{slot[0].region} is expected to need {peak:,.0f} MB of {memory_mb:,}")
     if wrong:

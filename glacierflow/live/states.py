@@ -15,10 +15,9 @@ from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest
 from glacierflow.runs.failures import LIVE_STATES
-from glacierflow.runs.ledger import EntryReader
+from glacierflow.runs.ledger import AttemptKey, EntryReader
 from glacierflow.runs.records import Attempts, JobRecord, list_attempts
 from glacierflow.runs.states import BatchView, SlotState
-from glacierflow.runs.status import unended_attempts
 from glacierflow.store import Store
 
 LONGEST_S: dict[str, float] = {"lambda": 900.0}
@@ -57,7 +56,8 @@ def states_by_attempts(
     Args:
         job: the record that stands for the array.
         attempts: attempts by slot, from the listing.
-        starts: what the latest attempts without a receipt wrote when they started.
+        starts: what the latest attempts without a receipt wrote when they started, and what interrupted ones
+            wrote at their end.
         now: the time, UTC.
         cancelled: whether what has not begun will do nothing.
     """
@@ -88,10 +88,14 @@ def _state(
             reason = "Task failed to start: the invocation never began; see the queue for failures"
             return SlotState("FAILED", where, status_reason=reason, explained=True)
         return SlotState("SUBMITTED", where)
-    outcome = attempts.outcomes[attempts.latest]
+    outcome, started = attempts.outcomes[attempts.latest], starts.get((slot, attempts.latest))
+    if started is not None and started.sent_on and started.ended_at is not None:
+        if now - started.ended_at > _EXPIRES:
+            return SlotState("FAILED", where, status_reason=_NOT_GONE_ON, exit_code=75, explained=True)
+        return SlotState("SUBMITTED", where)
     if outcome is not None:
         return _ended(job, where, outcome)
-    started, longest = starts.get((slot, attempts.latest)), LONGEST_S.get(job.service)
+    longest = LONGEST_S.get(job.service)
     if started is not None and longest is not None:
         age = (now - started.started_at).total_seconds()
         if age > longest:
@@ -100,6 +104,7 @@ def _state(
 
 
 _TIMED_OUT = "Job attempt duration exceeded timeout"
+_NOT_GONE_ON = f"{_TIMED_OUT}, and the invocation for what was left never began; see the queue for failures"
 
 
 def _ended(job: JobRecord, where: str, outcome: str) -> SlotState:
@@ -153,8 +158,8 @@ def view_of(
         return BatchView(slots)
     reader = reader or EntryReader(store, manifest.run_id)
     as_lambda = [job.model_copy(update={"service": "lambda"}) for job in maps]
-    limited = [(*key, None) for key in _limited([*others, *as_lambda], attempts)]
-    starts = {(one.slot, one.attempt): one for one in reader.read(limited, attempts=len(attempts))}
+    keys = _unclear([*others, *as_lambda], attempts)
+    starts = {(one.slot, one.attempt): one for one in reader.read(keys, attempts=len(attempts))}
     now, cancelled = dt.datetime.now(dt.UTC), store.exists(RunLayout(manifest.run_id).cancelled)
     for job in as_lambda:
         # six hours are the limit of Lambda's own queue, which a map does not use
@@ -171,11 +176,16 @@ def view_of(
     return BatchView(slots)
 
 
-def _limited(jobs: Sequence[JobRecord], attempts: Mapping[int, Attempts]) -> list[tuple[int, int]]:
-    """(slot, attempt) of those without a receipt that cannot be alive any more after some time."""
+def _unclear(jobs: Sequence[JobRecord], attempts: Mapping[int, Attempts]) -> list[AttemptKey]:
+    """Latest attempts whose names do not tell how a slot stands.
+
+    Those without a receipt cannot be alive any more after some time, and interrupted ones may have started
+    another.
+    """
     limited = [job for job in jobs if job.service in LONGEST_S]
     slots = {slot for job in limited for slot in range(job.first_slot, job.first_slot + job.size)}
-    return [key for key in unended_attempts(attempts) if key[0] in slots]
+    latest = ((slot, of.latest, of.outcomes[of.latest]) for slot, of in attempts.items() if slot in slots)
+    return [key for key in latest if key[2] in {None, "interrupted"}]
 
 
 def batch_jobs(manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud) -> list[JobRecord]:

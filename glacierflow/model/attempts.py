@@ -66,6 +66,7 @@ class AttemptEntry(Record):
     left_out: dict[str, int] = Field(default_factory=dict)
     """Scenes left out, by the code of the reason."""
     error: str | None = None
+    sent_on: bool = False
     notes: tuple[str, ...] = ()
     """What concerns the units as a whole, such as why one has no images."""
     product_bytes: int = 0
@@ -96,6 +97,7 @@ _KEPT_OF_RECEIPT = (
     "exit_code",
     "counts",
     "error",
+    "sent_on",
     "seconds",
     "bytes_read",
     "peak_memory_mb",

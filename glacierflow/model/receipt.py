@@ -134,6 +134,8 @@ class Receipt(Started):
     already_there: tuple[ProductThere, ...] = ()
     """What it should have written and found in place."""
     error: str | None = None
+    sent_on: bool = False
+    """Whether the attempt was interrupted and has itself started another, which makes what it left."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Seconds by phase: search, read, warp, write."""
     bytes_read: int = 0

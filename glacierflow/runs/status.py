@@ -192,7 +192,7 @@ def _row(
         outcome=outcome,
         # one that ended before it left a record has a number all the same
         attempts=max(attempts.latest if attempts else 0, len(state.attempts)),
-        reclaims=_reclaims(attempts) + (verdict is not None and verdict.failure == "spot"),
+        reclaims=_reclaims(attempts, job) + (verdict is not None and verdict.failure == "spot"),
         products=counts.written + counts.skipped,
         failed_scenes=counts.failed,
         left_out=sum(entry.left_out.values()) if entry else 0,
@@ -214,9 +214,12 @@ def _told_by_receipt(outcome: str | None, entry: AttemptEntry | None) -> bool:
     return outcome == "unavailable" or (outcome == "failed" and entry is not None)
 
 
-def _reclaims(attempts: Attempts | None) -> int:
-    """Of the earlier attempts: Batch tries again after a reclaim, so one that was cut short was reclaimed."""
-    if attempts is None:
+def _reclaims(attempts: Attempts | None, job: JobRecord | None) -> int:
+    """Of the earlier attempts: Batch tries again after a reclaim, so one that was cut short was reclaimed.
+
+    On Lambda its deadline cut it.
+    """
+    if attempts is None or (job is not None and job.service == "lambda"):
         return 0
     earlier = (outcome for number, outcome in attempts.outcomes.items() if number != attempts.latest)
     return sum(outcome in {None, "interrupted"} for outcome in earlier)

@@ -134,6 +134,8 @@ class Draft:
     service: Service = "batch"
     via: Service = "batch"
     """Where a state machine sends slots first."""
+    rounds: int | None = None
+    """How often the service goes on by itself; None is its default."""
     uncounted: str | None = None
     """Why no STAC API can be asked how many images there are, where none can."""
 
@@ -306,11 +308,18 @@ def _calls(manifest: Manifest, requests: list[dict[str, Any]], draft: Draft) -> 
     loaded = draft.loaded
     function = loaded.settings.lambda_
     if draft.runs_on == "lambda":
-        check_lambda_fit(manifest, memory_mb=function.memory_size, timeout_s=function.timeout)
+        invocations = 1 + (draft.rounds or 0) if draft.service == "lambda" else 1
+        check_lambda_fit(
+            manifest,
+            memory_mb=function.memory_size,
+            timeout_s=function.timeout,
+            invocations=invocations,
+        )
     return render_plan.call_names(
         manifest,
         requests,
         via=draft.via,
+        rounds=draft.rounds,
         stack=loaded.settings.batch.stack,
         function=function.function_name,
         function_set=loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT,

@@ -36,7 +36,8 @@ RoundsOption = Annotated[
         "--rounds",
         metavar="K",
         min=0,
-        help="How often the state machine of --service stepfunctions tries failures again; default 2.",
+        help="How often --service stepfunctions tries failures again (default 2), or in how many further"
+        " invocations a slot of --service lambda goes on that its deadline cut (default 0).",
     ),
 ]
 
@@ -47,15 +48,24 @@ MissingOption = Annotated[
 
 
 def check_rounds(rounds: int | None, service: Service) -> None:
-    """Refuse rounds where nothing goes round.
+    """Refuse rounds where nothing goes round, or more than Lambda allows.
 
     Raises:
-        UsageError: there is no state machine.
+        UsageError: there is neither a state machine nor a function, or it would be stopped before.
     """
-    if rounds is not None and service != "stepfunctions":
+    from glacierflow.launch.lambda_ import MOST_ROUNDS
+
+    if rounds is None or service == "stepfunctions":
+        return
+    if service != "lambda":
         raise UsageError(
-            f"--rounds = {rounds} is about the state machine, and --service is {service}",
-            next_step="add --service stepfunctions, or leave --rounds out",
+            f"--rounds = {rounds} is about the state machine or the function, and --service is {service}",
+            next_step="add --service stepfunctions or --service lambda, or leave --rounds out",
+        )
+    if rounds > MOST_ROUNDS:
+        raise UsageError(
+            f"--rounds = {rounds} is more than {MOST_ROUNDS}; Lambda stops a function that goes on by itself",
+            next_step="cut the dates with --by, or submit with --service batch",
         )
 
 
@@ -67,8 +77,6 @@ class Terms:
     max_usd: float | None = None
     allow_egress: bool = False
     force: bool = False
-    rounds: int | None = None
-    """How often a state machine tries failures again; None is its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,7 @@ def send(
         places,
         arrangement.arrays,
         via=draft.via,
-        rounds=terms.rounds,
+        rounds=draft.rounds,
         **options,
     )
     manifest = manifest_of(draft, arrangement, bucket=places.bucket, image=launcher.image)

@@ -108,20 +108,20 @@ def submit_command(
     where, first = choose_service(service, via, loaded, quiet=line.quiet)
     check_rounds(rounds, where)
     slots = (period, pack, parse_order(order))
-    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first)
+    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first, rounds)
     if loaded.settings.settings.dry_run:
         terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress)
         return dry_run(
             draft, line, terms, missing=missing, canary=canary, like=measured_by_run, as_json=as_json
         )
-    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force, rounds=rounds)
+    terms = Terms(price=price, max_usd=max_usd, allow_egress=allow_egress, force=force)
     look, left = _submit(draft, line, terms, missing=missing, canary=canary, like=measured_by_run)
     if look is None:
         if as_json:
             typer.echo(NOTHING_JSON)
         return 0
     if not as_json:
-        for text in where_to_look(look.manifest, look.jobs, again=line.again()):
+        for text in where_to_look(look.manifest, look.jobs, again=line.again(), rounds=rounds):
             typer.echo(text)
     if wait or fetch is not None or auto_retry or notify:
         limits = limits_of(line, left)
@@ -172,6 +172,7 @@ def plan_command(
     measured_by_run: MeasuredByOption = None,
     service: ServiceOption = None,
     via: ViaOption = None,
+    rounds: RoundsOption = None,
     manifest: ManifestOption = None,
     base_dir: BaseDirOption = None,
     stac_url: StacUrlOption = None,
@@ -197,8 +198,9 @@ def plan_command(
     loaded = load_line(line)
     choice = choose_regions(loaded, line)
     where, first = choose_service(service, via, loaded, quiet=line.quiet)
+    check_rounds(rounds, where)
     slots = (period, pack, parse_order(order))
-    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first)
+    draft = Draft(loaded, choice, step_settings(loaded, line), *slots, where, first, rounds)
     if manifest is not None:
         typer.echo(write_plan(draft, manifest))
         return 0

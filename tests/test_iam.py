@@ -214,6 +214,13 @@ def test_the_submitter_uses_the_function_and_reads_its_log(enforced: dict[str, C
     assert called["StatusCode"] == 204
     assert "logStreams" in logs.describe_log_streams(logGroupName=f"/aws/lambda/{FUNCTION}")
 
+    sqs, told = client("sqs"), stack_outputs(client("cloudformation"), "glacierflow-lambda")
+    counts: Any = {"AttributeNames": ["ApproximateNumberOfMessages"]}
+    failures = told["FailuresQueue"]
+    assert sqs.get_queue_attributes(QueueUrl=failures, **counts)["Attributes"]
+
+    refused(sqs.get_queue_attributes, QueueUrl=failures.replace("glacierflow", "foreign"), **counts)
+    refused(sqs.receive_message, QueueUrl=failures)
     refused(functions.get_function, FunctionName="glacierflow-schedule")
     refused(functions.invoke, FunctionName="glacierflow-schedule", Payload=b"{}")
     refused(functions.update_function_code, FunctionName=FUNCTION, ImageUri="forged")
@@ -238,8 +245,10 @@ def test_the_submitter_runs_watches_and_stops_tasks_of_our_cluster(enforced: dic
     assert ecs.describe_task_definition(taskDefinition=told["TaskDefinition7500"])["taskDefinition"]
     arn = ecs.run_task(**task(told))["tasks"][0]["taskArn"]
     assert ecs.describe_tasks(cluster=told["Cluster"], tasks=[arn])["tasks"]
+    assert arn in ecs.list_tasks(cluster=told["Cluster"])["taskArns"]
     assert ecs.stop_task(cluster=told["Cluster"], task=arn, reason="seen")["task"]
 
+    refused(ecs.list_tasks, cluster="foreign")
     refused(ecs.run_task, **task(told, cluster="foreign"))
     refused(ecs.run_task, **task(told, taskDefinition="foreign"))
     # of a name that is ours, with a role that may more
@@ -256,9 +265,11 @@ def test_the_submitter_starts_watches_and_stops_the_machine(enforced: dict[str, 
     machine = stack_outputs(client("cloudformation"), "glacierflow-stepfunctions")["StateMachine"]
     started = states.start_execution(stateMachineArn=machine, name="one", input="{}")["executionArn"]
     assert states.describe_execution(executionArn=started)["executionArn"] == started
+    assert states.list_executions(stateMachineArn=machine)["executions"]
     states.stop_execution(executionArn=started, cause="seen")
 
     foreign = machine.replace("glacierflow-stepfunctions", "foreign")
+    refused(states.list_executions, stateMachineArn=foreign)
     refused(states.start_execution, stateMachineArn=foreign, input="{}")
     other = started.replace("glacierflow-stepfunctions", "foreign")
     refused(states.describe_execution, executionArn=other)

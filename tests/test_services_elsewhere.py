@@ -30,8 +30,7 @@ from glacierflow.launch.ecs import TaskLauncher
 from glacierflow.launch.launcher import check_lambda_fit
 from glacierflow.live.retry import Cancelled, cancel_family
 from glacierflow.live.same_run import SameRun, find_same_run
-from glacierflow.live.states import states_by_attempts, view_of
-from glacierflow.live.stop import stop_slots
+from glacierflow.live.states import states_by_attempts, stop_slots, view_of
 from glacierflow.local import control
 from glacierflow.model.attempts import AttemptEntry, entry_of_name, name_of_entry
 from glacierflow.model.layout import RunLayout

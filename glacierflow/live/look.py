@@ -13,8 +13,7 @@ from dataclasses import replace
 from glacierflow.aws.batch import describe_slots, find_jobs
 from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.live.states import batch_jobs, view_of
-from glacierflow.live.stop import stop_slots
+from glacierflow.live.states import batch_jobs, stop_slots, view_of
 from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Receipt
 from glacierflow.runs.failures import LIVE_STATES

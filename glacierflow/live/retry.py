@@ -20,7 +20,7 @@ from glacierflow.launch import Launcher
 from glacierflow.launch.batch import write_manifest
 from glacierflow.live.family import find_standings
 from glacierflow.live.look import ask_and_keep
-from glacierflow.live.stop import stop_slots
+from glacierflow.live.states import stop_slots
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import ArrayRange, Manifest, Service
 from glacierflow.runs.failures import LIVE_STATES

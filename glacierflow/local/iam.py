@@ -28,7 +28,7 @@ from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from glacierflow.local import moto_private
 from glacierflow.local.options import ACCOUNT_ID
 
-_KNOWN_SERVICES = {"batch", "logs", "ecr", "cloudformation", "sns", "lambda", "ecs", "stepfunctions"}
+_KNOWN_SERVICES = {"batch", "logs", "ecr", "cloudformation", "sns", "sqs", "lambda", "ecs", "stepfunctions"}
 
 Permissions = list[tuple[str, str]]
 """(action, resource ARN), all of which must be allowed."""
@@ -102,6 +102,7 @@ def permissions_of(service: str, action: str, request: dict[str, Any], region: s
         "ecr": lambda: f"arn:aws:ecr:{place}:repository/{request.get('repositoryName')}",
         "cloudformation": lambda: f"arn:aws:cloudformation:{place}:stack/{request.get('StackName')}/id",
         "sns": lambda: str(request["TopicArn"]),
+        "sqs": lambda: f"arn:aws:sqs:{place}:{request['QueueUrl'].rpartition('/')[2]}",
     }
     named = {
         "lambda": "FunctionName",
@@ -110,6 +111,7 @@ def permissions_of(service: str, action: str, request: dict[str, Any], region: s
         "ecr": "repositoryName",
         "cloudformation": "StackName",
         "sns": "TopicArn",
+        "sqs": "QueueUrl",
     }
     found = resources[service]() if request.get(named.get(service, "")) else "*"
     return [(action, found)]

@@ -8,6 +8,7 @@ import typer
 
 from glacierflow.cli.batch import following, runs
 from glacierflow.cli.batch.following import AutoRetryOption, Ending, NotifyOption
+from glacierflow.cli.batch.planning import parse_service
 from glacierflow.cli.batch.runs import FetchOption, RunArgument
 from glacierflow.cli.batch.spending import StopAtUsdOption, limits_of
 from glacierflow.cli.context import CommandLine, cloud_for, load_line
@@ -15,6 +16,7 @@ from glacierflow.cli.options import CONNECTION, JsonOption, collects
 
 if TYPE_CHECKING:
     from glacierflow.aws.queues import EnvironmentReport, QueueReport
+    from glacierflow.live.waiting import WaitingReport
     from glacierflow.runs.history import RunEntry
 
 
@@ -22,6 +24,13 @@ ReceiptsOption = Annotated[
     bool,
     typer.Option(
         "--receipts", help="Read every receipt nobody has read yet, one call each, and count its products."
+    ),
+]
+
+QueueServiceOption = Annotated[
+    str,
+    typer.Option(
+        "--service", metavar="NAME", help="Where to look: batch, lambda, ecs, fargate or stepfunctions."
     ),
 ]
 
@@ -107,26 +116,62 @@ def _progress(run: RunEntry) -> str:
 @collects(*CONNECTION, "s3_bucket")
 def queue_command(
     line: CommandLine,
+    service: QueueServiceOption = "batch",
     as_json: JsonOption = False,
 ) -> int:
-    """Show depth by state, the job at the head and what blocks it, and the health of what runs jobs."""
+    """Show depth by state, the job at the head and what blocks it, and the health of what runs jobs.
+
+    Of ECS and Fargate the tasks of the cluster, of Step Functions the executions that run, of Lambda how many
+    calls may run at once and how many failed.
+    """
     from glacierflow.aws.names import find_places
     from glacierflow.aws.queues import look_at_queue
     from glacierflow.cli.render import to_json
+    from glacierflow.live.waiting import look_at_service
 
+    where = parse_service(service)
     loaded = load_line(line)
     cloud, _ = cloud_for(loaded, line)
-    places = find_places(loaded, cloud)
-    names = dict.fromkeys((places.spot_queue, places.ondemand_queue))
-    queues = [look_at_queue(name, cloud) for name in names]
-    if as_json:
-        healthy = [queue.model_dump(mode="json") | {"healthy": queue.healthy} for queue in queues]
-        typer.echo(to_json({"queues": healthy}))
+    found: list[QueueReport] | list[WaitingReport]
+    if where == "batch":
+        places = find_places(loaded, cloud)
+        queues = [look_at_queue(name, cloud) for name in dict.fromkeys(places.queues.values())]
+        found, texts = queues, [text for queue in queues for text in _queue_lines(queue, line.again())]
     else:
-        for queue in queues:
-            for text in _queue_lines(queue, line.again()):
-                typer.echo(text)
-    return 0 if all(queue.healthy for queue in queues) else 1
+        report = look_at_service(where, cloud, loaded)
+        found, texts = [report], _waiting_lines(report)
+    if as_json:
+        told = [one.model_dump(mode="json") | {"healthy": one.healthy} for one in found]
+        typer.echo(to_json({"queues": told}))
+    else:
+        for text in texts:
+            typer.echo(text)
+    return 0 if all(one.healthy for one in found) else 1
+
+
+def _waiting_lines(report: WaitingReport) -> list[str]:
+    from glacierflow.cli.render_status import span
+
+    depth = ", ".join(f"{count} {state}" for state, count in report.depth.items()) or "nothing waits or runs"
+    is_function = report.service == "lambda"
+    lines = [
+        f"{report.name}  {report.service}" if is_function else f"{report.name}  {report.service}  {depth}"
+    ]
+    if report.oldest is not None:
+        age = "" if report.oldest.age_s is None else f", asked for {span(report.oldest.age_s)} ago"
+        lines.append(f"  oldest       {report.oldest.name} {report.oldest.state}{age}")
+    if is_function and report.reserved_concurrency is None:
+        lines.append("  at a time    as many calls as the account has room for; none are reserved")
+    elif is_function:
+        lines.append(f"  at a time    {report.reserved_concurrency} calls, which are reserved")
+    if not report.healthy:
+        lines.append("  blocked      no call can start with a reserved concurrency of 0")
+        lines.append("  next         glacierflow stack deploy --with lambda --set ReservedConcurrency=N")
+    if report.failed_calls is not None:
+        lines.append(f"  failed       {report.failed_calls} calls that Lambda gave up, kept for 14 days")
+    if report.notice:
+        lines.append(f"  not known    {report.notice}" if is_function else f"  note         {report.notice}")
+    return lines
 
 
 def _queue_lines(queue: QueueReport, again: str) -> list[str]:

@@ -181,7 +181,7 @@ def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.
 
 def test_variables_of_jobs_are_no_settings_and_a_misspelled_one_is_named() -> None:
     documented = (REPOSITORY / "docs/reference/configuration.md").read_text(encoding="utf-8")
-    (line,) = [line for line in documented.splitlines() if "`GLACIERFLOW_HOME` is no setting" in line]
+    (line,) = [line for line in documented.splitlines() if "`GLACIERFLOW_HOME` is not a setting" in line]
     quiet = [*re.findall(r"`GLACIERFLOW_([A-Z_]+)`", line), "IMAGERY_AWS_ACCESS_KEY_ID"]
     assert {"HOME", "MANIFEST", "INDEX", "SLOT_OFFSET", "RUN_ID", "EMBEDDED", "COMPILED"} < set(quiet)
     environ = {f"GLACIERFLOW_{name}": "x" for name in quiet} | {"GLACIERFLOW_S3_BUKET": "x", "PATH": "x"}

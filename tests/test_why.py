@@ -36,7 +36,7 @@ class Case:
     def ends(self, status: str = "FAILED", *attempts: dict[str, Any], **fields: Any) -> None:
         self.run.batch.set_child("job-0", 1, status=status, attempts=list(attempts), **fields)
 
-    def why(self, region: str | None = "001_made_up", slot: int | None = None) -> Explanation:
+    def why(self, region: str | None = "001_made_up", slot: int | None = None, **more: Any) -> Explanation:
         quotas = SimpleNamespace(get_service_quota=self.quota)
         clients = {"batch": self.run.batch, "s3": self.run.s3, "logs": self.logs, "service-quotas": quotas}
         subnet = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "MapPublicIpOnLaunch": True}
@@ -48,7 +48,7 @@ class Case:
         )
         cloud = FakeCloud(clients=clients)
         look = self.run.open()
-        return explain_slot(look, find_slot(look.now(quick=True), region=region, slot=slot), cloud)
+        return explain_slot(look, find_slot(look.now(quick=True), region=region, slot=slot), cloud, **more)
 
     def quota(self, *, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803
         assert ServiceCode == "ec2"
@@ -130,6 +130,15 @@ def test_bad_data_names_the_image_and_shows_the_last_lines(case: Case) -> None:
     assert found.failure == "data"
     assert found.paragraph.count("band 8 of S2A_x is not a TIFF") == 1
     assert "The last lines of its log are: two / three / ERROR band 8." in found.paragraph
+
+
+def test_a_log_of_which_no_record_says_the_group_is_read_from_the_usual_one(case: Case) -> None:
+    case.run.attempt(1, "failed", exit_code=65, error="band 8 of S2A_x is not a TIFF")
+    case.ends("FAILED", attempt(EXITED, exitCode=65), statusReason=EXITED, container={"exitCode": 65})
+    case.run.batch.children["job-0"][1]["attempts"][0]["container"]["logStreamName"] = "s"
+    case.logs.write("/ours", "s", "one", "two", "three", "four")
+    assert "The last lines of its log are: two / three / four." in case.why(usual_group="/ours").paragraph
+    assert "last lines" not in case.why().paragraph
 
 
 def test_nothing_to_process_is_done_with_the_receipts_reason(case: Case) -> None:

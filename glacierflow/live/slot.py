@@ -28,7 +28,7 @@ _TAIL = 20
 _EXAMPLE_LINES = 3
 _LONG_S = 900.0
 """By then a machine that Batch has started takes jobs, if it ever does."""
-_DEFAULT_LOG_GROUP = "/aws/batch/job"
+DEFAULT_LOG_GROUP = "/aws/batch/job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,12 @@ def _stream_of_task(job: JobRecord | None, slot: int) -> str | None:
     return f"{_TASK_STREAM}/{task.rpartition('/')[2]}" if task else None
 
 
-def explain_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> Explanation:
+def explain_slot(
+    look: FamilyLook, row: SlotRow, cloud: Cloud, *, usual_group: str = DEFAULT_LOG_GROUP
+) -> Explanation:
     """Why a slot is as it is; a log or a queue that cannot be read is left out of the explanation.
+
+    The log of an attempt that does not say where it wrote is looked for in ``usual_group``.
 
     Raises:
         UsageError: AWS refuses to say anything of the job.
@@ -200,7 +204,7 @@ def explain_slot(look: FamilyLook, row: SlotRow, cloud: Cloud) -> Explanation:
         row,
         facts.state,
         [TriedAttempt(one.number, one.state, one.entry) for one in facts.attempts],
-        log_tail=_tail(facts, cloud),
+        log_tail=_tail(facts, cloud, usual_group),
         queue=_queue(facts, cloud),
     )
 
@@ -210,19 +214,23 @@ def example_log(look: FamilyLook, row: SlotRow) -> tuple[str, ...]:
     member, latest = look.member_of(row.run_id), recall_slot(look, row).attempt(None)
     if latest is None or latest.log_stream is None:
         return ()
-    return tuple(_last_lines(latest, latest.log_stream, member.cloud, lines=_EXAMPLE_LINES))
+    return tuple(
+        _last_lines(latest, latest.log_stream, member.cloud, DEFAULT_LOG_GROUP, lines=_EXAMPLE_LINES)
+    )
 
 
-def _tail(facts: SlotFacts, cloud: Cloud) -> list[str]:
+def _tail(facts: SlotFacts, cloud: Cloud, usual_group: str) -> list[str]:
     latest = facts.attempt(None)
     if latest is None or latest.log_stream is None or not (facts.row.wrong or facts.row.failure):
         return []
-    return _last_lines(latest, latest.log_stream, cloud, lines=_TAIL)
+    return _last_lines(latest, latest.log_stream, cloud, usual_group, lines=_TAIL)
 
 
-def _last_lines(attempt: AttemptFacts, stream: str, cloud: Cloud, *, lines: int) -> list[str]:
+def _last_lines(
+    attempt: AttemptFacts, stream: str, cloud: Cloud, usual_group: str, *, lines: int
+) -> list[str]:
     try:
-        found = LogStream(cloud, attempt.log_group or _DEFAULT_LOG_GROUP, stream).tail(lines)
+        found = LogStream(cloud, attempt.log_group or usual_group, stream).tail(lines)
     except GlacierflowError:
         return []
     return [line.text for line in found if line.text.strip()]

@@ -36,8 +36,6 @@ _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
 _MOST_NAMED = 10
 """Numbers of other slots shown."""
 
-_DEFAULT_LOG_GROUP = "/aws/batch/job"
-
 RegionOption = Annotated[str | None, typer.Option("--region", metavar="NAME", help="The region's name.")]
 SlotOption = Annotated[int | None, typer.Option("--slot", metavar="N", help="The child's slot, from 0.")]
 AttemptOption = Annotated[
@@ -65,7 +63,8 @@ def why_command(
     look, cloud = runs.open_look(run, line)
     status = look.now(quick=True)
     row = find_slot(status, region=region, slot=slot)
-    found, others = explain_slot(look, row, cloud), other_slots(status, row, region)
+    found = explain_slot(look, row, cloud, usual_group=_usual_group(line))
+    others = other_slots(status, row, region)
     run_id = status.run_id
     if as_json:
         answer = found.model_dump(mode="json")
@@ -102,6 +101,13 @@ def run_and_region(words: list[str]) -> tuple[str, str | None]:
     return run or "latest", region
 
 
+def _usual_group(line: CommandLine) -> str:
+    """Where the log of an attempt is looked for that does not say where it wrote."""
+    from glacierflow.live.slot import DEFAULT_LOG_GROUP
+
+    return load_line(replace(line, quiet=True)).settings.monitoring.log_group or DEFAULT_LOG_GROUP
+
+
 def show_child(
     line: CommandLine,
     run: str,
@@ -116,8 +122,7 @@ def show_child(
     """Print the log of one child's attempt, following it where asked."""
     wanted = pattern_of(grep)
     gather, cloud = _open(run, line, region, slot)
-    # what a record says is where it was written; one that says nothing is looked for where the settings say
-    usual = load_line(replace(line, quiet=True)).settings.monitoring.log_group or _DEFAULT_LOG_GROUP
+    usual = _usual_group(line)
     facts = gather()
     found = facts.attempt(attempt)
     if found is None or (found.log_stream is None and not (follow and facts.live)):

@@ -19,18 +19,20 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from exact import Tile
+from affine import Affine
+from exact import Tile, to_utm
 from http_servers import Api
 from range_faults import FaultyServer
-from samples import make_unit, real_region, real_regions
+from samples import make_region, make_unit, real_region, real_regions
 from test_clouds import classification
 from test_exact import PLACES, WIDE, written
 from test_task import api as api
-from test_task import make_manifest
+from test_task import local_items, make_manifest
 
 import glacierflow
 from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
+from glacierflow.imagery.budget import least_mb, peak_mb
 from glacierflow.imagery.cache import Shared
 from glacierflow.imagery.geotiff import parse_geotiff
 from glacierflow.imagery.grid import Chunks
@@ -38,6 +40,7 @@ from glacierflow.imagery.lazy import MosaicJob, lazy_mosaics
 from glacierflow.imagery.mosaic import Imagery
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.records import StepSettings
+from glacierflow.products.cog import BLOCK
 from glacierflow.step.context import StepContext, UnitResult
 from glacierflow.step.unit import process_unit
 from glacierflow.store import LocalStore
@@ -93,7 +96,7 @@ def test_the_array_a_child_computes_is_the_one_open_region_returns(api: Api, tmp
 def test_products_are_the_same_bytes_whoever_computes_them(api: Api, tmp_path: Path) -> None:
     """Threads, one thread, bands of 512 rows, the workers of a cluster."""
     whole, _ = run_unit(api, tmp_path / "threads")
-    run_unit(api, tmp_path / "one", memory_mb=340)
+    run_unit(api, tmp_path / "one", memory_mb=365)
     banded, _ = run_unit(api, tmp_path / "bands", memory_mb=1)
     assert whole.chunks is not None
     assert banded.chunks is not None
@@ -207,8 +210,12 @@ from glacierflow.store import LocalStore
 from glacierflow.task import process_slot
 manifest = Manifest.model_validate_json(Path(sys.argv[1]).read_text())
 receipt = process_slot(manifest, 0, LocalStore(Path(manifest.store)), Cloud(), stop=threading.Event())
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 modules = sorted({"xarray", "dask.array", "pandas", "distributed"} & sys.modules.keys())
-print(json.dumps([receipt.outcome, receipt.counts.written, modules, receipt.peak_memory_mb]))
+# of this program alone: what getrusage tells begins with the peak of the process that started it
+peak_mb = int(status["VmHWM"].split()[0]) * 1024 / 1e6
+codes = [note.code for note in receipt.notes]
+print(json.dumps([receipt.outcome, receipt.counts.written, modules, peak_mb, codes]))
 sys.stdout.flush()
 """
 
@@ -236,3 +243,36 @@ def test_xarray_and_dask_are_imported_only_where_something_is_made(
     made = child(make_manifest(api, tmp_path / "out"), tmp_path)
     assert made[:3] == ["done", 2, ["dask.array", "pandas", "xarray"]]
     assert child(make_manifest(api, tmp_path / "out"), tmp_path)[:3] == ["done", 0, []]
+
+
+SIDE = 4800
+"""Pixels: a whole image and its source's window take about 140 MB, a band with its borders about 50."""
+
+
+def of_a_large_region(api: Api, folder: Path, memory_mb: int) -> Any:
+    """A manifest of one image of a square around Berlin, inside a tile of 7,000 pixels."""
+    small, half = real_region(REGION), 5 * SIDE
+    x, y = (small.xmin + small.xmax) / 2, (small.ymin + small.ymax) / 2
+    bounds = (x - half, y - half, x + half, y + half)
+    east, north = to_utm(32633).transform(x, y)
+    noise = np.random.default_rng(0).integers(5000, 5200, (500, 500), np.uint16)
+    corner = Affine(10, 0, round(east, -1) - 35_000, 0, -10, round(north, -1) + 35_000)
+    path = folder / "tile.tif"
+    if not path.exists():
+        Tile(np.tile(noise, (14, 14)), corner, 32633).write(path, 512)
+    del api.items[1:]
+    api.items[0]["assets"]["nir"]["href"] = str(path)
+    manifest = make_manifest(api, folder / str(memory_mb), memory_mb=memory_mb, quicklooks=False)
+    return manifest.model_copy(update={"regions": {REGION: make_region(REGION, small.mgrs_tiles, bounds)}})
+
+
+def test_a_child_with_200_mb_never_holds_a_whole_image(api: Api, tmp_path: Path) -> None:
+    """Peaks of whole processes, as the kernel counted them, above that of one with a small image."""
+    whole = child(of_a_large_region(api, tmp_path, 4000), tmp_path)
+    bands = child(of_a_large_region(api, tmp_path, 200), tmp_path)
+    api.items[0] = local_items("sentinel2")[0]
+    floor = child(make_manifest(api, tmp_path / "small", quicklooks=False), tmp_path)
+    for made, codes in ((whole, []), (bands, ["memory_short"]), (floor, [])):
+        assert (made[0], made[1], made[4]) == ("done", 1, codes)
+    assert bands[3] - floor[3] < least_mb((SIDE, SIDE), BLOCK) - peak_mb(0, 1) < 60
+    assert whole[3] - floor[3] > 80, "what a band is held to would not be noticed"

@@ -8,8 +8,9 @@ _ROOM_MB = 400
 """Memory for them, where there is as much: enough to keep network and processors busy."""
 _MOST_SHARED_MB = 1000
 """Blocks kept for a slot's later units: a few on the borders of regions, for each of many dates."""
-_BASE_MB = 325
-"""Python, its libraries and the blocks being read: as measured, see ``docs/reference/memory.md``."""
+_BASE_MB = 350
+"""Python, its libraries (pandas, xarray and dask are 45 of it) and the blocks being read: as measured with
+images of less than a million pixels, see ``docs/reference/memory.md``."""
 _BYTES_A_PIXEL = 7
 """Of a product: 2 for itself, about 3.5 for the source's window, the rest while it is written."""
 _BORDER_BYTES_A_COLUMN = 8192

@@ -1,10 +1,9 @@
-"""Lazy images computed by dask: in threads of this process, or by the workers of a cluster."""
+"""Chunks of lazy arrays computed by dask: in the thread that asks, or by the workers of a cluster."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ from glacierflow.errors import UnavailableError
 from glacierflow.imagery.lazy import MosaicJob, each_chunk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from distributed import Client
     from numpy.typing import NDArray
 
@@ -84,19 +85,23 @@ class Readings:
         return total
 
 
+def tasks_of(*arrays: Any) -> dict[Any, Any]:  # noqa: ANN401 - dask arrays
+    """The tasks of dask arrays, in one graph that ``Computer.compute`` takes parts of."""
+    return {key: task for array in arrays for key, task in array.__dask_graph__().items()}
+
+
 class Computer:
-    """Computes parts of lazy arrays; safe to share between threads, which wait for what they asked for."""
+    """Computes chunks of lazy arrays; safe to share between threads, which wait for what they asked for."""
 
     def __init__(self, client: Client | None = None, *, configured: bool = False) -> None:
         """Nothing is started.
 
         Args:
-            client: of the scheduler whose workers compute; None is threads of this process.
+            client: of the scheduler whose workers compute; None is the thread that asks.
             configured: whether dask's own configuration decides instead, as in a notebook.
         """
         self._client: Any = client
         self._configured = configured
-        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def workers(self) -> int | None:
@@ -106,42 +111,48 @@ class Computer:
         threads: dict[str, int] = self._client.nthreads()
         return max(1, sum(threads.values()))
 
-    def start(self, threads: int) -> None:
-        """Have threads for so many chunks at a time, where they are made here."""
-        if self._client is None and not self._configured:
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunk")
+    def compute(self, tasks: Mapping[Any, Any], keys: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The values of some tasks.
 
-    def close(self) -> None:
-        """Drop what is still queued; what runs is left to end by itself. The client is its owner's."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        Only what they need of the graph is looked at, so that one graph serves all images of a unit.
 
-    def compute(self, *parts: Any) -> tuple[Any, ...]:  # noqa: ANN401 - dask collections and their values
-        """The values of dask collections.
+        Args:
+            tasks: of all arrays, as ``tasks_of`` has them.
+            keys: of those that are wanted.
 
         Raises:
             UnavailableError: the cluster lost them.
             DataError, CredentialsError: as ``Imagery.mosaic``.
         """
-        from dask.base import compute
-        from dask.threaded import get
+        from dask.optimization import cull
 
-        computed: tuple[Any, ...]
+        needed, _ = cull(tasks, list(keys))
         if self._client is None:
-            # not by its name: for a name dask looks for distributed, and imports it where it is there
-            here = {} if self._configured else {"scheduler": get, "pool": self._pool}
-            computed = compute(*parts, **here)
-            return computed
+            return list(self._here(needed, list(keys)))
         from concurrent.futures import CancelledError
 
         from distributed.client import FutureCancelledError
         from distributed.scheduler import KilledWorker
 
         try:
-            computed = compute(*parts, scheduler=self._client)
+            return list(self._client.get(needed, list(keys)))
         except (KilledWorker, FutureCancelledError, CancelledError, OSError) as error:
             raise UnavailableError(
                 f"the dask scheduler lost the work: {error}",
                 next_step="look at its workers, then run the same command again",
             ) from error
-        return computed
+
+    @property
+    def _here(self) -> Callable[..., Any]:
+        """A scheduler without a client.
+
+        The threads that ask make images side by side, and of each image one chunk after another: a pool would
+        only add threads that wait for each other, each with memory of its own.
+        """
+        from dask.base import get_scheduler
+        from dask.local import get_sync
+        from dask.threaded import get
+
+        if not self._configured:
+            return get_sync
+        return get_scheduler() or get

@@ -160,10 +160,11 @@ def lazy_mosaics(job: MosaicJob, images: Sequence[Sequence[Scene]], chunks: Chun
     if not images:
         return da.zeros((0, *chunks.geobox.shape), np.uint16, chunks=((0,), chunks.rows, chunks.cols))
     name = f"glacierflow-{job.token}"
+    slim = [_slim(scenes) for scenes in images]
     tasks: dict[Any, Any] = {
         # a task without arguments: dask looks for names of other tasks in those, scene by scene
-        (name, number, i, j): (functools.partial(_make, job, _slim(scenes), chunks, i, j),)
-        for number, scenes in enumerate(images)
+        (name, number, i, j): (functools.partial(_make, job, scenes, chunks, i, j),)
+        for number, scenes in enumerate(slim)
         for i in range(len(chunks.rows))
         for j in range(len(chunks.cols))
     }
@@ -194,30 +195,31 @@ def each_chunk(
     Args:
         data: a dask array of three dimensions.
         what: called with the pixels of a chunk (rows, columns).
-        tops: the number of each chunk's first row, by its place along y; where given, the function gets it.
+        tops: the number of each chunk's first row, by its place along y; where given, the function gets it
+            as ``top``.
         **more: passed to the function.
     """
-    return data.map_blocks(
-        _element,
-        dtype=object,
-        chunks=tuple((1,) * number for number in data.numblocks),
-        meta=np.empty((0, 0, 0), object),
-        what=what,
-        tops=tops,
-        more=more,
-    )
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
+
+    name = f"{what.__name__}-{uuid.uuid4().hex}"
+    # written out: dask's own way of mapping makes a further task for the place of each chunk
+    tasks: dict[Any, Any] = {
+        (name, *place): (_element, (data.name, *place), functools.partial(what, **_top(tops, place), **more))
+        for place in np.ndindex(*data.numblocks)
+    }
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[data])
+    ones = tuple((1,) * number for number in data.numblocks)
+    return da.Array(graph, name, ones, meta=np.empty((0, 0, 0), object))
 
 
-def _element(
-    chunk: NDArray[Any],
-    what: Callable[..., Any],
-    tops: Sequence[int] | None,
-    more: dict[str, Any],
-    block_id: tuple[int, int, int],
-) -> NDArray[Any]:
+def _top(tops: Sequence[int] | None, place: tuple[int, ...]) -> dict[str, int]:
+    return {} if tops is None else {"top": tops[place[1]]}
+
+
+def _element(chunk: NDArray[Any], what: Callable[[NDArray[Any]], Any]) -> NDArray[Any]:
     answer = np.empty((1, 1, 1), object)
-    place = () if tops is None else (tops[block_id[1]],)
-    answer[0, 0, 0] = what(chunk[0], *place, **more)
+    answer[0, 0, 0] = what(chunk[0])
     return answer
 
 

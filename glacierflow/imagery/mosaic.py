@@ -123,6 +123,7 @@ class Imagery:
             if pixels is not None:
                 with self._timed("warp"):
                     _warp_into(out, pixels, geobox, self.settings.resampling, self._cpus)
+            del pixels  # before those of the next are read
         return out
 
     def _again_if_bad(self, scene: Scene, read: Callable[[], _T]) -> _T:

@@ -16,7 +16,7 @@ from glacierflow.errors import CredentialsError, DataError, UnavailableError
 from glacierflow.host import memory_budget_mb
 from glacierflow.imagery import budget
 from glacierflow.imagery.cache import Shared
-from glacierflow.imagery.compute import Readings
+from glacierflow.imagery.compute import Readings, tasks_of
 from glacierflow.imagery.grid import Chunks, geobox_of
 from glacierflow.imagery.lazy import MosaicJob, each_chunk, lazy_mosaics, lazy_region, square_chunks
 from glacierflow.imagery.mosaic import REQUESTS, Imagery
@@ -129,7 +129,6 @@ class UnitImages:
         with self._lock:
             if self._lazy is None:
                 self._lazy = self._build()
-                self.computer.start(self.in_hand)
                 if self._show is not None:
                     self._show(self._lazy.array)
             return self._lazy
@@ -150,7 +149,7 @@ class UnitImages:
             [cloud_cover.classified_scenes(acquisition) for acquisition in found.acquisitions],
             self._rows_that_fit(cloud_cover.class_grid(self.region)),
         )
-        return _Lazy(
+        return _Lazy.of(
             array=array,
             valid=each_chunk(array.data, np.count_nonzero),
             sums=each_chunk(array.data, square_sums, tops=self.chunks.tops, step=step),
@@ -168,14 +167,20 @@ class UnitImages:
         Raises:
             DataError, UnavailableError, CredentialsError: it could not be read.
         """
-        lazy = self._begun()
         for i in range(len(self.chunks.rows)):
-            here = number, i, 0
-            pixels, valid, sums, reading = self.computer.compute(
-                *(part.blocks[here] for part in (lazy.array.data, lazy.valid, lazy.sums, lazy.readings))
-            )
-            self.readings.add(reading.item())
-            yield Band(pixels[0], valid.item(), sums.item())
+            # nothing here holds a band while the next one is made
+            yield self._band(number, i)
+
+    def _band(self, number: int, i: int) -> Band:
+        lazy = self._begun()
+        pixels, valid, sums, reading = self._computed(
+            [(part.name, number, i, 0) for part in (lazy.array.data, lazy.valid, lazy.sums, lazy.readings)]
+        )
+        self.readings.add(reading.item())
+        return Band(pixels[0], valid.item(), sums.item())
+
+    def _computed(self, keys: list[tuple[Any, ...]]) -> list[Any]:
+        return self.computer.compute(self._begun().tasks, keys)
 
     def coverage(self, number: int) -> float:
         """Share of valid pixels of an image, 0..1; its pixels stay where they are computed.
@@ -183,8 +188,8 @@ class UnitImages:
         Raises:
             DataError, UnavailableError, CredentialsError: it could not be read.
         """
-        (counts,) = self.computer.compute(self._begun().valid[number])
-        return int(counts.sum()) / self.pixels
+        counts = self._computed(_keys(self._begun().valid, number))
+        return sum(int(count.item()) for count in counts) / self.pixels
 
     def memory_notes(self) -> list[Note]:
         """That images are made in bands, where memory is too short for whole ones; what even bands need."""
@@ -226,10 +231,11 @@ class UnitImages:
         if not cloud_cover.classified_scenes(self.found.acquisitions[number]):
             return None
         lazy = self._begun()
-        counts, readings = self.computer.compute(lazy.classes[number], lazy.classes_readings[number])
-        for reading in readings.flat:
+        of_classes, of_readings = _keys(lazy.classes, number), _keys(lazy.classes_readings, number)
+        values = [value.item() for value in self._computed(of_classes + of_readings)]
+        for reading in values[len(of_classes) :]:
             self._maps_readings.add(reading)
-        return cloud_cover.share_of(counts.flat)
+        return cloud_cover.share_of(values[: len(of_classes)])
 
     def cloud_or_note(self, number: int) -> tuple[float | None, tuple[Note, ...]]:
         """The same; where it cannot be told, a note says why."""
@@ -244,8 +250,7 @@ class UnitImages:
         return None, (Note(code="cloud_not_measured", text=f"{acquisition.stem}: {why}"),)
 
     def close(self) -> None:
-        """Drop what is still queued; what runs is left to end by itself."""
-        self.computer.close()
+        """Drop the requests that are still queued; what runs is left to end by itself."""
         for job, imagery, readings in (
             (self.job, self.imagery, self.readings),
             (self._maps_job, self._maps, self._maps_readings),
@@ -276,6 +281,17 @@ class _Lazy:
     readings: Any
     classes: Any
     classes_readings: Any
+    tasks: dict[Any, Any]
+    """Of all of them."""
+
+    @classmethod
+    def of(cls, array: xr.DataArray, **asked: Any) -> _Lazy:  # noqa: ANN401 - dask arrays
+        return cls(array, **asked, tasks=tasks_of(array.data, *asked.values()))
+
+
+def _keys(data: Any, number: int) -> list[tuple[Any, ...]]:  # noqa: ANN401 - a dask array
+    """The tasks of an image's chunks."""
+    return [(data.name, number, *place) for place in np.ndindex(*data.numblocks[1:])]
 
 
 def why_cloudy(acquisition: Acquisition, cloud: float | None, settings: StepSettings) -> tuple[LeftOut, ...]:

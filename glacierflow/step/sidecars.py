@@ -180,12 +180,17 @@ def square_sums(rows: NDArray[Any], top: int, step: int) -> Sums:
         step: pixels on a side of a square.
     """
     starts = np.arange(0, rows.shape[1], step)
+    widths = np.diff(starts, append=rows.shape[1])
     first, end = top // step, -(-(top + rows.shape[0]) // step)
     totals, counts = (np.zeros((end - first, starts.size), np.uint64) for _ in range(2))
     for row in range(first, end):
         strip = rows[max(0, row * step - top) : (row + 1) * step - top]
         totals[row - first] = np.add.reduceat(strip.sum(axis=0, dtype=np.uint32), starts)
-        counts[row - first] = np.add.reduceat(np.count_nonzero(strip, axis=0), starts)
+        # most are whole, and counting column by column takes five times as long
+        if np.count_nonzero(strip) == strip.size:
+            counts[row - first] = len(strip) * widths
+        else:
+            counts[row - first] = np.add.reduceat((strip != 0).sum(axis=0, dtype=np.uint32), starts)
     return first, totals, counts
 
 

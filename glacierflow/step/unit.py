@@ -207,29 +207,24 @@ class _UnitWork:
             file: cog.CogFile | None = None
             for band in self.images.bands(number):
                 valid, free = valid + band.valid, free - band.pixels.size
-                if is_uncovered((valid + free) / self.images.pixels, self.least):
-                    continue
-                start = time.perf_counter()
-                overview.add(band.sums)
-                if file is None:
-                    overviews = self.settings.overviews
-                    file = stack.enter_context(
-                        cog.CogFile(
-                            path,
-                            self.geobox,
-                            np.uint16,
-                            tags(valid / self.images.pixels),
-                            overviews=overviews,
-                        )
-                    )
-                file.add(band.pixels)
-                seconds += time.perf_counter() - start
+                if not is_uncovered((valid + free) / self.images.pixels, self.least):
+                    start = time.perf_counter()
+                    overview.add(band.sums)
+                    if file is None:
+                        file = stack.enter_context(self._begin(path, tags(valid / self.images.pixels)))
+                    file.add(band.pixels)
+                    seconds += time.perf_counter() - start
+                del band  # before the next is made
             coverage = valid / self.images.pixels
             if file is not None and not is_uncovered(coverage, self.least):
                 start = time.perf_counter()
                 file.finish(tags(coverage))
                 seconds += time.perf_counter() - start
         return _Drawn(coverage, overview, seconds)
+
+    def _begin(self, path: Path, tags: dict[str, str]) -> cog.CogFile:
+        overviews = self.settings.overviews
+        return cog.CogFile(path, self.geobox, np.uint16, tags, overviews=overviews)
 
     def _tags(self, acquisition: Acquisition, cloud: float | None, coverage: float) -> dict[str, str]:
         return lineage.product_tags(

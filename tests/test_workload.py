@@ -25,7 +25,7 @@ from glacierflow.runs.workload import (
 
 MEASURED_MB = {
     "134_Arsuk": 345.0,
-    "002_anoritup_kangerdlua": 442.0,
+    "002_anoritup_kangerdlua": 439.0,
     "122_upernavik_central": 474.0,
     "049_jakobshavn": 504.0,
     "090_petermann": 799.0,

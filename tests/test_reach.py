@@ -281,8 +281,8 @@ class _Searched(Exception):  # noqa: N818
 def _notebook(patch: pytest.MonkeyPatch) -> str:
     """The settings that a notebook's search is given, of those that the environment has as its keys."""
     loaded = load_settings().settings
-    own = {"keep_downloads", "memory_mb", "base_path"}
-    given = {key: value for key, value in loaded.step_settings() if key not in own and key != "reprocess"}
+    of_files = {"keep_downloads", "base_path", "folder_structure", "quicklooks", "overviews", "reprocess"}
+    given = {key: value for key, value in loaded.step_settings() if key not in of_files}
     met: list[str] = []
 
     def search(*words: Any) -> Any:

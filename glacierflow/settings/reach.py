@@ -66,7 +66,6 @@ def _deploys(ways: tuple[Way, ...], elsewhere: str) -> Reach:
 
 
 _NO_FILES = "an array has no files"
-_READ_FIRST = "known only once an image is read, and the array is lazy"
 _FUNCTION = "it is about the function"
 _INSTANCES = "there are no instances"
 _MACHINE_KEEPS = "the machine takes it from aws_config.ini as `sync push` put it into the bucket"
@@ -86,11 +85,8 @@ _REACH: dict[str, Reach] = {
     "SETTINGS.dry_run": Reach(
         ("run", *SUBMITTED), ("start",), "it works", {"open_region": "nothing is read before it is computed"}
     ),
-    "SETTINGS.memory": _decides(in_notebook="dask decides"),
+    "SETTINGS.memory": _decides(),
     "SETTINGS.email": _deploys(SUBMITTED, "it is about the account"),
-    "IMAGERY.sentinel2_min_coverage": _decides(in_notebook=_READ_FIRST),
-    "IMAGERY.measure_cloud": _decides(in_notebook=_READ_FIRST),
-    "IMAGERY.max_region_cloud": _decides(in_notebook=_READ_FIRST),
     "IMAGERY.folder_structure": _decides(in_notebook=_NO_FILES),
     "IMAGERY.quicklooks": _decides(in_notebook=_NO_FILES),
     "IMAGERY.overviews": _decides(in_notebook=_NO_FILES),

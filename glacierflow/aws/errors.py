@@ -48,8 +48,11 @@ def plain_errors(action: str, *, service: str = "AWS Batch") -> Iterator[None]:
     except ClientError as error:
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         if refuses_credentials(code):
+            # AWS says here that a clock is wrong, for one
+            said = f": {message}" if message else ""
             raise CredentialsError(
-                f"AWS refuses your credentials ({code})", next_step="log in again, or name another --profile"
+                f"AWS refuses your credentials ({code}){said}",
+                next_step="log in again, or name another --profile",
             ) from error
         if is_denied(code):
             raise UsageError(

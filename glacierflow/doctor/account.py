@@ -33,11 +33,9 @@ def check_identity(patient: Patient) -> Iterator[Finding]:
     try:
         with plain_errors("ask who you are", service="AWS"):
             answer = patient.cloud.client("sts").get_caller_identity()
-    except CredentialsError as error:
-        yield Finding("credentials", "problem", error.message, error.next_step)
-        return
     except GlacierflowError as error:
-        yield Finding("credentials", "unknown", error.message, error.next_step)
+        refused = isinstance(error, CredentialsError)
+        yield Finding("credentials", "problem" if refused else "unknown", error.message, error.next_step)
         # beyond five minutes AWS refuses the signature, and its refusal has a date
         refusal = getattr(error.__cause__, "response", {})
         yield from (found for found in _clock(refusal) if found.verdict == "problem")

@@ -155,10 +155,10 @@ def door(home: Path) -> Iterator[Door]:
 
 @contextlib.contextmanager
 def short_of_time(home: Path, door: Door) -> Iterator[None]:
-    """Eight seconds on this clock, of which the last third is kept; who is held waits all that time."""
+    """Fifteen seconds on this clock, of which the last third is kept; who is held waits all that time."""
     client = cloud_of(home).client("lambda")
     held = {"Variables": {"GLACIERFLOW_LANDSAT_STAC_URL": door.url}}
-    client.update_function_configuration(FunctionName=NAME, Timeout=480, Environment=held)
+    client.update_function_configuration(FunctionName=NAME, Timeout=900, Environment=held)
     try:
         yield
     finally:

@@ -123,11 +123,11 @@ def test_a_run_that_was_found_is_named_and_asked_about(
     found: runs.Located, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("y"))
-    runs.confirm_found(found, "latest", "cancel", yes=False)
+    runs.confirm_found(found, None, "cancel", yes=False)
     assert RUN_ID in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", Terminal("n"))
     with pytest.raises(typer.Abort):
-        runs.confirm_found(found, "latest", "cancel", yes=False)
+        runs.confirm_found(found, None, "cancel", yes=False)
 
 
 def test_nobody_is_asked_about_a_run_that_was_named_or_where_yes_was_said(
@@ -135,13 +135,13 @@ def test_nobody_is_asked_about_a_run_that_was_named_or_where_yes_was_said(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("n"))
     runs.confirm_found(found, RUN_ID, "cancel", yes=False)
-    runs.confirm_found(found, "latest", "retry", yes=True)
+    runs.confirm_found(found, None, "retry", yes=True)
     assert capsys.readouterr().err == ""
 
 
 def test_without_a_terminal_a_run_that_was_found_is_left_alone(found: runs.Located) -> None:
     with pytest.raises(UsageError, match=RUN_ID) as caught:
-        runs.confirm_found(found, "latest", "retry", yes=False)
+        runs.confirm_found(found, None, "retry", yes=False)
     assert caught.value.next_step == f"add --yes, or write `glacierflow retry {RUN_ID}`"
 
 

@@ -13,7 +13,7 @@ from glacierflow.cli.batch.planning import job_options, parse_service
 from glacierflow.cli.batch.runs import (
     FetchOption,
     Located,
-    RunArgument,
+    SomeRunArgument,
     WaitOption,
     check_fetch,
     confirm_found,
@@ -73,7 +73,7 @@ RegionOption = Annotated[
 @collects(*CONNECTION, "s3_bucket", first=("regions_file",))
 def retry_command(
     line: CommandLine,
-    run: RunArgument = "latest",
+    run: SomeRunArgument = None,
     only: OnlyOption = None,
     dry_run: DryRunOption = None,
     wait: WaitOption = False,
@@ -102,7 +102,7 @@ def retry_command(
     if max_usd is not None and not watches:
         raise UsageError("--max-usd stops a run only while it is watched", next_step="add --wait")
     classes, where = parse_only(only), _parse_service(service)
-    found = locate_run(run, line)
+    found = locate_run(run or "latest", line)
     if not found.loaded.settings.settings.dry_run:
         confirm_found(found, run, "retry", yes=yes)
     root, plan, look = _retry(found, line, classes, where)
@@ -229,7 +229,7 @@ def _lacking(retried: RetryUnit) -> list[dict[str, str]] | None:
 @collects(*CONNECTION, "s3_bucket")
 def cancel_command(
     line: CommandLine,
-    run: RunArgument = "latest",
+    run: SomeRunArgument = None,
     region: RegionOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -241,7 +241,7 @@ def cancel_command(
     from glacierflow.live.retry import cancel_family
     from glacierflow.runs.family import read_family
 
-    found = locate_run(run, line)
+    found = locate_run(run or "latest", line)
     confirm_found(found, run, "cancel", yes=yes)
     family = read_family(found.store, found.run_id)
     cancelled = cancel_family(family, found.store, found.cloud, found.places, regions=tuple(region or ()))

@@ -30,6 +30,12 @@ _MOST_LOGS = 3
 RunArgument = Annotated[
     str, typer.Argument(metavar="[RUN]", help="A run's id; without it your latest run.", show_default=False)
 ]
+SomeRunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="A run's id, or latest; without it your latest run, after a question."
+    ),
+]
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -105,12 +111,12 @@ def _latest_in(store: Store, owner: str | None) -> str:
     return run
 
 
-def confirm_found(found: Located, run: str, act: str, *, yes: bool) -> None:
-    """Name the run that was found and ask, where none was named by its id.
+def confirm_found(found: Located, run: str | None, act: str, *, yes: bool) -> None:
+    """Name the run that was found and ask, where none was typed.
 
     Args:
         found: the run.
-        run: as typed.
+        run: as typed, an id or ``latest``; None where nothing was.
         act: what would be done with it, e.g. ``cancel``.
         yes: whether the answer was given already.
 
@@ -118,7 +124,7 @@ def confirm_found(found: Located, run: str, act: str, *, yes: bool) -> None:
         UsageError: nobody is there to answer.
         typer.Abort: the answer is no.
     """
-    if yes or run == found.run_id:
+    if yes or run is not None:
         return
     say(f"your latest run is {found.run_id}")
     if not sys.stdin.isatty():

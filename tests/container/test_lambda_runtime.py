@@ -143,7 +143,7 @@ def test_the_deadline_stops_it_in_time_and_batch_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # half a processor, so that no machine is quick enough to be done in time
-    ask = function(9, "0.5")
+    ask = function(12, "0.5")
     # the emulator counts the imports of the first call, too
     assert ask({"check": "runtime"})["statusCode"] == 200
     answer = ask(EVENT | {"s3_base_path": "deadline"})

@@ -198,7 +198,7 @@ def test_what_the_deadline_cut_goes_on_over_lambda_by_whoever_submitted(
         assert run(["submit", *over, *selection, *ASKED, "--wait", "--json"]) == 1
         (cut,) = json.loads(capsys.readouterr().out)["slots"]
         assert cut["failure"] == "timeout"
-        last = ["latest", "--yes", "--local"]
+        last = ["latest", "--local"]
         assert run(["batch", "retry", *last, *over, "--dry-run"]) == 0
         assert "as before" in capsys.readouterr().out
         assert run(["batch", "retry", *last, *over, "--auto-retry", "--json"]) == 0

@@ -59,7 +59,8 @@ def typed(words: list[str]) -> list[str]:
     name, context = parsed(words)
     known = {option for parameter in context.command.params for option in parameter.opts}
     more = ["--quiet"] if "--quiet" in known else []
-    needs_no_cloud = context.params.get("dry_run") and name.split()[0] not in LOOKS_FIRST
+    written_here = context.params.get("manifest") is not None
+    needs_no_cloud = written_here or (context.params.get("dry_run") and name.split()[0] not in LOOKS_FIRST)
     if "--local" in known and not needs_no_cloud:
         more.append("--local")
     return [*words, *more]

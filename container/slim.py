@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Called by children and by the Lambda function: S3; AWS credentials need sts, sso and sso-oidc.
-SERVICES = {"s3", "sso", "sso-oidc", "sts"}
+# Called by children: S3; AWS credentials need sts, sso and sso-oidc. The Lambda function also invokes itself.
+SERVICES = {"lambda", "s3", "sso", "sso-oidc", "sts"}
 ENDINGS = {".a", ".c", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx"}
 # Packages whose wheels hold 45 MB of debugging symbols. No others: strip damages libraries whose sections
 # auditwheel has moved.

@@ -108,6 +108,7 @@ def test_the_image_keeps_what_describes_the_services_that_are_called_in_it_and_n
         assert found is not None
         assert found.origin is not None
         called |= set(re.findall(r'\.client\(\s*"([a-z0-9-]+)"', Path(found.origin).read_text()))
-    assert called | {"sso", "sso-oidc", "sts"} == slim.SERVICES
+    # the module of the function also holds what finds it before a submission, which nothing in the image does
+    assert called | {"sso", "sso-oidc", "sts"} == slim.SERVICES | {"cloudformation"}
     data = Path(botocore.__file__).parent / "data"
     assert all((data / service).is_dir() for service in slim.SERVICES)

@@ -93,9 +93,6 @@ WILDCARDS = {
     "stacks beside the main one, whose ids end in what AWS makes up": {
         "template/SubmitterPolicy/FindNames stack/glacierflow*/*",
     },
-    "both queues of AWS Batch on Fargate, which the stack beside the main one makes": {
-        "template/SubmitterPolicy/Submit job-queue/glacierflow-fargate*",
-    },
     "which function a run goes to is a setting": {
         "schedule/SchedulerRole/LookAtFunction function:*",
     },

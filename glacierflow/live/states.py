@@ -344,8 +344,6 @@ def _job_ids(jobs: list[JobRecord], live: set[int], *, whole: bool) -> list[str]
     found = []
     for job in jobs:
         own = sorted(live & set(range(job.first_slot, job.first_slot + job.size)))
-        if own and (whole or not job.is_array):
-            found.append(job.job_id)
-        else:
-            found += [f"{job.job_id}:{slot - job.first_slot}" for slot in own]
+        as_one = own and (whole or not job.is_array)
+        found += [job.job_id] if as_one else [f"{job.job_id}:{slot - job.first_slot}" for slot in own]
     return found

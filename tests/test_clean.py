@@ -115,8 +115,8 @@ def test_a_versioned_bucket_keeps_what_is_deleted_and_says_so(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--regions", REGION], "no satellite was"),
-        (["--satellite", "landsat"], "no region was"),
+        (["--regions", REGION], "needs a satellite"),
+        (["--satellite", "landsat"], "needs regions"),
         (["--satellite", "landsat", "--regions", "nowhere"], "there is no region nowhere"),
     ],
 )

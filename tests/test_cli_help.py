@@ -68,4 +68,4 @@ def test_a_dry_run_that_has_to_look_does_not_promise_to_need_no_network(path: tu
     helps = {option.name: option.help for option in VERBS[path].params}
     assert str(helps["dry_run"]).startswith("Look ")
     shared = {option.name: option.help for option in VERBS["submit",].params}
-    assert "but for --missing and --price" in str(shared["dry_run"])
+    assert "except for --missing and --price" in str(shared["dry_run"])

@@ -205,7 +205,7 @@ def test_what_the_deadline_cut_goes_on_over_lambda_by_whoever_submitted(
     told = capsys.readouterr()
     status = json.loads(told.out)
     assert len(status["retries"]) == 2
-    assert f"trying again by itself: 1 timeout as {status['retries'][1]}" in told.err
+    assert f"retrying automatically: 1 timeout as {status['retries'][1]}" in told.err
     endpoint = cloud_of(home)
     for retry in status["retries"]:
         (job,) = read_jobs(S3Store("greenland-glacier-data", endpoint), retry)
@@ -233,7 +233,7 @@ def test_package_writes_both_zips_and_puts_them_where_the_schedule_looks(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "nothing says what to process"),
+        ([], "no region or event is given"),
         (["--event", "nowhere.json"], "--event = nowhere.json cannot be read"),
         (["--event", "list.json"], "must be a JSON object"),
         (["--event", "bad.json"], "is not JSON"),

@@ -38,7 +38,7 @@ def test_the_end_of_each_log_is_printed(of: str, logs: Any, capsys: pytest.Captu
         logs.create_log_group(logGroupName=group)
         if name == of:
             assert run(["logs", of]) == 0
-            assert capsys.readouterr().err.endswith(f"{group}: nothing was written there yet\n")
+            assert capsys.readouterr().err.endswith(f"{group}: there are no lines yet\n")
         logs.create_log_stream(logGroupName=group, logStreamName="s")
         events = [{"timestamp": now_s * 1000 + n, "message": f"{name} {n}"} for n in range(3)]
         logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=events)

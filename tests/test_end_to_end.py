@@ -269,7 +269,7 @@ def test_ctrl_c_saves_what_is_finished_and_the_same_command_goes_on(user: User) 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "run the same command again to go on" in said
+    assert "run the same command again to continue" in said
     # the second acquisition may have been in hand already, and then it was finished
     receipts = [
         path for path in (user.folder / "interrupted").rglob("0/1.*.json") if "started" not in path.name

@@ -62,7 +62,7 @@ def test_what_lacked_memory_is_tried_again_by_itself(
     assert [member.manifest.run_id for member in look.members] == [root.run_id, retry]
     assert {row.memory_mib for row in status.rows} == {15_500}
     assert {row.state for row in status.rows} == {"SUCCEEDED"}
-    assert f"trying again by itself: 2 oom as {retry}" in capsys.readouterr().err
+    assert f"retrying automatically: 2 oom as {retry}" in capsys.readouterr().err
 
 
 def test_it_is_tried_twice_at_most(bench: FamilyBench) -> None:
@@ -92,7 +92,7 @@ def test_where_there_is_no_larger_definition_it_is_said(
     _, status = watch(bench, bench.submit(1), Ending(auto_retry=True))
     assert len(status.retries) == 1
     assert status.exit_code == 1
-    assert "it was not tried again: there is no memory class of 31500 MiB" in capsys.readouterr().err
+    assert "no retry was submitted: there is no memory class of 31500 MiB" in capsys.readouterr().err
 
 
 def topic_and_queue(bench: FamilyBench) -> tuple[str, str]:
@@ -131,11 +131,11 @@ def test_a_topic_that_is_not_there_is_said_and_no_more(
     bench.define("exit 0")
     _, status = watch(bench, bench.submit(1), Ending())
     tell(status, LINE, Ending(notify=True))
-    assert "nobody was told: there is no topic; set sns_topic_arn" in capsys.readouterr().err
+    assert "no summary was sent: there is no topic; set sns_topic_arn" in capsys.readouterr().err
     arn = "arn:aws:sns:us-west-2:123456789012:nowhere"
     bench.places = replace(bench.places, topic=arn)
     tell(status, LINE, Ending(notify=True))
-    assert f"nobody was told: SNS would not publish to {arn}" in capsys.readouterr().err
+    assert f"no summary was sent: SNS would not publish to {arn}" in capsys.readouterr().err
 
 
 def test_a_subject_is_what_sns_takes(bench: FamilyBench) -> None:

@@ -101,7 +101,7 @@ def test_every_job_is_ended_once_with_the_reason(
         {"jobId": "job-0", "reason": said},
         {"jobId": "job-1", "reason": said},
     ]
-    assert "stopped what was left of the run: its compute" in capsys.readouterr().err
+    assert "stopped the rest of the run: its compute" in capsys.readouterr().err
 
 
 def stops(look: FamilyLook, batch: BatchFake, usd: float) -> bool:

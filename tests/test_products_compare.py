@@ -99,7 +99,7 @@ def test_trees_that_share_no_image_were_not_compared(
     (tmp_path / "empty").mkdir()
     for words in ([str(trees[0]), str(tmp_path / "empty")], [str(tmp_path / "empty"), str(trees[0])]):
         assert run(["compare", *words]) == 2
-        assert "no image of one has its like in the other" in capsys.readouterr().out
+        assert "no image of one has a match in the other" in capsys.readouterr().out
 
 
 def test_the_command_line(trees: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

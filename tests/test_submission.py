@@ -72,7 +72,7 @@ def submit(manifest: Manifest) -> Any:
     if same is None:
         return submit_run(manifest, CLOUD, store, targets=targets)
     if same.is_whole:
-        raise UsageError(f"the run {same.manifest.run_id} does the same and is on its way")
+        raise UsageError(f"the run {same.manifest.run_id} does the same and is still going on")
     return JobLauncher(CLOUD, targets, None, {}).launch(same.manifest, store, same.jobs)
 
 
@@ -163,7 +163,7 @@ def test_a_dry_run_with_a_canary_shows_the_canary_and_counts_the_rest(
     assert run([*words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "3 units in 3 slots" in said
-    assert "that is the canary; 3 more units go after it" in said
+    assert "these units are the canary; 3 more follow" in said
     assert run([*words, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["units_after_canary"] == 3
     assert aws.calls == []
@@ -296,7 +296,7 @@ def aws_submit_only_refusing(aws: FakeAws) -> None:
 def test_the_same_run_twice_is_refused_while_it_is_on_its_way(aws: FakeAws) -> None:
     submit(mixed_manifest())
     later = an_hour_later(mixed_manifest())
-    with pytest.raises(UsageError, match="does the same and is on its way"):
+    with pytest.raises(UsageError, match="does the same and is still going on"):
         submit(later)
     for job in aws.jobs.values():
         job["status"] = "SUCCEEDED"
@@ -317,7 +317,7 @@ def test_a_broken_off_run_that_was_cancelled_is_sent_anew(aws: FakeAws) -> None:
 def test_a_job_batch_does_not_show_yet_is_on_its_way(aws: FakeAws) -> None:
     submit(mixed_manifest())
     aws.jobs.clear()
-    with pytest.raises(UsageError, match="on its way"):
+    with pytest.raises(UsageError, match="still going on"):
         submit(an_hour_later(mixed_manifest()))
 
 
@@ -350,7 +350,7 @@ def test_the_cli_names_the_run_that_is_on_its_way_and_takes_force(
     time.sleep(1.1)  # a run id has whole seconds
     assert run(words) == 64
     err = capsys.readouterr().err
-    assert "does the same and is on its way" in err
+    assert "does the same and is still going on" in err
     assert "--force" in err
     assert run([*words, "--force"]) == 0
     assert len(aws.jobs) == 2

@@ -175,7 +175,7 @@ def test_push_on_the_command_line(project: Path, s3: Any, capsys: pytest.Capture
     assert "12 uploaded" in capsys.readouterr().out
     s3.put_object(Bucket="made-up", Key=f"{PREFIX}glacierflow/old.py", Body=b"")
     assert run(["sync", "push"]) == 0
-    assert "1 objects there are no files here" in capsys.readouterr().out
+    assert "1 objects have no file here" in capsys.readouterr().out
     assert run(["sync", "push", "--delete"]) == 0
     assert f"{PREFIX}glacierflow/old.py" not in keys(s3)
 

@@ -28,7 +28,7 @@ app = Verbs(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-batch_app = Verbs(help="The same verbs of runs, for array jobs on AWS Batch.")
+batch_app = Verbs(help="The same commands for runs, as array jobs on AWS Batch.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ _RUN_VERBS = (
         "Start a run.",
         DryRunCommand,
     ),
-    _RunVerb("status", batch.status_command, "--json", "Show how a run stands."),
+    _RunVerb("status", batch.status_command, "--json", "Show the state of a run."),
     _RunVerb("watch", batch.watch_command, "--fetch results", "Follow a run until it ends."),
     _RunVerb("why", batch.why_command, "049_jakobshavn", "Explain what happened to one region."),
     _RunVerb("logs", logs_command, "--region 049_jakobshavn --follow", "Print what one child wrote."),

@@ -43,7 +43,8 @@ TreeArgument = Annotated[
     typer.Argument(metavar="DIR|s3://...", help="A folder or prefix of images, ours or the predecessor's."),
 ]
 ToleranceOption = Annotated[
-    int, typer.Option("--tolerance", min=0, metavar="DN", help="Largest difference that is still the same.")
+    int,
+    typer.Option("--tolerance", min=0, metavar="DN", help="Largest difference that still counts as equal."),
 ]
 
 
@@ -55,9 +56,9 @@ def check_command(
     regions_file: o.RegionsFileOption = None,
     as_json: o.JsonOption = False,
 ) -> int:
-    """Check that images are whole and right.
+    """Check that images are complete and correct.
 
-    Looks at grid, profile, pixels and lineage of every image below a folder, a bucket or of a run.
+    Checks grid, profile, pixels and lineage of every image of a folder, a bucket or a run.
 
     Exits 0 where all is well, 1 where something is wrong, 2 where something could not be checked.
     """
@@ -197,7 +198,7 @@ def _show_comparison(found: Comparison, *, as_json: bool) -> None:
     if len(notable) > _MOST_NAMED:
         typer.echo(f"... and {len(notable) - _MOST_NAMED} more; --json names all")
     if notable and not found.has_pairs:
-        typer.echo("no image of one has its like in the other: nothing was compared")
+        typer.echo("no image of one has a match in the other: nothing was compared")
     counts = ", ".join(f"{count} {state}" for state, count in found.states.items())
     typer.echo(counts or "there are no images in either")
 

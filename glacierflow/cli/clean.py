@@ -78,12 +78,12 @@ def _check_typed(line: CommandLine) -> None:
     """What a file says is meant for processing; what is deleted has to be typed."""
     if line.satellite is None:
         raise UsageError(
-            "clean deletes what is typed, and no satellite was",
+            "clean needs a satellite, and none was given",
             next_step="add --satellite sentinel2 or landsat",
         )
     if line.regions is None and line.start_end_index is None and not line.accept_all:
         raise UsageError(
-            "clean deletes what is typed, and no region was",
+            "clean needs regions, and none was given",
             next_step="name regions with --regions or --start-end-index, or add --all",
         )
 

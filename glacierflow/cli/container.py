@@ -60,7 +60,9 @@ def run_command(
             "--simulate-reclaim", help="End it as a reclaimed spot instance would, and start it again."
         ),
     ] = False,
-    reclaim_after: Annotated[float, typer.Option(min=0, metavar="S", help="Seconds until then.")] = 3.0,
+    reclaim_after: Annotated[
+        float, typer.Option(min=0, metavar="S", help="Seconds until the reclaim.")
+    ] = 3.0,
     grace: Annotated[float, typer.Option(min=0, metavar="S", help="Seconds from SIGTERM to SIGKILL.")] = 30.0,
 ) -> int:
     """Run one child in a container: the variables, memory limit, user and file system it has on AWS Batch."""
@@ -98,7 +100,7 @@ app.command("run", epilog="Example: glacierflow container run --index 5 --satell
 @app.command(epilog="Example: glacierflow container build")
 def build(
     target: TargetOption = "batch",
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer again.")] = False,
     base: Annotated[
         str | None,
         typer.Option(metavar="IMAGE", envvar="GLACIERFLOW_BASE_IMAGE", help="Another base image."),

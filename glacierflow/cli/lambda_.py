@@ -151,7 +151,9 @@ def package(
     line: c.CommandLine,
     folder: Annotated[Path, typer.Option("--zip", metavar="DIR", help="Directory to write both zips to.")],
     push: Annotated[bool, typer.Option("--push", help="Also put them into the bucket.")] = False,
-    arch: Annotated[Literal["x86_64", "arm64"], typer.Option("--arch", help="Of the function.")] = "x86_64",
+    arch: Annotated[
+        Literal["x86_64", "arm64"], typer.Option("--arch", help="Processor architecture of the function.")
+    ] = "x86_64",
 ) -> int:
     """Pack the scheduler's function, which needs no imagery engine: its code, and a layer of libraries."""
     from glacierflow.functions.package import make_code, make_layer
@@ -232,7 +234,7 @@ def _check(event: dict[str, Any] | None, typed: list[str]) -> None:
         raise UsageError(f"--event and {typed[0]} exclude each other", next_step="leave one of the two out")
     if event is None and "--region" not in typed:
         raise UsageError(
-            "nothing says what to process", next_step="name a region with --region, or an --event"
+            "no region or event is given", next_step="name a region with --region, or an --event"
         )
 
 

@@ -20,16 +20,16 @@ app = Verbs(help="The embedded cloud: an AWS on this machine that runs jobs.")
 @app.command(epilog="Example: glacierflow local up --archive images")
 def up(
     archive: Annotated[Path | None, typer.Option(help="Directory of STAC items to serve.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; else that of last time.")] = None,
-    vcpus: Annotated[float | None, typer.Option(help="vCPUs jobs may use together.")] = None,
-    clock: Annotated[float, typer.Option(help="Batch seconds in a real second, for timeouts.")] = 1.0,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default that of last time.")] = None,
+    vcpus: Annotated[float | None, typer.Option(help="vCPUs that all jobs may use together.")] = None,
+    clock: Annotated[
+        float, typer.Option(help="How many Batch seconds pass in a real second, for timeouts.")
+    ] = 1.0,
     spot_reclaim: Annotated[float, typer.Option(help="Share of spot attempts to interrupt, 0 to 1.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides which attempts are interrupted.")] = 0,
     executor: Annotated[
         Literal["process", "docker", "auto"] | None,
-        typer.Option(
-            help="Children as processes of this very code (default), or as containers of the image."
-        ),
+        typer.Option(help="Run children as processes of this code (default), or as containers of the image."),
     ] = None,
     image: Annotated[
         str | None, typer.Option(help="Image of those containers; default the newest `container build`.")

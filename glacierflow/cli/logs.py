@@ -40,14 +40,16 @@ _AROUND = ("function", "scheduler", "machine")
 def logs_command(
     line: c.CommandLine,
     of: Annotated[
-        str, typer.Argument(metavar="OF", help="A run's id or latest; or function, scheduler or machine.")
+        str, typer.Argument(metavar="OF", help="Id of a run, or latest, function, scheduler or machine.")
     ] = "latest",
     region: RegionOption = None,
     slot: SlotOption = None,
     attempt: AttemptOption = None,
     lines: Annotated[
         int | None,
-        typer.Option("--lines", "-n", min=1, help="Of the end of what is no run's log; default 50."),
+        typer.Option(
+            "--lines", "-n", min=1, help="For function, scheduler or machine: how many lines; default 50."
+        ),
     ] = None,
     follow: FollowOption = False,
     grep: GrepOption = None,
@@ -89,7 +91,7 @@ def show_end(
 
     streams = newest_streams(cloud, group, 1)
     if not streams:
-        c.say(f"{group}: nothing was written there yet", quiet=line.quiet)
+        c.say(f"{group}: there are no lines yet", quiet=line.quiet)
     for stream in streams:
         c.say(f"{group} {stream}", quiet=line.quiet)
         show(iter(LogStream(cloud, group, stream).tail(lines)))

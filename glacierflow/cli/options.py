@@ -78,15 +78,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")]
 AllOption = Annotated[
     bool,
-    typer.Option("--all", "--yes", "-y", help="Process all regions without asking, where none is named."),
+    typer.Option("--all", "--yes", "-y", help="If no region is named, process all without asking."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[
     bool | None,
     typer.Option(
         "--dry-run/--no-dry-run",
-        help="Show what would be done; needs neither network nor credentials, but for --missing and --price. "
-        "Also takes true or false.",
+        help="Show what would be done; needs neither network nor credentials, except for --missing and "
+        "--price. Also takes true or false.",
         show_default=False,
     ),
 ]

@@ -59,7 +59,7 @@ def run_command(
     scheduler: SchedulerOption = None,
     as_json: o.JsonOption = False,
 ) -> int:
-    """Make images here, into a folder, without AWS."""
+    """Make images on this machine, in a folder, without AWS."""
     more = {
         "paths.local_base_dir": base_dir,
         "imagery.sentinel2_stac_url": stac_url,
@@ -155,7 +155,7 @@ def _stoppable() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        c.say("glacierflow: stopping after the acquisition in hand; run the same command again to go on")
+        c.say("glacierflow: stopping after the current acquisition; run the same command again to continue")
 
     before = signal.signal(signal.SIGINT, ask)
     try:

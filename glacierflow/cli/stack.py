@@ -38,7 +38,7 @@ StackOption = Annotated[
 WithOption = Annotated[
     str | None,
     typer.Option(
-        "--with", metavar="A,B", help="Also these templates of batch/, each a stack of its own, e.g. network."
+        "--with", metavar="A,B", help="Also these templates of batch/, each as its own stack, e.g. network."
     ),
 ]
 SetOption = Annotated[
@@ -200,7 +200,7 @@ def policies(
     line: CommandLine,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write to.")],
     account: Annotated[
-        str | None, typer.Option("--account", metavar="ID", help="Account, where you cannot ask AWS.")
+        str | None, typer.Option("--account", metavar="ID", help="Account id, if AWS cannot be asked.")
     ] = None,
     stack: StackOption = None,
     extras: WithOption = None,

@@ -85,7 +85,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm", next_step="add --yes")
+        raise UsageError("there is no terminal to confirm", next_step="add --yes")
     if not typer.confirm(question, err=True):
         raise typer.Abort
 

@@ -32,7 +32,7 @@ ProjectOption = Annotated[
 ]
 CopiedProjectOption = Annotated[
     Path | None,
-    typer.Option("--project", metavar="DIR", help="Checkout that the copy is of; default this directory."),
+    typer.Option("--project", metavar="DIR", help="Checkout to compare with; default this directory."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
@@ -45,7 +45,7 @@ def push(
     line: CommandLine,
     project: ProjectOption = None,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Also remove objects that are no files here (any more).")
+        bool, typer.Option("--delete", help="Also remove objects that have no file here.")
     ] = False,
     dry_run: DryRunOption = False,
 ) -> int:
@@ -70,7 +70,7 @@ def push(
         if image.verdict == "problem":
             say(f"glacierflow: warning: {image.text}\n  next: {image.next_step}", quiet=line.quiet)
     if plan.strangers and not delete:
-        typer.echo(f"{len(plan.strangers)} objects there are no files here; --delete removes them")
+        typer.echo(f"{len(plan.strangers)} objects have no file here; --delete removes them")
     return 0
 
 
@@ -100,7 +100,10 @@ def pull(
     start_end_index: o.IndexRangeOption = None,
     regions_file: o.RegionsFileOption = None,
     exclude_downloads: Annotated[
-        bool, typer.Option("--exclude-downloads", help="Without the kept native-grid windows.")
+        bool,
+        typer.Option(
+            "--exclude-downloads", help="Leave out the native-grid windows that download_flag keeps."
+        ),
     ] = False,
     force_overwrite: Annotated[
         bool, typer.Option("--force-overwrite", help="Replace files here that differ from the bucket's.")
@@ -234,6 +237,6 @@ def _differing(plan: PullPlan, *, overwrite: bool) -> int:
         return 0
     for file in plan.differing:
         typer.echo(f"differs: {file.key}", err=True)
-    say(f"{len(plan.differing)} files here differ from the bucket's and were left")
+    say(f"{len(plan.differing)} files here differ from the bucket's and were kept")
     say("  next: --force-overwrite replaces them")
     return EXIT_DIFFERS

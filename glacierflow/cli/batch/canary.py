@@ -41,7 +41,7 @@ def check_answerable(*, yes: bool) -> None:
         UsageError: nobody can, and ``--yes`` was not given.
     """
     if not yes and not sys.stdin.isatty():
-        raise UsageError("--canary asks before the rest, and nobody is there", next_step="add --yes")
+        raise UsageError("--canary asks before the rest, but there is no terminal", next_step="add --yes")
 
 
 def _watch(look: FamilyLook, ready: Ready, terms: Terms) -> RunStatus:
@@ -98,8 +98,8 @@ def send_after_canary(
     look = send(ready, rest, terms, measured=measured, canary=canary, ask=ask)
     both = f"{canary} {look.manifest.run_id}{ready.line.again()}"
     commands = "".join(f"\n  glacierflow batch {verb} {both}" for verb in ("verify", "cost", "methods"))
-    text = f"glacierflow: the canary and the rest together (the rest's id alone does it too):{commands}"
-    say(text, quiet=ready.line.quiet)
+    text = "commands for the canary and the rest together (the id of the rest is enough):"
+    say(f"glacierflow: {text}{commands}", quiet=ready.line.quiet)
     return look, left
 
 
@@ -110,7 +110,7 @@ def _left(look: FamilyLook, status: RunStatus, max_usd: float | None) -> float |
     spent, why = spent_by(look, status, cautious=True)
     if spent is None:
         raise UsageError(
-            f"nobody knows what the canary has cost, so the rest cannot be held below --max-usd: {why}",
+            f"the cost of the canary is not known, so the rest cannot be held below --max-usd: {why}",
             next_step="submit the rest with --missing, and another limit or none",
         )
     left = max(0.0, max_usd - spent.usd)

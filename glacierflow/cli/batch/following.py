@@ -28,7 +28,7 @@ NotifyOption = Annotated[
     bool,
     typer.Option(
         "--notify",
-        help="Publish a summary to the SNS topic at the end; always done where sns_topic_arn is set.",
+        help="Publish a summary to the SNS topic when the run ends; always done if sns_topic_arn is set.",
     ),
 ]
 AutoRetryOption = Annotated[
@@ -66,7 +66,7 @@ def follow_to_the_end(
         try:
             retried = _retry(look, status, line, ending.service)
         except GlacierflowError as error:
-            say(f"glacierflow: it was not tried again: {error.message}")
+            say(f"glacierflow: no retry was submitted: {error.message}")
             break
         if retried is None:
             break
@@ -96,7 +96,7 @@ def _retry(look: FamilyLook, status: RunStatus, line: CommandLine, service: Serv
     find = partial(find_launcher, service, found.cloud, found.loaded, found.places, **options)
     manifest, _ = submit_retry(family, plan, found.store, find)
     classes = ", ".join(f"{count} {name}" for name, count in plan.classes.items())
-    say(f"glacierflow: trying again by itself: {classes} as {manifest.run_id}", quiet=line.quiet)
+    say(f"glacierflow: retrying automatically: {classes} as {manifest.run_id}", quiet=line.quiet)
     return open_run(found.run_id, quiet)
 
 
@@ -115,11 +115,11 @@ def tell(status: RunStatus, line: CommandLine, ending: Ending) -> None:
         found = locate_run(status.run_id, quiet)
         topic = by_hand or found.places.topic
         if topic is None:
-            say("glacierflow: nobody was told: there is no topic; set sns_topic_arn in [NOTIFICATIONS]")
+            say("glacierflow: no summary was sent: there is no topic; set sns_topic_arn in [NOTIFICATIONS]")
         else:
             publish(found.cloud, topic, *summary_message(status))
     except GlacierflowError as error:
-        say(f"glacierflow: nobody was told: {error.message}")
+        say(f"glacierflow: no summary was sent: {error.message}")
 
 
 def watch_run(

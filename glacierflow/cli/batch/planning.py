@@ -32,7 +32,7 @@ PackOption = Annotated[
         "--pack",
         metavar="MINUTES",
         min=1,
-        help="Put units on the same tiles into one child, up to so many minutes; off by default.",
+        help="Process units on the same tiles in one child, for up to this many minutes; off by default.",
     ),
 ]
 OrderOption = Annotated[
@@ -293,7 +293,7 @@ def show_plan(
     for text in calls:
         typer.echo(f"  {text}")
     if rest is not None:
-        typer.echo(f"that is the canary; {rest} more units go after it, arranged by what it measures")
+        typer.echo(f"these units are the canary; {rest} more follow, arranged by its measurements")
     for text in render.estimate_lines(estimate) if estimate is not None else ():
         typer.echo(text)
     typer.echo("dry run: nothing was submitted or written")

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from glacierflow.cost.report import CostReport
 
 
-CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an attempt.")]
+CsvOption = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each attempt.")
+]
 
 OutOption = Annotated[
     Path | None,
@@ -32,7 +34,7 @@ OutOption = Annotated[
 ]
 
 ToOption = Annotated[
-    Path, typer.Option("--to", metavar="DIR", help="Folder to copy to; it is made where it is missing.")
+    Path, typer.Option("--to", metavar="DIR", help="Folder to copy to; it is made if it is missing.")
 ]
 
 
@@ -45,7 +47,7 @@ def cost_command(
 ) -> int:
     """Add up what runs, their canaries and their retries have cost.
 
-    Time of each attempt x price of its share of a machine; an attempt of any of the runs counts once.
+    Each attempt costs its time x the price of its share of a machine, and counts once.
     """
     from glacierflow.cost.gather import report_cost
     from glacierflow.cost.price_sources import load_prices

@@ -65,7 +65,7 @@ RegionOption = Annotated[
     typer.Option(
         "--region",
         metavar="NAME",
-        help="End only the children that process this region, of several too; can be repeated.",
+        help="End only the children that process this region, even with others; can be repeated.",
     ),
 ]
 
@@ -84,7 +84,7 @@ def retry_command(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Submit only the units that went wrong, as a new, dense array recorded with the first run.
+    """Try again only the units that failed, as a new array that is recorded with the first run.
 
     Of units that share a slot (``--pack``) all go along; those that are done are found done, not made again.
 
@@ -234,9 +234,9 @@ def cancel_command(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """End a run's jobs and those of its retries, and say what was done already; products stay.
+    """End the jobs of a run and its retries, and say what was already done; images stay.
 
-    An invocation of Lambda that runs goes on to its end.
+    A Lambda invocation that already runs goes on to its end.
     """
     from glacierflow.live.retry import cancel_family
     from glacierflow.runs.family import read_family
@@ -261,6 +261,6 @@ def _show(cancelled: list[Cancelled], *, as_json: bool) -> None:
         before = ", ".join(f"{count} {outcome}" for outcome, count in one.before.items())
         never = f"; {one.never_submitted} were never submitted" if one.never_submitted else ""
         if one.goes_on:
-            never += f"; {len(one.goes_on)} run on Lambda, where nobody can end them"
+            never += f"; {len(one.goes_on)} run on Lambda and cannot be ended"
         typer.echo(f"run {one.run_id}")
         typer.echo(f"  cancelled {len(one.ended)}; had ended before: {before or 'none'}{never}")

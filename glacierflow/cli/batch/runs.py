@@ -28,7 +28,7 @@ _MOST_LOGS = 3
 """Kinds of failure whose example's log is read for the status."""
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="[RUN]", help="A run's id; without it your latest run.", show_default=False)
+    str, typer.Argument(metavar="[RUN]", help="Id of a run; by default your latest run.", show_default=False)
 ]
 SomeRunArgument = Annotated[
     str | None,
@@ -39,13 +39,13 @@ SomeRunArgument = Annotated[
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...", help="Runs taken together; without any your latest run.", show_default=False
+        metavar="[RUN]...", help="Runs to take together; by default your latest run.", show_default=False
     ),
 ]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Stay and show progress until the run has ended.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Show progress until the run has ended.")]
 FetchOption = Annotated[
     Path | None,
-    typer.Option("--fetch", metavar="DIR", help="Copy products, quicklooks and records there at the end."),
+    typer.Option("--fetch", metavar="DIR", help="Copy images, quicklooks and records there at the end."),
 ]
 
 
@@ -129,7 +129,7 @@ def confirm_found(found: Located, run: str | None, act: str, *, yes: bool) -> No
     say(f"your latest run is {found.run_id}")
     if not sys.stdin.isatty():
         raise UsageError(
-            f"no run is named, and nobody is there to confirm that this one is meant: {found.run_id}",
+            f"no run is named, and there is no terminal to confirm this one: {found.run_id}",
             next_step=f"add --yes, or write `glacierflow {act} {found.run_id}`",
         )
     if not typer.confirm(f"{act.capitalize()} it?", err=True):

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 PriceOption = Annotated[
-    bool, typer.Option("--price", help="Also price it: images from the STAC API, dollars on each service.")
+    bool,
+    typer.Option(
+        "--price", help="Also show the cost: images counted by the STAC API, dollars for each service."
+    ),
 ]
 MaxUsdOption = Annotated[
     float | None,
@@ -35,17 +38,17 @@ MaxUsdOption = Annotated[
         "--max-usd",
         metavar="DOLLARS",
         min=0,
-        help="Refuse a run estimated above this, storage aside; with --wait stop it at this cost.",
+        help="Refuse a run with a higher estimate (without storage); with --wait, stop it at this cost.",
     ),
 ]
 AllowEgressOption = Annotated[
-    bool, typer.Option("--allow-egress", help="Compute in another AWS region than the images are in.")
+    bool, typer.Option("--allow-egress", help="Compute in a different AWS region from the images.")
 ]
 
 StopAtUsdOption = Annotated[
     float | None,
     typer.Option(
-        "--max-usd", metavar="DOLLARS", min=0, help="Stop the run when its compute has cost as much."
+        "--max-usd", metavar="DOLLARS", min=0, help="Stop the run when its compute has cost this much."
     ),
 ]
 
@@ -181,13 +184,13 @@ def guarded_look(look: FamilyLook, limits: Limits) -> Callable[[], RunStatus]:
             _tell_prices(look)
         spent, why = spent_by(look, status, cautious=limited)
         if why and limited and not unpriced:
-            say(f"glacierflow: --max-usd cannot stop this run, nobody knows what it costs: {why}")
+            say(f"glacierflow: --max-usd cannot stop this run, its cost is not known: {why}")
             unpriced = True
         reason = reason_to_stop(status, limits, spent.usd if spent else None)
         if reason is not None:
             look.stop(reason)
             stopped = True
-            say(f"glacierflow: stopped what was left of the run: {reason}")
+            say(f"glacierflow: stopped the rest of the run: {reason}")
         return status
 
     return now

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ReceiptsOption = Annotated[
     bool,
     typer.Option(
-        "--receipts", help="Read every receipt nobody has read yet, one call each, and count its products."
+        "--receipts", help="Read all receipts that were not read yet, one call each, and count their images."
     ),
 ]
 
@@ -73,7 +73,7 @@ def list_command(
     limit: LimitOption = 20,
     as_json: JsonOption = False,
 ) -> int:
-    """List runs from the bucket, newest first, as the last look at each left them."""
+    """List the runs of the bucket, newest first, as the last look found them."""
     from glacierflow.aws.names import find_places
     from glacierflow.cli.render import to_json
     from glacierflow.runs.history import list_runs
@@ -119,10 +119,10 @@ def queue_command(
     service: QueueServiceOption = "batch",
     as_json: JsonOption = False,
 ) -> int:
-    """Show depth by state, the job at the head and what blocks it, and the health of what runs jobs.
+    """Show jobs by state, the first job and what blocks it, and whether the machines are healthy.
 
-    Of ECS and Fargate the tasks of the cluster, of Step Functions the executions that run, of Lambda how many
-    calls may run at once and how many failed.
+    For ECS and Fargate it shows the tasks of the cluster, for Step Functions the running executions, for
+    Lambda how many calls may run at once and how many failed.
     """
     from glacierflow.aws.names import find_places
     from glacierflow.aws.queues import look_at_queue

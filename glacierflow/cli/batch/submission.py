@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 MeasuredByOption = Annotated[
     str | None,
-    typer.Option("--measured-by", metavar="RUN", help="Memory classes by an earlier run's receipts."),
+    typer.Option(
+        "--measured-by", metavar="RUN", help="Choose memory classes from the receipts of an earlier run."
+    ),
 ]
 
 RoundsOption = Annotated[
@@ -182,12 +184,12 @@ def send(
     elif same.is_whole:
         again = f"{same.manifest.run_id}{ready.line.again()}"
         raise UsageError(
-            f"the run {same.manifest.run_id} does the same and is on its way",
+            f"the run {same.manifest.run_id} does the same and is still going on",
             next_step=f"watch it with `glacierflow batch watch {again}`, or add --force",
         )
     else:
         manifest = same.manifest
-        say(f"glacierflow: completing the submission of {manifest.run_id}, which was broken off")
+        say(f"glacierflow: completing the submission of {manifest.run_id}, which was interrupted")
         jobs = launcher.launch(manifest, store, same.jobs)
     _log(manifest, ready.line)
     return FamilyLook([RunLook(manifest, jobs, store, cloud)])

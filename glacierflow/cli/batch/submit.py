@@ -46,9 +46,7 @@ if TYPE_CHECKING:
     from glacierflow.live.family import FamilyLook
 
 
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Submit even where a run that does the same is on its way.")
-]
+ForceOption = Annotated[bool, typer.Option("--force", help="Submit even if the same run is still going on.")]
 
 ManifestOption = Annotated[
     Path | None,

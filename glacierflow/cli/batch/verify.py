@@ -33,7 +33,8 @@ ReadOption = Annotated[
     bool, typer.Option("--read", help="Read every byte, whatever S3 says; the default with --local.")
 ]
 CsvOption = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", help="Write the coverage matrix, a line a cell.")
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Write the coverage matrix as CSV, one line for each cell."),
 ]
 PngOption = Annotated[
     Path | None, typer.Option("--png", metavar="FILE", help="Write the coverage matrix as a picture.")

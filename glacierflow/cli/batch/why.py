@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN] [REGION]", help="A region's name, and before it a run's id where it is not the latest."
+        metavar="[RUN] [REGION]", help="Name of a region; before it, the id of a run if it is not the latest."
     ),
 ]
 
@@ -36,14 +36,15 @@ _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
 _MOST_NAMED = 10
 """Numbers of other slots shown."""
 
-RegionOption = Annotated[str | None, typer.Option("--region", metavar="NAME", help="The region's name.")]
+RegionOption = Annotated[str | None, typer.Option("--region", metavar="NAME", help="Name of the region.")]
 SlotOption = Annotated[int | None, typer.Option("--slot", metavar="N", help="The child's slot, from 0.")]
 AttemptOption = Annotated[
     int | None, typer.Option("--attempt", metavar="K", help="Which attempt, from 1; default the latest.")
 ]
-FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Stay, and print lines as they come.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on printing new lines as they come.")]
 GrepOption = Annotated[
-    str | None, typer.Option("--grep", metavar="PATTERN", help="Only lines in which this expression occurs.")
+    str | None,
+    typer.Option("--grep", metavar="PATTERN", help="Print only lines that match this regular expression."),
 ]
 
 
@@ -54,7 +55,7 @@ def why_command(
     slot: SlotOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain one slot from attempts, exit codes, reasons, receipt, log and queue; and what to do next."""
+    """Explain what happened to a region, from all that is recorded, and say what to do next."""
     from glacierflow.cli.render import to_json
     from glacierflow.cli.render_status import with_run
     from glacierflow.live.slot import explain_slot, find_slot, other_slots

@@ -14,6 +14,7 @@ from glacierflow.cloud import Cloud
 from glacierflow.live.family import FamilyLook
 from glacierflow.model.attempts import AttemptEntry, name_of_entry
 from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Counts, Outcome, Started
 from glacierflow.runs.records import write_job
 from glacierflow.store import S3Store
@@ -22,15 +23,16 @@ from glacierflow.store import S3Store
 class BigRun:
     """A submitted run of ``size`` children.
 
-    With ``told`` off they are of an image from before attempts were told by names.
+    With ``told`` off they are of an image from before attempts were told by names. A manifest that is given
+    says what the children are.
     """
 
-    def __init__(self, size: int, *, told: bool = True) -> None:
+    def __init__(self, size: int = 0, *, told: bool = True, manifest: Manifest | None = None) -> None:
         self.told = told
         self.batch, self.s3 = BatchFake(), S3Fake()
         self.cloud = FakeCloud(clients={"batch": self.batch, "s3": self.s3})
         self.store = S3Store("made-up", self.cloud)
-        self.manifest = some_manifest(size)
+        self.manifest = manifest or some_manifest(size)
         self.batch.add_queue("glacierflow-spot")
         self.batch.add_queue("glacierflow-ondemand")
         layout = RunLayout(self.manifest.run_id)

@@ -23,6 +23,7 @@ HEAVY = {
     "numpy",
     "moto",
     "pystac_client",
+    "jinja2",
 }
 
 
@@ -100,6 +101,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
         "aws_config.ini",
         "ancillary/glacier_regions.gpkg",
         "ancillary/prices.json",
+        "ancillary/coast.json",
         "batch/template.yaml",
     ):
         assert f"glacierflow/data/{wanted}" in listing

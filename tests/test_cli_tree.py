@@ -22,7 +22,7 @@ from glacierflow.store import LocalStore
 
 RUN_VERBS = (
     *("plan", "submit", "status", "watch", "why", "logs", "retry", "cancel", "verify", "fetch"),
-    *("list", "cost", "methods", "queue"),
+    *("report", "list", "cost", "methods", "queue"),
 )
 RUN_ID = "sentinel2-20240701-20240731-0_22-20261130T101112Z-0a1b2c"
 

@@ -66,6 +66,7 @@ _RUN_VERBS = (
     _RunVerb("cancel", batch.cancel_command, "--region 049_jakobshavn", "End what is still running."),
     _RunVerb("verify", batch.verify_command, "--png coverage.png", "Compare images with receipts."),
     _RunVerb("fetch", batch.fetch_command, "--to results", "Copy a run's images to a folder."),
+    _RunVerb("report", batch.report_command, "--open", "Write a page that shows a run."),
     _RunVerb("list", batch.list_command, "--limit 5", "List the runs of the bucket."),
     _RunVerb("cost", batch.cost_command, "--csv cost.csv", "Add up what runs have cost."),
     _RunVerb("methods", batch.methods_command, "--out methods", "Write the methods paragraph."),

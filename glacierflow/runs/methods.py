@@ -110,14 +110,15 @@ def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
 
 def methods_markdown(methods: Methods) -> str:
     """The paragraph, the exclusions by reason, and a table with a line a region."""
-    parts = [f"# Methods of {_listed(methods.family.runs)}", _paragraph(methods)]
+    parts = [f"# Methods of {_listed(methods.family.runs)}", methods_paragraph(methods)]
     if methods.excluded:
         parts.append(_exclusions(methods))
     parts.append(_regions(methods))
     return "\n\n".join(parts) + "\n"
 
 
-def _paragraph(methods: Methods) -> str:
+def methods_paragraph(methods: Methods) -> str:
+    """How the images were made, in the words of a paper."""
     root, settings = methods.family.root, methods.family.root.settings
     satellite, units = methods.units[0].satellite, methods.units
     sentinel2 = satellite == "sentinel2"

@@ -27,6 +27,21 @@ _ABSENT = {"404", "NoSuchKey", "NotFound", "InvalidRange"}
 """Codes for an object that is not there, or, by a range from its first byte on, has no byte."""
 
 
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".png": "image/png",
+}
+"""A browser shows these only as what S3 says they are."""
+
+
+def _type_of(key: str) -> dict[str, str]:
+    found = _TYPES.get(f".{key.rpartition('.')[2]}")
+    return {} if found is None else {"ContentType": found}
+
+
 class S3Store:
     """A bucket."""
 
@@ -96,7 +111,7 @@ class S3Store:
 
         def write() -> bool:
             try:
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **condition)
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **_type_of(key), **condition)
             except ClientError as error:
                 if condition and error.response["Error"]["Code"] in _CONDITION_FAILED:
                     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glacierflow.cli.batch.page import report_command
 from glacierflow.cli.batch.report import cost_command, fetch_command, methods_command
 from glacierflow.cli.batch.retry import cancel_command, retry_command
 from glacierflow.cli.batch.status import list_command, queue_command, status_command, watch_command
@@ -17,6 +18,7 @@ __all__ = [
     "methods_command",
     "plan_command",
     "queue_command",
+    "report_command",
     "retry_command",
     "status_command",
     "submit_command",

@@ -135,6 +135,7 @@ def watch_run(
 
     With limits, what is left of the run is stopped when it passes one.
     """
+    from glacierflow.cli.batch.page import leave_report
     from glacierflow.cli.batch.spending import guarded_look
     from glacierflow.cli.render_status import follow, make_console
     from glacierflow.cli.results import fetch_run
@@ -164,4 +165,5 @@ def watch_run(
     if fetch is not None:
         for text in fetched(fetch_run(look.manifest, look.store, fetch), fetch):
             typer.echo(text, err=as_json)
+    leave_report(look, line, fetch, err=as_json)
     return code

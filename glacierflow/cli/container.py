@@ -16,9 +16,8 @@ from glacierflow.cli.panels import Verbs
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.image.run import ChildRun, Rehearsal
+    from glacierflow.image.run import ChildRun
     from glacierflow.model.manifest import Manifest
-    from glacierflow.store import Store
 
 
 app = Verbs(help="The container image: build it, run one child in it, push it.")
@@ -54,16 +53,6 @@ def run_command(
         int | None, typer.Option(min=64, metavar="MIB", help="Memory limit; default 7500, or the run's.")
     ] = None,
     vcpus: Annotated[float | None, typer.Option(min=0.1, help="Processors; default 1, or the run's.")] = None,
-    simulate_reclaim: Annotated[
-        bool,
-        typer.Option(
-            "--simulate-reclaim", help="End it as a reclaimed spot instance would, and start it again."
-        ),
-    ] = False,
-    reclaim_after: Annotated[
-        float, typer.Option(min=0, metavar="S", help="Seconds until the reclaim.")
-    ] = 3.0,
-    grace: Annotated[float, typer.Option(min=0, metavar="S", help="Seconds from SIGTERM to SIGKILL.")] = 30.0,
 ) -> int:
     """Run one child in a container: the variables, memory limit, user and file system it has on AWS Batch."""
     _check(index, run, slot, to, s3_bucket)
@@ -71,20 +60,15 @@ def run_command(
         line, start_end_index=None if index is None else f"{index}:{index + 1}", s3_bucket=s3_bucket
     )
     from glacierflow.image import docker
+    from glacierflow.image.run import run_child
 
     docker.require_engine()
     wanted = _Wanted(image, memory, vcpus, to)
     if run is not None and slot is not None:
-        child, store = _replay(line, wanted, run, slot)
+        child = _replay(line, wanted, run, slot)
     else:
-        child, store = _single(line, wanted)
+        child = _single(line, wanted)
     c.say(f"glacierflow: {child.image}, {child.memory_mib} MiB, slot {child.slot} of {child.manifest.run_id}")
-    if simulate_reclaim:
-        from glacierflow.image.run import rehearse
-
-        return _show(rehearse(child, store, _teller(line.quiet), after_s=reclaim_after, grace_s=grace))
-    from glacierflow.image.run import run_child
-
     ended = run_child(child, _teller(line.quiet))
     if ended.out_of_memory:
         typer.echo(f"out of memory: the limit is {child.memory_mib} MiB")
@@ -210,7 +194,7 @@ def _check(index: int | None, run: str | None, slot: int | None, to: Path | None
         raise UsageError("--to and --s3-bucket name two places for products", next_step="leave one out")
 
 
-def _single(line: c.CommandLine, wanted: _Wanted) -> tuple[ChildRun, Store]:
+def _single(line: c.CommandLine, wanted: _Wanted) -> ChildRun:
     """A child that this command itself plans: one region, one slot."""
     from glacierflow.image.run import ChildRun, make_directory, write_manifest
     from glacierflow.runs.plan import build_manifest, plan_slots
@@ -235,7 +219,7 @@ def _single(line: c.CommandLine, wanted: _Wanted) -> tuple[ChildRun, Store]:
         slots, choice.regions, step, catalogue_sha256=choice.catalogue_sha256, store=place
     ).model_copy(update={"service": "local"})
     write_manifest(manifest, store)
-    child = ChildRun(
+    return ChildRun(
         manifest=manifest,
         slot=0,
         cloud=cloud,
@@ -243,10 +227,9 @@ def _single(line: c.CommandLine, wanted: _Wanted) -> tuple[ChildRun, Store]:
         memory_mib=wanted.memory_mib or _MEMORY_MIB,
         vcpus=wanted.vcpus or 1.0,
     )
-    return child, store
 
 
-def _replay(line: c.CommandLine, wanted: _Wanted, run: str, slot: int) -> tuple[ChildRun, Store]:
+def _replay(line: c.CommandLine, wanted: _Wanted, run: str, slot: int) -> ChildRun:
     """A child of a run that was submitted, with its manifest, image, variables and memory.
 
     Its products go where the run's do, and are there already unless something was lost, or to a directory.
@@ -264,7 +247,7 @@ def _replay(line: c.CommandLine, wanted: _Wanted, run: str, slot: int) -> tuple[
     known = started_with(manifest, slot, source, cloud)
     if wanted.to is not None:
         manifest = _to_directory(manifest, wanted.to.expanduser().absolute())
-    child = ChildRun(
+    return ChildRun(
         manifest=manifest,
         slot=slot,
         cloud=cloud,
@@ -273,7 +256,6 @@ def _replay(line: c.CommandLine, wanted: _Wanted, run: str, slot: int) -> tuple[
         vcpus=wanted.vcpus or known.vcpus or 1.0,
         environment=known.environment,
     )
-    return child, open_store(manifest.store, cloud)
 
 
 def _image_here(image: str | None, *, local: bool) -> str:
@@ -298,14 +280,3 @@ def _to_directory(manifest: Manifest, directory: Path) -> Manifest:
 
 def _teller(quiet: bool) -> Callable[[str], None]:
     return (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
-
-
-def _show(rehearsal: Rehearsal) -> int:
-    typer.echo(f"first attempt: exit code {rehearsal.first.exit_code}, second: {rehearsal.second.exit_code}")
-    typer.echo(f"outcomes: {', '.join(rehearsal.attempts)}; {rehearsal.products} products")
-    for problem in rehearsal.problems:
-        typer.echo(f"PROBLEM {problem}")
-    if rehearsal.problems:
-        return EXIT_WRONG
-    typer.echo("complete, and nothing was made twice")
-    return 0

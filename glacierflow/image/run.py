@@ -1,12 +1,9 @@
-"""One child in a container on this machine: as AWS Batch would start it, as it was started, or reclaimed."""
+"""One child in a container on this machine: as AWS Batch would start it, or as it was started."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import threading
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +12,12 @@ from typing import Any
 from glacierflow.aws.errors import plain_errors
 from glacierflow.aws.names import revisions
 from glacierflow.cloud import EMBEDDED_ACCESS_KEY, Cloud
-from glacierflow.errors import DataError, UsageError
+from glacierflow.errors import UsageError
 from glacierflow.image import docker
-from glacierflow.image.docker import ContainerSpec, Exit
+from glacierflow.image.docker import ContainerSpec
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest
-from glacierflow.model.receipt import Receipt
-from glacierflow.runs.records import JobRecord, ReceiptReader, list_attempts, read_jobs
+from glacierflow.runs.records import JobRecord, read_jobs
 from glacierflow.store import LocalStore, Store
 
 _IMAGE_UID = 1000
@@ -75,20 +71,8 @@ class ChildRun:
         return None if self.manifest.store.startswith("s3://") else Path(self.manifest.store)
 
 
-def run_child(
-    child: ChildRun,
-    tell: Callable[[str], None],
-    *,
-    stop: threading.Event | None = None,
-    grace_s: float = 30,
-) -> docker.Exit:
+def run_child(child: ChildRun, tell: Callable[[str], None]) -> docker.Exit:
     """Run a child to its end; every line of its log goes to ``tell``.
-
-    Args:
-        child: what to start.
-        tell: called with each line.
-        stop: once it is set the container gets SIGTERM, and after the grace period SIGKILL.
-        grace_s: seconds between the two; AWS Batch gives 30.
 
     Raises:
         UsageError: the image is not here and cannot be pulled, or the engine refuses the container.
@@ -102,26 +86,12 @@ def run_child(
             f"the container does not start: {error.message}",
             next_step="build the image with `glacierflow container build`, or name another with --image",
         ) from error
-    ended = threading.Event()
-    if stop is not None:
-        threading.Thread(target=_stopper, args=(container, stop, ended, grace_s), daemon=True).start()
     try:
         for line in container.lines():
             tell(line.rstrip("\n"))
         return container.wait()
     finally:
-        ended.set()
         docker.remove(spec.name)
-
-
-def _stopper(
-    container: docker.Container, stop: threading.Event, ended: threading.Event, grace_s: float
-) -> None:
-    stop.wait()
-    if not ended.is_set():
-        container.ask_to_end()
-        if not ended.wait(grace_s):
-            container.kill()
 
 
 def _access(cloud: Cloud) -> dict[str, str]:
@@ -222,97 +192,3 @@ def _container(record: JobRecord, slot: int, cloud: Cloud) -> dict[str, Any]:
         properties: dict[str, Any] = definition.get("containerProperties", {})
         return properties
     return {}
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What came of it."""
-
-    first: Exit
-    second: Exit
-    attempts: tuple[str, ...]
-    """Outcome of each attempt; ``killed`` where it left no receipt."""
-    products: int
-    problems: tuple[str, ...]
-    """Why the products are not what an undisturbed run would have left; empty where they are."""
-
-
-def rehearse(
-    child: ChildRun, store: Store, tell: Callable[[str], None], *, after_s: float, grace_s: float
-) -> Rehearsal:
-    """Start a child, end it as a reclaimed instance would, start it again, and check what lies in the store.
-
-    Args:
-        child: what to start.
-        store: the run's.
-        tell: called with each line of both attempts.
-        after_s: seconds from the first line of the log to SIGTERM.
-        grace_s: seconds from SIGTERM to SIGKILL.
-    """
-    stop = threading.Event()
-    timer = threading.Timer(after_s, stop.set)
-
-    def heard(line: str) -> None:
-        if not timer.is_alive() and not timer.finished.is_set():
-            timer.start()
-        tell(line)
-
-    first = run_child(child, heard, stop=stop, grace_s=grace_s)
-    timer.cancel()
-    tell(f"-- the first attempt ended with exit code {first.exit_code}; starting the second")
-    second = run_child(dataclasses.replace(child, attempt=child.attempt + 1), tell)
-    return _check(child, store, first, second)
-
-
-def _check(child: ChildRun, store: Store, first: Exit, second: Exit) -> Rehearsal:
-    run_id = child.manifest.run_id
-    attempts = {slot: found for slot, found in list_attempts(store, run_id).items() if slot == child.slot}
-    receipts = ReceiptReader(store, run_id).every(attempts)
-    outcomes = attempts[child.slot].outcomes if attempts else {}
-    problems = [] if second.exit_code == 0 else [f"the second attempt ended with {second.exit_code}"]
-    problems += _doubled(receipts) + _damaged(receipts, store)
-    if receipts:
-        last, keys = receipts[-1].counts, _keys(receipts)
-        if last.failed:
-            problems.append(f"{last.failed} acquisitions could not be read")
-        # what was there before this run is skipped by both attempts
-        if last.kept != last.written + last.skipped + last.failed:
-            problems.append(
-                f"{last.kept} acquisitions were to be made, {last.written + last.skipped} are there"
-            )
-        return Rehearsal(first, second, _names(outcomes), len(keys), tuple(problems))
-    return Rehearsal(first, second, _names(outcomes), 0, (*problems, "no attempt left a receipt"))
-
-
-def _names(outcomes: dict[int, str | None]) -> tuple[str, ...]:
-    return tuple(outcomes[number] or "killed" for number in sorted(outcomes))
-
-
-def _keys(receipts: list[Receipt]) -> set[str]:
-    return {product.key for receipt in receipts for product in receipt.products}
-
-
-def _doubled(receipts: list[Receipt]) -> list[str]:
-    """Acquisitions that became more than one product."""
-    made: dict[tuple[int, str], set[str]] = defaultdict(set)
-    for receipt in receipts:
-        for product in receipt.products:
-            made[product.unit, product.acquisition].add(product.key)
-    return [f"{name} was made twice: {sorted(keys)}" for (_, name), keys in made.items() if len(keys) > 1]
-
-
-def _damaged(receipts: list[Receipt], store: Store) -> list[str]:
-    """Products that are not there, or not whole."""
-    problems = []
-    expected = {product.key: product.sha256 for receipt in receipts for product in receipt.products}
-    for key, sha256 in expected.items():
-        try:
-            found = store.sha256(key)
-        except DataError as error:
-            problems.append(error.message)
-            continue
-        if found is None:
-            problems.append(f"{key} is not there")
-        elif found != sha256:
-            problems.append(f"{key} holds other bytes than its receipt says")
-    return problems

@@ -160,17 +160,21 @@ def test_lambdas_image_runs_a_child_as_well(user: User, lambda_image: str) -> No
     assert pixels(directory)
 
 
-def test_a_reclaim_loses_and_doubles_nothing(user: User) -> None:
+def test_a_kill_loses_and_doubles_nothing(user: User) -> None:
     index, asked = real_unit("sentinel2")
     plain, disturbed = user.made("undisturbed"), user.made("disturbed")
     user.types("run", "--start-end-index", f"{index}:{index + 1}", *asked, "--base-dir", str(plain))
-    told = user.types(
-        *("container", "run", "--index", str(index), *asked, "--to", str(disturbed)),
-        *("--simulate-reclaim", "--reclaim-after", "0.5", "--grace", "0"),
-    )
-    assert "complete, and nothing was made twice" in told
-    assert "first attempt: exit code 137, second: 0" in told
-    assert "outcomes: killed, done" in told
+    again = ("container", "run", "--index", str(index), *asked, "--to", str(disturbed))
+    reclaimed = user.start(*again)
+    assert reclaimed.stderr is not None
+    # a line that is the child's: it is at work
+    assert any(not line.startswith("glacierflow:") for line in reclaimed.stderr)
+    docker("kill", docker("ps", "--quiet", "--filter", "name=^glacierflow-[0-9a-f]{32}$").strip())
+    assert "exit code 137" in reclaimed.communicate(timeout=300)[0]
+    assert reclaimed.returncode == 1
+    assert not receipts(disturbed)
+    user.types(*again)
+    assert [receipt["outcome"] for receipt in receipts(disturbed)] == ["done"]
     assert_same_products(plain, disturbed, at_least=2)
 
 

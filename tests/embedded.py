@@ -144,7 +144,7 @@ def own_cloud(folder: Path, *commands: Sequence[str]) -> Iterator[Path]:
     """A folder with an embedded cloud of its own, where some commands were typed."""
     try:
         with at_home(folder):
-            for words in (["local", "up", "--clock", "60"], *commands):
+            for words in (["local", "up"], *commands):
                 assert run(list(words)) == 0, words
         yield folder
     finally:

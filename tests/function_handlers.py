@@ -5,8 +5,27 @@ from __future__ import annotations
 import os
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
+
+from glacierflow.functions.handler import handler
+
+
+class Seconds:
+    """A context with so many seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self.until = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, round((self.until - time.monotonic()) * 1000))
+
+
+def hurried(event: Any, context: Any) -> Any:
+    """The handler itself, with as many seconds as somebody says who is asked for them."""
+    with urllib.request.urlopen(f"{os.environ['DOOR']}/seconds") as answer:  # noqa: S310
+        return handler(event, Seconds(float(answer.read())))
 
 
 def echo(event: Any, context: Any) -> Any:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +29,8 @@ from glacierflow.store import S3Store
 
 IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:"
 NAME = "glacier-processing"
+HURRIED = "hurried"
+TESTS = str(Path(__file__).parent)
 ASKED = ["--satellite", "landsat", "--date1", "2024-08-01", "--date2", "2024-08-04", "--local", "--quiet"]
 
 
@@ -120,12 +120,12 @@ def test_invoke_answers_as_the_predecessor_did_and_logs_tell_the_rest(
 
 
 class Door:
-    """The way to a STAC API: it holds some of those who ask, counted from 0, until it is opened."""
+    """The way to a STAC API. Some invocations are short of time: whom they ask is held until they end."""
 
     def __init__(self, url: str) -> None:
         self.open = threading.Event()
-        self.holds = range(1, sys.maxsize)
-        asked = itertools.count()
+        self.short, self.passing = 1, 0
+        """Invocations with little time, and requests of theirs that get through, the first ones."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -133,9 +133,17 @@ class Door:
                 pass
 
             def do_GET(self) -> None:
-                if next(asked) in outer.holds:
-                    outer.open.wait(60)
-                with contextlib.suppress(ConnectionError):  # who asked was stopped at its deadline
+                if self.path == "/seconds":
+                    outer.short -= 1
+                    seconds = "3" if outer.short >= 0 else "900"
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(seconds.encode())
+                    return
+                outer.passing -= 1
+                if outer.short >= 0 > outer.passing:
+                    outer.open.wait()
+                with contextlib.suppress(ConnectionError):  # who asked has ended
                     self.send_response(302)
                     self.send_header("Location", url + self.path)
                     self.end_headers()
@@ -146,24 +154,27 @@ class Door:
 
 
 @pytest.fixture
-def door(home: Path) -> Iterator[Door]:
-    door = Door(f"{cloud_of(home).endpoint_url}/stac")
+def door(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """The function that is called asks it, for time and for scenes."""
+    cloud = cloud_of(home)
+    door, client = Door(f"{cloud.endpoint_url}/stac"), cloud.client("lambda")
+    variables = {"GLACIERFLOW_LANDSAT_STAC_URL": door.url, "DOOR": door.url, "PYTHONPATH": TESTS}
+    client.create_function(
+        FunctionName=HURRIED,
+        Role=lambda_.function_facts(cloud, NAME).role,
+        PackageType="Image",
+        Code={"ImageUri": IMAGE + "a" * 64},
+        ImageConfig={"Command": ["function_handlers.hurried"]},
+        Timeout=900,
+        MemorySize=10240,
+        Environment={"Variables": variables},
+    )
+    monkeypatch.setenv("GLACIERFLOW_FUNCTION_NAME", HURRIED)
     yield door
+    door.open.set()
     door.server.shutdown()
     door.server.server_close()
-
-
-@contextlib.contextmanager
-def short_of_time(home: Path, door: Door) -> Iterator[None]:
-    """Fifteen seconds on this clock, of which the last third is kept; who is held waits all that time."""
-    client = cloud_of(home).client("lambda")
-    held = {"Variables": {"GLACIERFLOW_LANDSAT_STAC_URL": door.url}}
-    client.update_function_configuration(FunctionName=NAME, Timeout=900, Environment=held)
-    try:
-        yield
-    finally:
-        door.open.set()
-        client.update_function_configuration(FunctionName=NAME, Timeout=900, Environment={"Variables": {}})
+    client.delete_function(FunctionName=HURRIED)
 
 
 @pytest.mark.embedded
@@ -171,8 +182,9 @@ def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
     home: Path, door: Door, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [region.name for region in load_catalogue().select(None, "132:135").regions]
-    with short_of_time(home, door):
-        assert run(["lambda", "invoke", "--regions", ",".join(names), *ASKED]) == 1
+    door.passing = 1
+    assert run(["lambda", "invoke", "--regions", ",".join(names), *ASKED]) == 1
+    door.open.set()
     told = capsys.readouterr()
     answer = json.loads(told.out)
     body = json.loads(answer["body"])
@@ -189,19 +201,18 @@ def test_what_the_deadline_left_goes_on_with_the_command_that_is_named(
 def test_what_the_deadline_cut_goes_on_over_lambda_by_whoever_submitted(
     home: Path, door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Held twice: in the run, and in its retry; what is tried again by itself then gets through."""
-    door.holds = range(2)
+    """Short of time in the run, and in its retry; what is tried again by itself then has all of it."""
+    door.short = 2
     real = context._embedded
     monkeypatch.setattr(context, "_embedded", lambda *words: replace(real(*words), stac_url=door.url))
     over, selection = ["--service", "lambda"], ["--regions", "137_SermeqSondreSermilik", "--force"]
-    with short_of_time(home, door):
-        assert run(["submit", *over, *selection, *ASKED, "--wait", "--json"]) == 1
-        (cut,) = json.loads(capsys.readouterr().out)["slots"]
-        assert cut["failure"] == "timeout"
-        last = ["latest", "--local"]
-        assert run(["batch", "retry", *last, *over, "--dry-run"]) == 0
-        assert "as before" in capsys.readouterr().out
-        assert run(["batch", "retry", *last, *over, "--auto-retry", "--json"]) == 0
+    assert run(["submit", *over, *selection, *ASKED, "--wait", "--json"]) == 1
+    (cut,) = json.loads(capsys.readouterr().out)["slots"]
+    assert cut["failure"] == "timeout"
+    last = ["latest", "--local"]
+    assert run(["batch", "retry", *last, *over, "--dry-run"]) == 0
+    assert "as before" in capsys.readouterr().out
+    assert run(["batch", "retry", *last, *over, "--auto-retry", "--json"]) == 0
     told = capsys.readouterr()
     status = json.loads(told.out)
     assert len(status["retries"]) == 2
@@ -209,7 +220,7 @@ def test_what_the_deadline_cut_goes_on_over_lambda_by_whoever_submitted(
     endpoint = cloud_of(home)
     for retry in status["retries"]:
         (job,) = read_jobs(S3Store("greenland-glacier-data", endpoint), retry)
-        assert (job.service, job.job_definition) == ("lambda", NAME)
+        assert (job.service, job.job_definition) == ("lambda", HURRIED)
     assert run(["batch", "verify", *last, "--quiet"]) == 0
 
 

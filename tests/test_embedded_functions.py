@@ -73,7 +73,7 @@ def test_an_invocation_answers_and_logs(cloud: Cloud, make: Make) -> None:
     name = make("echo")
     error, answer = invoke(cloud, name, {"a": 1})
     assert (error, answer["event"]) == (None, {"a": 1})
-    assert 0 < answer["remaining_ms"] <= 10_000, "600 s of Lambda are 10 s here"
+    assert 10_000 < answer["remaining_ms"] <= 600_000, "a fast clock does not take a function's time"
     logs = cloud.client("logs")
     group = f"/aws/lambda/{name}"
     (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
@@ -101,8 +101,8 @@ def test_a_handler_that_raises_is_an_error_with_its_type(cloud: Cloud, make: Mak
 
 
 def test_time_and_memory_are_enforced(cloud: Cloud, make: Make) -> None:
-    error, answer = invoke(cloud, make("sleep", Timeout=60), {"seconds": 20})
-    assert (error, answer["errorMessage"]) == ("Unhandled", "Task timed out after 60.00 seconds")
+    error, answer = invoke(cloud, make("sleep", Timeout=1), {"seconds": 900})
+    assert (error, answer["errorMessage"]) == ("Unhandled", "Task timed out after 1.00 seconds")
     error, answer = invoke(cloud, make("eat", MemorySize=128), {})
     assert (error, answer["errorMessage"]) == (
         "Unhandled",

@@ -76,7 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "glacierflow").mkdir()
     shutil.copy(ROOT / "glacierflow/__init__.py", tmp_path / "glacierflow")
-    control.up(control.default_home(), clock=60, vcpus=8)
+    control.up(control.default_home(), vcpus=8)
     yield tmp_path
     control.down(control.default_home())
 

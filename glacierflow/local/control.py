@@ -84,7 +84,7 @@ def up(
         archive: a directory of STAC items to serve besides those served already.
         port: None takes the port of last time if it is free, else any.
         vcpus: vCPUs children may use together; None: all of this machine.
-        clock: Batch seconds in a real second, for timeouts and grace periods.
+        clock: Batch seconds in a real second, for timeouts and grace periods; a function's timeout is real.
         spot_reclaim: share of spot attempts that lose their instance, 0..1.
         seed: decides which.
         executor: what children run as; ``auto``: containers where a Docker engine answers and has the image,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from glacierflow.cli import batch, config, container, lambda_, local, prices, regions, stack, sync
+from glacierflow.cli import batch, config, container, lambda_, local, prices, regions, stack, sync, velocity
 from glacierflow.cli.check import check_command, compare_command
 from glacierflow.cli.clean import clean_command
 from glacierflow.cli.config import doctor_command
@@ -117,6 +117,7 @@ app.command(
 )(task_command)
 app.add_typer(batch_app, name="batch", rich_help_panel=RUNS)
 app.add_typer(regions.app, name="regions")
+app.add_typer(velocity.app, name="velocity")
 app.add_typer(config.app, name="config")
 app.add_typer(stack.app, name="stack")
 app.add_typer(sync.app, name="sync")

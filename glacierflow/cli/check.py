@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli import options as o
-from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.context import CommandLine, cloud_for, cloud_of_places, load_line, say
 from glacierflow.cli.options import CONNECTION, collects
 from glacierflow.errors import StoreError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from glacierflow.cloud import Cloud
     from glacierflow.products.compare import Comparison, Difference
     from glacierflow.products.tree import CheckReport, Tree
     from glacierflow.store import Store
@@ -165,7 +164,7 @@ def compare_command(
     from glacierflow.products.tree import open_tree
 
     try:
-        cloud = _cloud(line, a, b)
+        cloud = cloud_of_places(line, a, b)
         trees = open_tree(a, cloud), open_tree(b, cloud)
         with file_progress("comparing", quiet=line.quiet) as on_progress:
             found = compare_trees(*trees, tolerance=tolerance, on_progress=on_progress)
@@ -174,15 +173,6 @@ def compare_command(
         return EXIT_UNCHECKED
     _show_comparison(found, as_json=as_json)
     return found.exit_code
-
-
-def _cloud(line: CommandLine, *places: str) -> Cloud:
-    """The settings' cloud where one of the places is in it; two directories need none."""
-    if any(place.startswith("s3://") for place in places):
-        return cloud_for(load_line(line), line)[0]
-    from glacierflow.cloud import Cloud
-
-    return Cloud()
 
 
 def _show_comparison(found: Comparison, *, as_json: bool) -> None:

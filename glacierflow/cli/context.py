@@ -232,6 +232,15 @@ def cloud_for(
     return cloud, step.model_copy(update=imagery_of(endpoint))
 
 
+def cloud_of_places(line: CommandLine, *places: str) -> Cloud:
+    """The settings' cloud where one of the places is in it; directories need none."""
+    if any(place.startswith("s3://") for place in places):
+        return cloud_for(load_line(line), line)[0]
+    from glacierflow.cloud import Cloud
+
+    return Cloud()
+
+
 def imagery_of(endpoint: Endpoint) -> dict[str, str]:
     """The step's settings for the images that an embedded cloud serves."""
     return {

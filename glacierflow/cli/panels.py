@@ -18,7 +18,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 RUNS, PRODUCTS, SET_UP, THIS_MACHINE = "Runs", "Products", "Set-up", "This machine"
 _PANEL_OF_VERB = {
-    **dict.fromkeys(("check", "compare", "clean", "regions"), PRODUCTS),
+    **dict.fromkeys(("check", "compare", "clean", "regions", "velocity"), PRODUCTS),
     **dict.fromkeys(("stack", "doctor", "config", "container", "lambda", "sync", "prices"), SET_UP),
     **dict.fromkeys(("run", "local"), THIS_MACHINE),
 }

@@ -195,6 +195,7 @@ def view_of(acquisition: Acquisition) -> dict[str, Any]:
         known["sat:relative_orbit"] = int(acquisition.key.rpartition("_R")[2])
     else:
         known |= {"landsat:wrs_path": first.place[:3], "landsat:wrs_row": first.place[3:]}
+        known["view:off_nadir"] = first.properties.get("view:off_nadir")
     return {name: value for name, value in known.items() if value is not None}
 
 

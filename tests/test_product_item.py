@@ -93,7 +93,7 @@ def test_a_landsat_item_has_path_and_row_and_the_exact_time() -> None:
 
 
 def test_an_extension_is_named_only_where_its_fields_are() -> None:
-    unseen = {"sun_azimuth": None, "sun_elevation": None, "properties": {}}
+    unseen: dict[str, object] = {"sun_azimuth": None, "sun_elevation": None, "properties": {}}
     blind = scenes("landsat")[0].model_copy(update=unseen)
     for satellite, acquisition, named in [
         ("sentinel2", None, {"view", "sat"}),

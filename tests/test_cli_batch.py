@@ -297,7 +297,8 @@ def test_watch_prints_each_change_once_then_the_summary(
     assert progress == ["3 RUNNABLE", "3 RUNNING", "3 SUCCEEDED"]
     assert any("001_made_up" in line and "done" in line for line in lines)
     assert "3 of 3 regions done, no failures, 9 images" in lines
-    assert lines[-1].endswith(f"{RunLayout(run_id).report_prefix}quicklooks")
+    (quicklooks,) = [line for line in lines if line.startswith("quicklooks ")]
+    assert quicklooks.endswith(f"{RunLayout(run_id).report_prefix}quicklooks")
 
 
 def test_watch_of_a_run_that_fails_exits_1_and_says_why(

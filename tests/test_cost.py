@@ -181,7 +181,7 @@ def a_killed_child() -> BigRun:
 def cost_asked(run: BigRun) -> CostReport:
     places = find_places(load_settings(environ={}), None)
     family = read_family(run.store, run.manifest.run_id)
-    return report_cost(family, run.store, run.cloud, places, BOOK)[0]
+    return report_cost(family, run.store, run.cloud, places.queues, BOOK)[0]
 
 
 def test_the_end_of_a_killed_attempt_outlives_the_memory_of_aws_batch() -> None:

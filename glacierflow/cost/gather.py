@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from glacierflow.aws.batch import describe_slots, find_jobs
-from glacierflow.aws.names import Places
 from glacierflow.cloud import Cloud
 from glacierflow.cost.attempt_times import AttemptEnd, Spell, batch_spell, spells_of, unstarted
 from glacierflow.cost.price_sources import fetch_spot_history
@@ -127,7 +126,7 @@ def _spell(entry: AttemptEntry, manifest: Manifest, end: dt.datetime) -> Spell:
 
 
 def report_cost(
-    family: Family, store: Store, cloud: Cloud, places: Places, prices: PriceBook
+    family: Family, store: Store, cloud: Cloud, queues: Mapping[str, str], prices: PriceBook
 ) -> tuple[CostReport, str | None]:
     """What a run and its retries have cost; and why it is without the spot prices of the time, if it is.
 
@@ -135,7 +134,7 @@ def report_cost(
         family: the run and its retries.
         store: where their records lie.
         cloud: asked for the ends of attempts that left no receipt, and for spot prices.
-        places: the queues jobs may be in.
+        queues: those that jobs may be in, as ``Places.queues`` names them.
         prices: the table.
 
     Raises:
@@ -145,14 +144,14 @@ def report_cost(
     """
     ends: dict[tuple[str, int, int], AttemptEnd] = {}
     for member in family.sent:
-        ends |= _ends(member, store, cloud, places)
+        ends |= _ends(member, store, cloud, queues)
     spells = spells_of(family, ends)
     book, notice = _with_history(spells, cloud, prices)
     return cost_of(family, spells, book, unstarted=unstarted(family, ends)), notice
 
 
 def _ends(
-    member: Member, store: Store, cloud: Cloud, places: Places
+    member: Member, store: Store, cloud: Cloud, queues: Mapping[str, str]
 ) -> dict[tuple[str, int, int], AttemptEnd]:
     """Of the attempts that were ended from outside, or left no record.
 
@@ -165,7 +164,7 @@ def _ends(
     states = {slot: entry.state_of() for slot, entry in _seen(member, store).items() if slot in lost}
     unexplained = sorted(slot for slot in lost if slot not in states or not states[slot].explained)
     if unexplained:
-        jobs = find_jobs(member.manifest, store, cloud, **places.queues)
+        jobs = find_jobs(member.manifest, store, cloud, **queues)
         jobs = batch_jobs(member.manifest, jobs, cloud)
         states |= describe_slots(jobs, unexplained, cloud)
     ends = {}

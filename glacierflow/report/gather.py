@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from glacierflow.aws.names import Places
 from glacierflow.cloud import Cloud
 from glacierflow.cost.gather import report_cost
 from glacierflow.cost.prices import PriceBook
@@ -47,16 +46,18 @@ class Facts:
 
 
 def gather_facts(
-    looks: Sequence[FamilyLook], cloud: Cloud, places: Places, prices: PriceBook, *, logs: bool = True
+    looks: Sequence[FamilyLook],
+    cloud: Cloud,
+    queues: Mapping[str, str],
+    prices: PriceBook,
 ) -> Facts:
     """Look at runs and read what their attempts left; products are compared by existence and size.
 
     Args:
         looks: one a first run.
         cloud: asked for ends of attempts and logs.
-        places: the queues that jobs may be in.
+        queues: those that jobs may be in, as ``Places.queues`` names them.
         prices: the table.
-        logs: whether logs of examples are read.
 
     Raises:
         RunError: the runs pack the same units in different ways.
@@ -69,12 +70,12 @@ def gather_facts(
     family = read_joined(store, [status.run_id for status in statuses])
     cost: CostReport | str
     try:
-        cost, _ = report_cost(family, store, cloud, places, prices)
+        cost, _ = report_cost(family, store, cloud, queues, prices)
     except DataError as error:
         cost = error.message
     ends: dict[tuple[str, int], Sequence[str]] = {}
     for look, status in zip(looks, statuses, strict=True):
-        for group in group_failures(status.rows)[: _MOST_LOGS if logs else 0]:
+        for group in group_failures(status.rows)[:_MOST_LOGS]:
             ends[status.run_id, group.slot] = _log(look, status, group.slot)
     return Facts(
         statuses=statuses,

@@ -146,8 +146,13 @@ def verify_run(
     there = _listing(family, store)
     keys = sorted(promise.products)
     problems: dict[str, Problem] = {}
+
+    def check(key: str) -> Problem | None:
+        return _check(key, promise.products[key], there.get(key), store, depth)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda key: _check(key, promise.products[key], there.get(key), store, depth), keys)
+        # what the listing told needs no threads, of which a hundred thousand keys would keep many busy
+        found = map(check, keys) if depth == "quick" else pool.map(check, keys)
         for number, (key, problem) in enumerate(zip(keys, found, strict=True), 1):
             if problem is not None:
                 problems[key] = problem

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glacierflow.cli.batch.runs import Located, RunsArgument, check_fetch, locate_run, locate_runs
+from glacierflow.cli.batch.runs import RunsArgument, check_fetch, locate_runs
 from glacierflow.cli.context import CommandLine, say
 from glacierflow.cli.options import CONNECTION, JsonOption, collects
 from glacierflow.errors import GlacierflowError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from glacierflow.cloud import Cloud
     from glacierflow.live.family import FamilyLook
     from glacierflow.report.gather import Facts
     from glacierflow.store import LocalStore
@@ -62,7 +62,7 @@ def report_command(
     for run_id in run_ids:
         look = FamilyLook.open(run_id, found.store, found.cloud, **found.places.queues)
         looks.setdefault(look.manifest.run_id, look)
-    facts = _gather(list(looks.values()), found)
+    facts = _gather(list(looks.values()), found.cloud, found.places.queues)
     target = LocalStore(to)
     target.check_writable()
     keys = picture_keys(facts) if pictures else []
@@ -87,13 +87,13 @@ def report_command(
     return 0
 
 
-def _gather(looks: Sequence[FamilyLook], found: Located) -> Facts:
+def _gather(looks: Sequence[FamilyLook], cloud: Cloud, queues: Mapping[str, str]) -> Facts:
     from glacierflow.cost.price_sources import load_prices
     from glacierflow.local.control import default_home
     from glacierflow.report.gather import gather_facts
 
-    prices = load_prices(default_home().parent, found.cloud.region)
-    return gather_facts(looks, found.cloud, found.places, prices)
+    prices = load_prices(default_home().parent, cloud.region)
+    return gather_facts(looks, cloud, queues, prices)
 
 
 def _pack(facts: Facts, keys: Sequence[str], target: LocalStore, page: Path, to: Path) -> Path:
@@ -129,10 +129,12 @@ def leave_report(look: FamilyLook, line: CommandLine, folder: Path | None, *, er
     from glacierflow.report.page import write_page
     from glacierflow.store import LocalStore
 
+    # the queues are in the records of its jobs, so nobody need be asked for them
+    used = list(dict.fromkeys(job.job_queue for job in look.jobs))
+    queues = dict(zip(("job_queue", "ondemand_job_queue"), used, strict=False))
     try:
-        found = locate_run(look.manifest.run_id, replace(line, quiet=True))
-        facts = _gather([look], found)
-        place = found.store.uri(write_page(facts, found.store, line.again()))
+        facts = _gather([look], look.root.cloud, queues)
+        place = look.store.uri(write_page(facts, look.store, line.again()))
         if folder is not None:
             place = str(folder / write_page(facts, LocalStore(folder), line.again()))
     except GlacierflowError as error:

@@ -58,7 +58,7 @@ def cost_command(
     found, run_ids = locate_runs(runs, line)
     family = read_joined(found.store, run_ids)
     prices = load_prices(default_home().parent, found.cloud.region)
-    report, notice = report_cost(family, found.store, found.cloud, found.places, prices)
+    report, notice = report_cost(family, found.store, found.cloud, found.places.queues, prices)
     if notice is not None:
         say(f"glacierflow: {notice}", quiet=line.quiet)
     if csv is not None:

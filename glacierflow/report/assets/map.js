@@ -26,7 +26,7 @@
   const size = data.regions.length > 60 ? 55 : 110;
   const says = (number) => `${data.regions[number].name}: ${words[data.regions[number].standing]}, ${count(data.regions[number].images, "image")}`;
   const marks = all.append("g").selectAll("g").data(data.regions).join("g")
-    .attr("class", "mark").attr("role", "button").attr("tabindex", "-1").attr("data-region", (region) => region.name)
+    .attr("class", "mark").attr("role", "button").attr("tabindex", "-1").attr("data-region", (region) => region.name).attr("data-order", (_, number) => number)
     .attr("aria-label", (_, number) => says(number))
     .on("click", (event, region) => choose(data.regions.indexOf(region), { move: event.detail !== 0 && event.detail > 1 }))
     .on("keydown", (event, region) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(data.regions.indexOf(region), { move: true }); } })

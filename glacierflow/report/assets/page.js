@@ -59,7 +59,8 @@ window.gf = (() => {
   // one tab stop for many things: the arrow keys go on from there
   function roving(container, selector, columns = () => 1) {
     container.addEventListener("keydown", (event) => {
-      const all = [...container.querySelectorAll(selector)];
+      // what is chosen is drawn last, and keeps its place in the order all the same
+      const all = [...container.querySelectorAll(selector)].sort((one, other) => (one.dataset.order ?? 0) - (other.dataset.order ?? 0));
       const at = all.indexOf(event.target.closest(selector));
       if (at < 0) return;
       const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns(), Home: -at, End: all.length - 1 - at }[event.key];

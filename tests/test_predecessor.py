@@ -38,6 +38,9 @@ CODES: dict[str, set[int]] = {
 LOOKS_FIRST = {"sync", "clean"}
 """Whose dry run looks into the bucket; any other needs no cloud."""
 
+EVERYTHING: Any = typer.main.get_command(app)
+"""All commands with their options, which takes a while to make."""
+
 
 def commands() -> list[list[str]]:
     text = DOCUMENT.read_text(encoding="utf-8")
@@ -46,7 +49,7 @@ def commands() -> list[list[str]]:
 
 def parsed(words: list[str]) -> tuple[str, Any]:
     """The name of the command that is meant, and its context; anything it does not know is an error."""
-    command: Any = typer.main.get_command(app)
+    command = EVERYTHING
     name, rest = [], list(words)
     while hasattr(command, "commands"):
         name.append(rest.pop(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -142,10 +143,16 @@ def _options(
     """Turn a range of glacier regions into clipped satellite images, on AWS Batch or here."""
 
 
+@cache
+def _command() -> Any:  # noqa: ANN401 - typer's own class of commands is not public
+    """All verbs with all their options, made once: that takes longer than most of them."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code."""
     try:
-        result = app(arguments, standalone_mode=False, prog_name="glacierflow")
+        result = _command()(arguments, standalone_mode=False, prog_name="glacierflow")
     except TyperException as error:
         message = error.format_message()
         typer.echo(f"glacierflow: {message}", err=True)

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import sqlite3
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +153,27 @@ def packaged_regions(path: Path) -> tuple[Region, ...]:
         RegionError: the file is damaged.
     """
     try:
+        facts = path.stat()
+    except OSError as error:
+        raise _damaged(path, error) from error
+    return _packaged(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=1)
+def _packaged(path: Path, _changed_ns: int, _size: int) -> tuple[Region, ...]:
+    """Read once, for as long as the file is as it was."""
+    try:
         # immutable: it may lie where nothing can be written, a lock file included
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as file:
             return tuple(_region(*row) for row in file.execute(_QUERY))
     except (sqlite3.Error, ValueError) as error:
-        raise RegionError(
-            f"{path} is damaged: {error}", next_step="install glacierflow again, or name a --regions-file"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RegionError:
+    return RegionError(
+        f"{path} is damaged: {error}", next_step="install glacierflow again, or name a --regions-file"
+    )
 
 
 def _region(

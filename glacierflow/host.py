@@ -15,9 +15,12 @@ import logging
 import math
 import os
 import shutil
+import signal
 import tempfile
+import threading
+import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,11 @@ _log = logging.getLogger("glacierflow")
 
 _IMDS = "http://169.254.169.254"
 _TIMEOUT_S = 1.0
+_TOKEN_S = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
+_NOTICE_INTERVAL_S = 5.0
+"""Between two looks for a reclaim (EC2 user guide, "Spot Instance interruption notices")."""
+_NOBODY_THERE = 3
+"""Questions without an answer after which there is no metadata service, as on Fargate."""
 # both services are on this machine: a proxy must not be asked for them
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -188,6 +196,57 @@ def _instance(environ: Mapping[str, str]) -> dict[str, str]:
     except (OSError, ValueError) as error:
         _log.info("the instance metadata service does not answer: %s", error)
         return {}
+
+
+def stop_when_told(stop: threading.Event) -> None:
+    """Set the event at SIGTERM, and at the notice that this spot instance is being taken back.
+
+    The notice comes two minutes ahead and only in the instance's metadata: ECS stops tasks of services on an
+    instance that is taken back, and a child of AWS Batch belongs to none. On Fargate SIGTERM does come.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    watch = threading.Thread(
+        target=watch_for_reclaim, args=(os.environ, stop.set, stop.wait), daemon=True, name="reclaim-watch"
+    )
+    watch.start()
+
+
+def watch_for_reclaim(
+    environ: Mapping[str, str], reclaimed: Callable[[], None], pause: Callable[[float], bool]
+) -> None:
+    """Look every few seconds whether this spot instance is being taken back; returns when it is.
+
+    Args:
+        environ: the environment; without a container on ECS or an address of the service, nobody is asked.
+        reclaimed: called once, where it is.
+        pause: waits for some seconds; true ends the watch.
+    """
+    address = environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", _IMDS).rstrip("/")
+    named = {"ECS_CONTAINER_METADATA_URI_V4", "AWS_EC2_METADATA_SERVICE_ENDPOINT"} & environ.keys()
+    if not named or environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return
+    interval = float(environ.get("GLACIERFLOW_NOTICE_INTERVAL_S", _NOTICE_INTERVAL_S))
+    token, silent, answered = "", 0, False
+    while True:
+        try:
+            token = token or _text(f"{address}/latest/api/token", _TOKEN_S, method="PUT")
+            allowed = {"X-aws-ec2-metadata-token": token}
+            notice = _text(f"{address}/latest/meta-data/spot/instance-action", allowed)
+        except urllib.error.HTTPError as error:
+            error.close()
+            silent, answered = 0, True
+            # 404: there is no notice; anything else may be a token that has run out
+            token = token if error.code == 404 else ""
+        except (OSError, ValueError):
+            silent += 1
+            if silent == _NOBODY_THERE and not answered:
+                return
+        else:
+            _log.warning("the spot instance is being taken back: %s", notice.strip())
+            reclaimed()
+            return
+        if pause(interval):
+            return
 
 
 def _ask(address: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from pydantic import ValidationError
 
 from glacierflow.cloud import Cloud, cloud_of_child
 from glacierflow.errors import GlacierflowError, InterruptedAttempt, StoreError, UnavailableError, UsageError
-from glacierflow.host import find_machine, give_memory_back, memory_budget_mb
+from glacierflow.host import find_machine, give_memory_back, memory_budget_mb, stop_when_told
 from glacierflow.imagery.budget import shared_room_mb
 from glacierflow.imagery.cache import Shared
 from glacierflow.imagery.grid import geobox_of
@@ -55,7 +54,7 @@ def main() -> int:
     )
     logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # else a line for each client
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop_when_told(stop)
     try:
         cloud = cloud_of_child(os.environ)
         where = os.environ.get("GLACIERFLOW_MANIFEST", "")

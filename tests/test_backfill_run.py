@@ -184,7 +184,13 @@ def backfill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: RangeServer) 
     write_archive(tmp_path / "archive", web)
     home = control.default_home()
     endpoint = control.up(
-        home, archive=tmp_path / "archive", vcpus=12, clock=CLOCK, spot_reclaim=0.3, seed=SEED
+        home,
+        archive=tmp_path / "archive",
+        vcpus=12,
+        clock=CLOCK,
+        spot_reclaim=0.3,
+        reclaim="kind",
+        seed=SEED,
     )
     cloud = Cloud(region=REGION, endpoint_url=endpoint.url, embedded=True)
     redefine(cloud.client("batch"))

@@ -28,7 +28,7 @@ from glacierflow.runs.records import read_jobs
 from glacierflow.store import S3Store
 
 IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/glacierflow@sha256:"
-NAME = "glacier-processing"
+NAME = "glacierflow-lambda"
 HURRIED = "hurried"
 TESTS = str(Path(__file__).parent)
 ASKED = ["--satellite", "landsat", "--date1", "2024-08-01", "--date2", "2024-08-04", "--local", "--quiet"]

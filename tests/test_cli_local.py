@@ -32,7 +32,7 @@ def test_up_hands_every_option_on_and_prints_what_to_export(
 
     monkeypatch.setattr(control, "up", fake_up)
     options = ["--port", "5", "--vcpus", "2", "--clock", "60", "--spot-reclaim", "0.3", "--seed", "9"]
-    options += ["--executor", "auto", "--image", "mine"]
+    options += ["--executor", "auto", "--image", "mine", "--reclaim", "kind"]
     run("up", "--archive", "/a", *options)
     assert seen == {
         "home": control.default_home(),
@@ -41,6 +41,7 @@ def test_up_hands_every_option_on_and_prints_what_to_export(
         "vcpus": 2.0,
         "clock": 60.0,
         "spot_reclaim": 0.3,
+        "reclaim": "kind",
         "seed": 9,
         "executor": "auto",
         "image": "mine",

@@ -16,7 +16,7 @@ from glacierflow.cli.app import run
 from glacierflow.cloud import Cloud
 
 GROUPS = {
-    "function": "/aws/lambda/glacier-processing",
+    "function": "/aws/lambda/glacierflow-lambda",
     "scheduler": "/aws/lambda/glacierflow-schedule",
     "machine": "/aws/vendedlogs/states/glacierflow-stepfunctions",
 }

@@ -40,7 +40,7 @@ def fit(
             limit = {"ConcurrentExecutions": 10_000, "UnreservedConcurrentExecutions": unreserved}
             stub.add_response("get_account_settings", {"AccountLimit": limit})
         if last is not None and unreserved is not None:
-            asked = {"FunctionName": last.get("FunctionName", "glacier-processing")}
+            asked = {"FunctionName": last.get("FunctionName", "glacierflow-lambda")}
             if reserved is None:
                 missing = "ResourceNotFoundException"
                 stub.add_client_error(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from glacierflow.host import find_machine
+from glacierflow.host import find_machine, watch_for_reclaim
 from glacierflow.model.receipt import Machine
 
 # shapes as in the Amazon ECS developer guide, task metadata endpoint version 4, EC2 launch type
@@ -39,6 +39,8 @@ class Services:
         self.container: Any = CONTAINER
         self.task: Any = TASK
         self.asked: list[str] = []
+        self.notices: list[str] = []
+        self.token = "token-1"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,7 +59,7 @@ class Services:
                     self.path == "/latest/api/token"
                     and "X-aws-ec2-metadata-token-ttl-seconds" in self.headers
                 )
-                self.send(200 if known else 400, "token-1")
+                self.send(200 if known else 400, outer.token)
 
             def do_GET(self) -> None:
                 if self.path.startswith("/v4/"):
@@ -65,7 +67,10 @@ class Services:
                     self.send(200, answer if isinstance(answer, str) else json.dumps(answer))
                     return
                 name = self.path.removeprefix("/latest/meta-data/")
-                allowed = self.headers.get("X-aws-ec2-metadata-token") == "token-1"
+                allowed = self.headers.get("X-aws-ec2-metadata-token") == outer.token
+                if allowed and name == "spot/instance-action":
+                    self.send(200 if outer.notices else 404, "".join(outer.notices))
+                    return
                 self.send(200 if allowed and name in INSTANCE else 401, INSTANCE.get(name, ""))
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -98,6 +103,60 @@ def test_on_ec2_type_zone_and_share_of_the_instance_are_known(services: Services
         log_group="/glacierflow/batch",
         log_stream="glacierflow/default/ea32192c",
     )
+
+
+class Clock:
+    """What waits between two looks; something may happen meanwhile."""
+
+    def __init__(self, *meanwhile: Callable[[], object]) -> None:
+        self.waited: list[float] = []
+        self._meanwhile = list(meanwhile)
+
+    def __call__(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        if not self._meanwhile:
+            return True
+        self._meanwhile.pop(0)()
+        return False
+
+
+def test_a_reclaim_is_seen_in_the_metadata_within_five_seconds(services: Services) -> None:
+    told: list[str] = []
+    notice = json.dumps({"action": "terminate", "time": "2026-01-01T00:02:00Z"})
+    clock = Clock(services.asked.clear, lambda: services.notices.append(notice))
+    watch_for_reclaim(services.environment, lambda: told.append("reclaimed"), clock)
+    assert told == ["reclaimed"]
+    assert clock.waited == [5.0, 5.0]
+    # one token for all looks
+    assert set(services.asked) == {"/latest/meta-data/spot/instance-action"}
+
+
+def test_a_token_that_has_run_out_is_renewed(services: Services) -> None:
+    told: list[str] = []
+
+    def forget() -> None:
+        services.token = "token-2"
+        services.notices.append("{}")
+
+    clock = Clock(forget, lambda: None, lambda: None)
+    watch_for_reclaim(services.environment, lambda: told.append("reclaimed"), clock)
+    assert told == ["reclaimed"]
+
+
+def test_the_watch_ends_with_the_attempt_and_where_nobody_answers(services: Services) -> None:
+    clock = Clock()
+    watch_for_reclaim(services.environment, pytest.fail, clock)
+    assert clock.waited == [5.0]
+    nobody = {"ECS_CONTAINER_METADATA_URI_V4": "x", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"}
+    clock = Clock(*[lambda: None] * 9)
+    watch_for_reclaim(nobody, pytest.fail, clock)
+    assert clock.waited == [5.0, 5.0]
+
+
+@pytest.mark.parametrize("environ", [{}, {"AWS_EC2_METADATA_DISABLED": "true"}])
+def test_away_from_ecs_nobody_is_asked_for_a_reclaim(services: Services, environ: dict[str, str]) -> None:
+    watch_for_reclaim((services.environment | environ) if environ else {}, pytest.fail, pytest.fail)
+    assert services.asked == []
 
 
 def test_on_fargate_no_instance_is_asked_for(services: Services) -> None:

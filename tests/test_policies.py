@@ -69,8 +69,8 @@ WILDCARDS = {
     "streams of one log group, which AWS names": {
         "template/SubmitterPolicy/ReadLogs log-group:/glacierflow/batch:*",
         "template/ExecutionRole/WriteLog log-group:/glacierflow/batch:*",
-        "lambda/SubmitterPolicy/ReadLogs log-group:/aws/lambda/glacier-processing:*",
-        "lambda/LambdaRole/WriteLog log-group:/aws/lambda/glacier-processing:*",
+        "lambda/SubmitterPolicy/ReadLogs log-group:/aws/lambda/glacierflow-lambda:*",
+        "lambda/LambdaRole/WriteLog log-group:/aws/lambda/glacierflow-lambda:*",
         "schedule/SchedulerRole/WriteLog log-group:/aws/lambda/glacierflow-schedule:*",
     },
     "a job's id is made when it is submitted, and has nothing of its queue or name": {

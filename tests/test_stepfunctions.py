@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from damaged import FAR, NEAR, damaged_archive, mend
@@ -17,15 +17,19 @@ from runs_samples import put_attempt, some_job, some_manifest
 from states_language import faults
 from stubbed import stubbed
 
+from glacierflow.aws.names import find_places
 from glacierflow.cli.app import run
 from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
-from glacierflow.functions.scheduler.handler import handler, pascal_case
+from glacierflow.functions.scheduler.handler import MOST_PAUSES, assess, handler, pascal_case
 from glacierflow.functions.scheduler.planning import Office, open_office
+from glacierflow.launch.batch import write_manifest
 from glacierflow.live.states import view_of
 from glacierflow.model.layout import RunLayout
 from glacierflow.runs.family import read_family
-from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids
+from glacierflow.runs.plan import job_name
+from glacierflow.runs.records import read_jobs, read_run_manifest, run_ids, write_job
+from glacierflow.settings import load_settings
 from glacierflow.stack.templates import load_template, template_names
 from glacierflow.store import LocalStore, Store, open_store
 
@@ -54,7 +58,7 @@ def test_every_state_machine_of_the_templates_is_valid(template: str) -> None:
         ('"Next": "Via"', '"Next": "Vai"', "Vai is named, and is no state"),
         ('"Default": "Verify"', '"Default": "Verfy"', "Verfy is named, and is no state"),
         ('"StartAt": "Submit"', '"StartAt": "Send"', "Send is named, and is no state"),
-        ('"$.error", "Next": "Ended"', '"$.error", "Next": "Edned"', "Edned is named, and is no state"),
+        ('"$.error", "Next": "WasSent"', '"$.error", "Next": "WasSnt"', "WasSnt is named, and is no state"),
         ('"Next": "Pause"', '"Next": "Process"', "Process is named, and is no state"),
         ('"Next": "Pause"', '"Next": "Assess"', "nothing leads to Pause"),
         ('"ResultSelector"', '"ResultSelecter"', "'ResultSelecter' was unexpected"),
@@ -206,7 +210,7 @@ def test_a_run_goes_over_lambda_by_a_distributed_map_and_what_failed_there_to_ba
     submitted = submit(capsys, "--regions", f"{FAR},{NEAR}", "--via", "lambda", "--force")
     run_id, (job, *_) = submitted["run_id"], submitted["jobs"]
     wait_for(lambda: len(read_family(store, run_id).members) > 1, 90)
-    assert job["log_group"] == "/aws/lambda/glacier-processing"
+    assert job["log_group"] == "/aws/lambda/glacierflow-lambda"
     assert run(["batch", "why", run_id, NEAR, "--local", "--quiet"]) == 0
     # while the machine goes on, what has ended on Lambda is told by its receipts, and nothing else is live
     view = view_of(read_run_manifest(store, run_id), read_jobs(store, run_id), store, cloud)
@@ -272,7 +276,7 @@ def test_a_dry_run_tells_the_way_and_refuses_what_does_not_fit_the_function(
         assert not any("lambda" in call for call in json.loads(capsys.readouterr().out)["calls"])
         assert run([*asked, "--via", "lambda"]) == 0
         calls = json.loads(capsys.readouterr().out)["calls"]
-        assert "lambda:GetFunction glacier-processing" in calls
+        assert "lambda:GetFunction glacierflow-lambda" in calls
         assert any(call.startswith("states:StartExecution") and "via: lambda" in call for call in calls)
         long = ["submit", "--satellite", "sentinel2", "--date1", "2016-01-01", "--date2", "2024-12-31"]
         assert run([*long, "--regions", NEAR, *machine]) == 0
@@ -312,6 +316,106 @@ def test_slots_that_go_over_lambda_are_told_by_what_they_left_and_none_waits_aft
         job = some_job(0, 2).model_copy(update={"service": "stepfunctions", "job_queue": "lambda"})
         view = view_of(manifest, [job], store, Cloud())
         assert {slot: state.state for slot, state in view.slots.items()} == states
+
+
+class Refusing:
+    """A cloud whose Batch has taken no job, while the state machine's execution goes on."""
+
+    region = "us-west-2"
+    embedded = False
+
+    def client(self, service: str) -> Refusing:
+        assert service in {"batch", "stepfunctions"}
+        return self
+
+    def get_paginator(self, call: str) -> Refusing:
+        assert call == "list_jobs"
+        return self
+
+    def paginate(self, **_: object) -> list[dict[str, Any]]:
+        return [{"jobSummaryList": []}]
+
+    def describe_execution(self, *, executionArn: str) -> dict[str, Any]:  # noqa: N803
+        return {"executionArn": executionArn, "status": "RUNNING"}
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> tuple[Office, dict[str, Any]]:
+    """A run of two slots whose one array the state machine has come to; and the machine's work."""
+    store, cloud = LocalStore(tmp_path), cast("Cloud", Refusing())
+    manifest = some_manifest(2, str(tmp_path)).model_copy(update={"service": "stepfunctions"})
+    write_manifest(manifest, store)
+    write_job(store, manifest.run_id, some_job(0, 2).model_copy(update={"service": "stepfunctions"}))
+    loaded = load_settings(environ={})
+    work = {"run_id": manifest.run_id, "via": "batch", "round": 0, "rounds": 0}
+    return Office(loaded, cloud, find_places(loaded, None), store), work
+
+
+def states(office: Office, run_id: str) -> set[str]:
+    jobs = read_jobs(office.store, run_id)
+    view = view_of(read_run_manifest(office.store, run_id), jobs, office.store, office.cloud)
+    return {state.state for state in view.slots.values()}
+
+
+def test_an_array_that_batch_did_not_take_is_not_waited_for(refused: tuple[Office, dict[str, Any]]) -> None:
+    office, work = refused
+    waiting = assess(office, {"work": work | {"ended": [{"JobName": "of another run"}]}})
+    assert (waiting["live"], waiting["pauses"]) == (2, 1)
+    assert states(office, work["run_id"]) == {"SUBMITTED"}
+    ended = [{"JobName": job_name(work["run_id"], 0), "Error": "Batch.ClientException", "Cause": "no queue"}]
+    told = assess(office, {"work": waiting | {"ended": ended}})
+    assert (told["live"], told["round"]) == (0, 1)
+    assert "ended" not in told
+    # the same for whoever looks, also later
+    assert states(office, work["run_id"]) == {"FAILED"}
+    assert assess(office, {"work": told})["live"] == 0
+
+
+def test_the_machine_does_not_wait_until_its_events_run_out(refused: tuple[Office, dict[str, Any]]) -> None:
+    office, work = refused
+    assert assess(office, {"work": work | {"pauses": MOST_PAUSES - 1}})["live"] == 2
+    assert assess(office, {"work": work | {"pauses": MOST_PAUSES}})["live"] == 0
+
+
+def test_whatever_goes_wrong_in_the_machine_is_told() -> None:
+    states = definition()["States"]
+    worked = {name: state for name, state in states.items() if state["Type"] in {"Task", "Map"}}
+    assert len(worked) >= 6
+    for name, state in worked.items():
+        (catch,) = state["Catch"]
+        assert catch["ErrorEquals"] == ["States.ALL"], name
+        assert catch["Next"] == ("Complete" if name == "Tell" else "Broken")
+    assert states["Broken"]["Next"] == "Tell"
+
+
+@pytest.mark.embedded
+def test_the_machine_passes_on_what_batch_did_not_take_and_tells_what_broke_it(
+    cloud: Cloud, store: Store, told: Told
+) -> None:
+    client = cloud.client("stepfunctions")
+    deployed = client.list_state_machines()["stateMachines"][0]["stateMachineArn"]
+    machine = client.describe_state_machine(stateMachineArn=deployed)
+    part = json.loads(machine["definition"]) | {"StartAt": "Arrays"}
+    part["States"]["Arrays"] |= {"Next": "Done"}
+    part["States"]["Arrays"]["ItemProcessor"]["States"]["Submit"].pop("Retry")
+    arn = client.create_state_machine(name="part", definition=json.dumps(part), roleArn=machine["roleArn"])[
+        "stateMachineArn"
+    ]
+    request = {"JobName": "gf-x-0", "JobQueue": "none-of-that-name", "JobDefinition": "glacierflow-7500"}
+    started = client.start_execution(stateMachineArn=arn, input=json.dumps({"work": {"arrays": [request]}}))
+    answer = ended(cloud, started["executionArn"])
+    assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
+    (one,) = json.loads(answer["output"])["work"]["ended"]
+    assert one["JobName"] == "gf-x-0"
+    assert one["Error"].startswith("Batch.")
+    assert "none-of-that-name" in one["Cause"]
+    # an input that nobody understands ends in a message, too
+    started = client.start_execution(stateMachineArn=deployed, input=json.dumps({"via": "pigeon"}))
+    assert ended(cloud, started["executionArn"])["status"] == "FAILED"
+    (message,) = told()
+    assert message["Subject"] == "glacierflow: a state machine broke off"
+    assert "glacierflow-stepfunctions:" in message["Message"]
+    assert " broke off: " in message["Message"]
 
 
 @pytest.mark.embedded

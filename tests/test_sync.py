@@ -300,7 +300,7 @@ def test_the_copys_function_is_the_one_that_the_stack_made(
 
     monkeypatch.setattr("glacierflow.launch.lambda_.describe", unanswered)
     run(["sync", "verify"])
-    assert "there is no function glacier-processing" in capsys.readouterr().out
+    assert "there is no function glacierflow-lambda" in capsys.readouterr().out
 
 
 def test_what_lambda_may_read_is_asked_of_iam(project: Path, bucket: Bucket) -> None:

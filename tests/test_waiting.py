@@ -152,7 +152,7 @@ def has_function(account: Account, concurrency: dict[str, int], *, stack: bool =
     answer = {"Configuration": {"FunctionName": "function"}} | (
         {"Concurrency": concurrency} if concurrency else {}
     )
-    name = "function" if stack else "glacier-processing"
+    name = "function" if stack else "glacierflow-lambda"
     account.answer("lambda", "get_function", answer, FunctionName=name)
 
 

@@ -20,9 +20,6 @@ from glacierflow.runs.plan import Destination
 from glacierflow.settings import LoadedSettings
 from glacierflow.settings.load import DEFAULT
 
-_LOG_GROUP = "/glacierflow/batch"
-"""Of the template's ``LogGroupName``."""
-
 _DEFAULT_LOG_GROUP = "/aws/batch/job"
 
 
@@ -95,12 +92,13 @@ def find_places(loaded: LoadedSettings, cloud: Cloud | None) -> Places:
         return setting if by_hand else outputs.get(output, setting)
 
     definition = settings.batch.job_definition
+    log_group = settings.monitoring.log_group or f"/{settings.batch.stack}/batch"  # the template's default
     by_hand = loaded.origins.get("BATCH.job_definition", DEFAULT) != DEFAULT
     return Places(
         bucket=pick("STORAGE.s3_bucket", settings.storage.s3_bucket, "Bucket"),
         spot_queue=pick("BATCH.job_queue", settings.batch.job_queue, "SpotQueue"),
         ondemand_queue=pick("BATCH.ondemand_job_queue", settings.batch.ondemand_job_queue, "OnDemandQueue"),
-        log_group=pick("MONITORING.log_group", settings.monitoring.log_group or _LOG_GROUP, "LogGroup"),
+        log_group=pick("MONITORING.log_group", log_group, "LogGroup"),
         job_definition=definition,
         job_definitions=_definitions(definition, {} if by_hand else outputs),
         classes=settings.batch.memory_classes_mib,

@@ -81,9 +81,15 @@ app.command("run", epilog="Example: glacierflow container run --index 5 --satell
 )
 
 
-@app.command(epilog="Example: glacierflow container build")
+@app.command(epilog="Example: glacierflow container build --target lambda")
+@collects("config", "aws_config", "profile", "aws_region", "quiet")
 def build(
+    line: c.CommandLine,
     target: TargetOption = "batch",
+    arch: Annotated[
+        Literal["x86_64", "arm64"] | None,
+        typer.Option("--arch", help="Processors it is for. Default: as the stack says, else x86_64."),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer again.")] = False,
     base: Annotated[
         str | None,
@@ -93,16 +99,41 @@ def build(
         Path | None,
         typer.Option(metavar="FILE", envvar="PIP_CERT", help="Certificates pip trusts inside the build."),
     ] = None,
-    quiet: o.QuietOption = False,
 ) -> None:
     """Build the image from this checkout, labelled with its version and commit."""
     from glacierflow.image import build as build_module
 
+    checkout = build_module.find_checkout()
     tags = build_module.build(
-        build_module.find_checkout(), target, base=base, no_cache=no_cache, ca_file=ca_file, quiet=quiet
+        checkout,
+        target,
+        architecture=arch or _architecture(line, target),
+        base=base,
+        no_cache=no_cache,
+        ca_file=ca_file,
+        quiet=line.quiet,
     )
     for tag in tags:
         typer.echo(tag)
+
+
+def _architecture(line: c.CommandLine, target: Literal["batch", "lambda"]) -> Literal["x86_64", "arm64"]:
+    """As the settings or the stack say; an image can be built without an account, too."""
+    from glacierflow.aws.names import find_places
+    from glacierflow.errors import UnavailableError
+    from glacierflow.image.build import architecture_for
+
+    loaded = c.load_line(line)
+    stack = loaded.settings.batch.stack
+    try:
+        cloud, _ = c.cloud_for(loaded, line)
+        outputs = find_places(loaded, cloud).outputs
+        why = "as the stack says" if outputs else f"there is no stack {stack} that says another"
+    except (UsageError, UnavailableError) as error:
+        outputs, why = {}, f"the stack {stack} could not be asked: {error.message}"
+    found = architecture_for(target, loaded, outputs)
+    c.say(f"glacierflow: building for {found} ({why}; --arch names another)", quiet=line.quiet)
+    return found
 
 
 @app.command(epilog="Example: glacierflow container size")
@@ -148,13 +179,15 @@ def push(
     from glacierflow.aws.names import find_places
     from glacierflow.errors import UsageError
     from glacierflow.image import docker
-    from glacierflow.image.push import pin_definitions, push_image, tag_of
+    from glacierflow.image.push import check_image, pin_definitions, push_image, tag_of
 
     docker.require_engine()
     chosen = tag or tag_of(image)
     loaded = c.load_line(line)
     cloud, _ = c.cloud_for(loaded, line)
-    target = repository or find_places(loaded, cloud).repository
+    places = find_places(loaded, cloud)
+    check_image(image, "batch", places.outputs.get("Architecture"))
+    target = repository or places.repository
     if target is None:
         raise UsageError(
             "there is no stack with an image repository",

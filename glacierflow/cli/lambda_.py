@@ -100,7 +100,7 @@ def deploy(
     """Push the image, make or change the function's stack, and point the function at the image's digest."""
     from glacierflow.cli.stack_steps import deploy_one, fitted
     from glacierflow.launch.lambda_ import function_facts, function_name, point_at
-    from glacierflow.stack.parameters import choose_parameters, from_settings
+    from glacierflow.stack.parameters import check_new_names, choose_parameters, from_settings
     from glacierflow.stack.templates import load_template
 
     loaded, cloud, places = _open(line)
@@ -110,8 +110,9 @@ def deploy(
             next_step="run `glacierflow stack deploy` first",
         )
     base, template = loaded.settings.batch.stack, load_template("lambda")
+    check_new_names([template], cloud, base, from_settings(loaded))
     fitting = fitted(cloud, base, from_settings(loaded), quiet=line.quiet)
-    uri = image_uri or _pushed(image, places, cloud, quiet=line.quiet)
+    uri = image_uri or _pushed(image, loaded, places, cloud, quiet=line.quiet)
     given = fitting | {"FunctionImage": uri}
     if not deploy_one(
         cloud, base, template, choose_parameters(template, cloud, base, given), yes=yes, quiet=line.quiet
@@ -190,9 +191,10 @@ def package(
     return 0
 
 
-def _pushed(image: str, places: Places, cloud: Cloud, *, quiet: bool) -> str:
+def _pushed(image: str, loaded: LoadedSettings, places: Places, cloud: Cloud, *, quiet: bool) -> str:
     from glacierflow.image import docker
-    from glacierflow.image.push import push_image, tag_of
+    from glacierflow.image.build import architecture_for
+    from glacierflow.image.push import check_image, push_image, tag_of
 
     docker.require_engine()
     if places.repository is None:
@@ -200,6 +202,7 @@ def _pushed(image: str, places: Places, cloud: Cloud, *, quiet: bool) -> str:
             "there is no stack with an image repository",
             next_step="run `glacierflow stack deploy`, or name a pushed image with --image-uri",
         )
+    check_image(image, "lambda", architecture_for("lambda", loaded, places.outputs))
     tag = f"{tag_of(image)}-lambda"
     c.say(f"glacierflow: pushing {image} to {places.repository}:{tag}", quiet=quiet)
     return push_image(image, places.repository, tag, cloud).uri

@@ -26,6 +26,12 @@ def up(
         float, typer.Option(help="How many Batch seconds pass in a real second, for timeouts.")
     ] = 1.0,
     spot_reclaim: Annotated[float, typer.Option(help="Share of spot attempts to interrupt, 0 to 1.")] = 0.0,
+    reclaim: Annotated[
+        Literal["aws", "kind"],
+        typer.Option(
+            help="aws: two minutes' notice in the instance's metadata, then SIGKILL; kind: SIGTERM."
+        ),
+    ] = "aws",
     seed: Annotated[int, typer.Option(help="Decides which attempts are interrupted.")] = 0,
     executor: Annotated[
         Literal["process", "docker", "auto"] | None,
@@ -45,6 +51,7 @@ def up(
         vcpus=vcpus,
         clock=clock,
         spot_reclaim=spot_reclaim,
+        reclaim=reclaim,
         seed=seed,
         executor=executor,
         image=image,

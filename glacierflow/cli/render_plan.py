@@ -52,8 +52,7 @@ def call_names(
     via: str,
     rounds: int | None,
     stack: str,
-    function: str,
-    function_set: bool,
+    function: str | None,
     cluster: str | None = None,
 ) -> list[str]:
     """The AWS calls of a submission, in their order, where no earlier run does the same.
@@ -64,16 +63,17 @@ def call_names(
         via: where a state machine sends slots first.
         rounds: how often a state machine or a function goes on, where that is said.
         stack: name of the main stack.
-        function: name of the Lambda function.
-        function_set: whether that name was set by hand, so that no stack is asked for it.
+        function: name of the Lambda function, where it was set by hand, so that no stack is asked for it.
         cluster: of ECS, where one was set by hand.
     """
     from glacierflow.model.layout import runs_prefix
+    from glacierflow.stack.templates import stack_name
 
     told = "" if rounds is None else f", rounds: {rounds}"
+    named = function or stack_name(stack, "lambda")
     function_looks = [
-        *([] if function_set else [_stack_look(stack, "lambda")]),
-        f"lambda:GetFunction {function}",
+        *([] if function else [_stack_look(stack, "lambda")]),
+        f"lambda:GetFunction {named}",
     ]
     looks, starts = {
         "batch": (_batch_looks(requests), _submissions(manifest, requests)),
@@ -90,7 +90,7 @@ def call_names(
         ),
         "lambda": (
             function_looks,
-            _invocations(manifest, function, told if rounds else ""),
+            _invocations(manifest, named, told if rounds else ""),
         ),
     }.get(manifest.service, (_task_looks(stack), _tasks(manifest, cluster)))
     return [

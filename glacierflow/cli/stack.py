@@ -62,10 +62,11 @@ def deploy(
 ) -> int:
     """Make the stack or bring it up to date: shows what would change, asks, and tells how it goes."""
     from glacierflow.functions.package import check_code
-    from glacierflow.stack.parameters import choose_parameters
+    from glacierflow.stack.parameters import check_new_names, choose_parameters
     from glacierflow.stack.templates import MAIN
 
     templates, given, cloud, base = _given(line, stack, extras, sets)
+    check_new_names(templates, cloud, base, given)
     if "lambda" in {template.name for template in templates}:
         given = fitted(cloud, base, given, quiet=line.quiet)
     for template in templates:

@@ -164,11 +164,12 @@ def _bucket(line: CommandLine) -> tuple[LoadedSettings, Cloud, Places, Bucket]:
 def _function(cloud: Cloud, loaded: LoadedSettings) -> str:
     """The function that ``lambda`` means; the setting where its stack cannot be asked."""
     from glacierflow.launch.lambda_ import function_name
+    from glacierflow.stack.templates import stack_name
 
     try:
         return function_name(cloud, loaded)
     except GlacierflowError:
-        return loaded.settings.lambda_.function_name
+        return loaded.settings.lambda_.function_name or stack_name(loaded.settings.batch.stack, "lambda")
 
 
 def _names(

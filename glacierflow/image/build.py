@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from glacierflow.errors import UsageError
 from glacierflow.image import docker
+from glacierflow.image.docker import Architecture
+from glacierflow.settings import LoadedSettings
+from glacierflow.settings.load import DEFAULT
 from glacierflow.version import __version__
 
 Target = Literal["batch", "lambda"]
@@ -78,10 +81,25 @@ def revision_of(checkout: Path) -> str:
     return commit.stdout.strip() + ("-dirty" if changes.stdout.strip() else "")
 
 
+def architecture_for(target: Target, loaded: LoadedSettings, outputs: Mapping[str, str]) -> Architecture:
+    """Which processors an image is for: as the main stack says, or ``[LAMBDA] architecture`` set by hand.
+
+    Args:
+        target: batch or lambda.
+        loaded: settings with their origins.
+        outputs: of the main stack; empty where there is none, or nobody may ask.
+    """
+    by_hand = loaded.origins.get("LAMBDA.architecture", DEFAULT) != DEFAULT
+    alone = target == "lambda" and by_hand
+    told = loaded.settings.lambda_.architecture if alone else outputs.get("Architecture", "x86_64")
+    return "arm64" if told == "arm64" else "x86_64"
+
+
 def build(
     checkout: Path,
     target: Target,
     *,
+    architecture: Architecture = "x86_64",
     base: str | None = None,
     no_cache: bool = False,
     ca_file: Path | None = None,
@@ -89,9 +107,13 @@ def build(
 ) -> list[str]:
     """Build a target; returns its tags, the plain one and the one with the version.
 
+    It is a single image without attestations: with them BuildKit makes an index, which Lambda refuses
+    (Lambda's documentation, "Requirements for container images").
+
     Args:
         checkout: where ``container/Dockerfile`` is.
         target: batch or lambda.
+        architecture: of the instances or the function, which this machine's need not be.
         base: base image; None: as the Dockerfile says.
         no_cache: build every layer anew.
         ca_file: certificates that pip inside the build trusts; stays out of the image and of git.
@@ -105,6 +127,9 @@ def build(
         shutil.copyfile(ca_file, checkout / "container" / "certs" / "ca.crt")
     tags = [IMAGES[target], f"{IMAGES[target]}:{__version__}"]
     command = ["docker", "build", "--network", "host", "--file", "container/Dockerfile", "--target", target]
+    command += ["--platform", f"linux/{docker.PROCESSORS[architecture]}"]
+    # the builder before BuildKit makes no attestations, and does not know the options
+    command += ["--provenance=false", "--sbom=false"] if docker.has_buildx() else []
     arguments = {"VERSION": __version__, "REVISION": revision_of(checkout)}
     arguments |= {"BASE": base} if base else {}
     command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]

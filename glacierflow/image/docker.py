@@ -13,9 +13,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from glacierflow.errors import UnavailableError, UsageError
+
+Architecture = Literal["x86_64", "arm64"]
+"""As AWS names it."""
+PROCESSORS: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
+"""As Docker names each."""
 
 _TIMEOUT_S = 60.0
 _PULL_TIMEOUT_S = 1800.0
@@ -92,6 +97,15 @@ def engine_version() -> str | None:
         return docker("version", "--format", "{{.Server.Version}}", timeout_s=20).strip() or None
     except UnavailableError:
         return None
+
+
+def has_buildx() -> bool:
+    """Whether ``docker build`` is BuildKit's, which attaches attestations where it is not told otherwise."""
+    try:
+        docker("buildx", "version", timeout_s=20)
+    except UnavailableError:
+        return False
+    return True
 
 
 def require_engine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import tempfile
@@ -16,6 +17,7 @@ from glacierflow.aws.names import find_places, find_targets, revisions
 from glacierflow.cloud import Cloud
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.image import docker
+from glacierflow.image.build import Target
 from glacierflow.model.manifest import ArrayRange
 from glacierflow.settings import LoadedSettings
 from glacierflow.stack import deploy
@@ -24,6 +26,10 @@ from glacierflow.stack.templates import MAIN, load_template, stack_name
 _ECR = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<name>.+)")
 _VERSION, _REVISION = "org.opencontainers.image.version", "org.opencontainers.image.revision"
 _PUSH_TIMEOUT_S = 3600.0
+_INDEXES = {
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+}
 
 _DEFINITIONS = {"AWS::Batch::JobDefinition", "AWS::ECS::TaskDefinition"}
 _BESIDE = ("ecs", "fargate")
@@ -51,9 +57,7 @@ def tag_of(image: str) -> str:
     Raises:
         UsageError: there is no such image on this machine.
     """
-    found = docker.inspect("image", image)
-    if found is None:
-        raise UsageError(f"there is no image {image} here", next_step="run `glacierflow container build`")
+    found = _inspect(image)
     labels = found["Config"].get("Labels") or {}
     revision = labels.get(_REVISION, "unknown")
     committed = re.fullmatch(r"[0-9a-f]{40}", revision)
@@ -61,10 +65,46 @@ def tag_of(image: str) -> str:
     return f"{labels.get(_VERSION, 'unknown')}-{last}"
 
 
+def _inspect(image: str) -> dict[str, Any]:
+    found = docker.inspect("image", image)
+    if found is None:
+        raise UsageError(f"there is no image {image} here", next_step="run `glacierflow container build`")
+    return found
+
+
+def check_image(image: str, target: Target, architecture: str | None) -> None:
+    """Refuse an image that could be pushed and then not be run.
+
+    Args:
+        image: name of an image on this machine.
+        target: batch or lambda, which takes a single image only, no index.
+        architecture: of the instances or the function, ``x86_64`` or ``arm64``; None: unknown.
+
+    Raises:
+        UsageError: there is no such image, it is for other processors, or an index.
+    """
+    found = _inspect(image)
+    names = {docker_name: name for name, docker_name in docker.PROCESSORS.items()}
+    own = names.get(found.get("Architecture", ""), found.get("Architecture"))
+    again = f"build it again: `glacierflow container build{' --target lambda' if target == 'lambda' else ''}"
+    if architecture is not None and own is not None and own != architecture:
+        raise UsageError(
+            f"{image} is for {own}, and is to run on {architecture}: it would end in `exec format error`",
+            next_step=f"{again} --arch {architecture}`",
+        )
+    # an engine with containerd's image store tells what it would push
+    kind = (found.get("Descriptor") or {}).get("mediaType", "")
+    if target == "lambda" and kind in _INDEXES:
+        raise UsageError(
+            f"{image} is an index with attestations ({kind}), which Lambda refuses", next_step=f"{again}`"
+        )
+
+
 def push_image(image: str, repository: str, tag: str, cloud: Cloud) -> Pushed:
     """Log in where the repository is in ECR, push, and compare the digest with what the registry says.
 
-    The login stays out of the user's own Docker configuration.
+    The login stays out of the user's own Docker configuration. Where the tag names this very image already,
+    nothing is pushed: a tag that cannot be moved takes not even the same image again.
 
     Args:
         image: name of an image on this machine.
@@ -79,12 +119,14 @@ def push_image(image: str, repository: str, tag: str, cloud: Cloud) -> Pushed:
     target = f"{repository}:{tag}"
     with _login(repository, cloud) as environment:
         before = _digest_there(repository, tag, cloud, environment)
-        docker.docker("tag", image, target)
-        try:
-            if before is not None and before != _digest_here(image, repository):
+        if before is not None:
+            if not _is_this(image, repository, tag, before, cloud):
                 raise UsageError(
                     f"{target} is another image already", next_step="commit, build again, or name a --tag"
                 )
+            return Pushed(repository, tag, before)
+        docker.docker("tag", image, target)
+        try:
             said = docker.docker("push", target, environment=environment, timeout_s=_PUSH_TIMEOUT_S)
         except docker.EngineError as error:
             raise UsageError(
@@ -140,6 +182,24 @@ def _digest_here(image: str, repository: str) -> str | None:
     found = docker.inspect("image", image) or {}
     names = [name.partition("@") for name in found.get("RepoDigests", [])]
     return next((digest for name, _, digest in names if name == repository), None)
+
+
+def _is_this(image: str, repository: str, tag: str, digest: str, cloud: Cloud) -> bool:
+    """Whether a digest in a registry is an image of this machine, which may have been pushed from another."""
+    if digest == _digest_here(image, repository):
+        return True
+    # an image's id is the digest of its configuration, or with containerd's image store of its manifest
+    own = _inspect(image)["Id"]
+    ecr = _ECR.fullmatch(repository)
+    if ecr is None:
+        there = docker.inspect("image", f"{repository}:{tag}")
+        return there is not None and there["Id"] == own
+    with plain_errors(f"read the manifest of {repository}:{tag}", service="ECR"):
+        answer = cloud.client("ecr").batch_get_image(
+            repositoryName=ecr["name"], imageIds=[{"imageDigest": digest}]
+        )
+    manifests = [json.loads(one["imageManifest"]) for one in answer["images"]]
+    return own in {digest, *(one.get("config", {}).get("digest") for one in manifests)}
 
 
 def digest_in_ecr(client: Any, name: str, tag: str) -> str | None:  # noqa: ANN401 - a boto3 client

@@ -23,7 +23,6 @@ from glacierflow.model.manifest import Manifest, Service
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import JobRecord, list_attempts, write_job
 from glacierflow.settings import LoadedSettings
-from glacierflow.settings.load import DEFAULT
 from glacierflow.stack.deploy import describe
 from glacierflow.stack.templates import stack_name
 from glacierflow.store import Store
@@ -215,11 +214,11 @@ class Answer:
 
 
 def function_name(cloud: Cloud, loaded: LoadedSettings) -> str:
-    """Set by hand, else the stack's, else the default."""
-    name = loaded.settings.lambda_.function_name
-    if loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT:
-        return name
-    state = describe(cloud, stack_name(loaded.settings.batch.stack, "lambda"))
+    """Set by hand, else the stack's, else what the stack would call it."""
+    if loaded.settings.lambda_.function_name is not None:
+        return loaded.settings.lambda_.function_name
+    name = stack_name(loaded.settings.batch.stack, "lambda")
+    state = describe(cloud, name)
     return state.outputs.get("FunctionName", name) if state else name
 
 

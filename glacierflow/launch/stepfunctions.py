@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,11 @@ from glacierflow.aws.names import Targets
 from glacierflow.cloud import Cloud
 from glacierflow.launch.lambda_ import FunctionLauncher, record_arrays
 from glacierflow.launch.launcher import manifest_uri
+from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest, Service
+from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import JobRecord
+from glacierflow.runs.states import SlotState
 from glacierflow.stack.deploy import outputs_with
 from glacierflow.stack.templates import stack_name
 from glacierflow.store import Store
@@ -114,6 +117,16 @@ def describe_execution(arn: str, cloud: Cloud) -> dict[str, Any] | None:
     return answer
 
 
+def read_unsent(store: Store, run_id: str) -> dict[str, str]:
+    """Why AWS Batch did not take jobs that a state machine sent, by their names; empty where it took all.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    found: dict[str, str] = json.loads(store.get(RunLayout(run_id).unsent) or b"{}")
+    return found
+
+
 def running_executions(jobs: Sequence[JobRecord], cloud: Cloud) -> list[str]:
     """ARNs of the executions that go on, also those that have no job in AWS Batch just now.
 
@@ -123,3 +136,37 @@ def running_executions(jobs: Sequence[JobRecord], cloud: Cloud) -> list[str]:
     """
     arns = sorted({job.job_id for job in jobs if job.service == "stepfunctions"})
     return [arn for arn in arns if (describe_execution(arn, cloud) or {}).get("status") == "RUNNING"]
+
+
+def not_begun(
+    manifest: Manifest, jobs: Sequence[JobRecord], store: Store, cloud: Cloud
+) -> dict[int, SlotState]:
+    """How the slots stand of jobs that a state machine has not come to, or that Batch did not take.
+
+    Of an execution that Step Functions has forgotten the receipts tell.
+
+    Raises:
+        UsageError: AWS refuses to answer.
+        UnavailableError: AWS cannot be reached.
+    """
+    slots: dict[int, SlotState] = {}
+    refused = read_unsent(store, manifest.run_id) if jobs else {}
+    for job in jobs:
+        name, state = job_name(manifest.run_id, job.number), SlotState("SUBMITTED", job.job_id)
+        if name in refused:
+            reason = f"Task failed to start: AWS Batch did not take the job: {refused[name]}"
+            state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+        else:
+            answer = describe_execution(job.job_id, cloud)
+            if answer is None:
+                continue
+            if answer["status"] != "RUNNING":
+                state = never_sent(job, answer)
+        slots.update(dict.fromkeys(range(job.first_slot, job.first_slot + job.size), state))
+    return slots
+
+
+def never_sent(job: JobRecord, answer: Mapping[str, Any]) -> SlotState:
+    """Of a slot whose execution has ended before it was sent."""
+    reason = f"Task failed to start: the state machine ended {answer['status']}: {answer.get('cause', '')}"
+    return SlotState("FAILED", job.job_id, status_reason=reason, explained=True)

@@ -10,7 +10,12 @@ from typing import Any, Literal
 from glacierflow.aws.batch import describe_run, find_job
 from glacierflow.aws.errors import plain_errors
 from glacierflow.cloud import Cloud
-from glacierflow.launch.stepfunctions import describe_execution, running_executions
+from glacierflow.launch.stepfunctions import (
+    describe_execution,
+    never_sent,
+    not_begun,
+    running_executions,
+)
 from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest
@@ -143,7 +148,8 @@ def view_of(
         UnavailableError: AWS cannot be reached.
     """
     maps = [job for job in jobs if job.over_lambda]
-    begun, slots = _of_machine(manifest, jobs, cloud)
+    begun, unknown = _of_machine(manifest, jobs, cloud)
+    slots = not_begun(manifest, unknown, store, cloud)
     own = [job for job in jobs if job.service == "batch"] + begun
     others = [job for job in jobs if job.service not in {"batch", "stepfunctions"}]
     failed = any(state.state == "FAILED" for state in slots.values())
@@ -195,33 +201,19 @@ def batch_jobs(manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud) -> l
 
 def _of_machine(
     manifest: Manifest, jobs: Sequence[JobRecord], cloud: Cloud
-) -> tuple[list[JobRecord], dict[int, SlotState]]:
-    """The Batch jobs a state machine has sent so far, and how the slots stand that it has not come to.
-
-    Of an execution that Step Functions has forgotten the receipts tell.
-    """
+) -> tuple[list[JobRecord], list[JobRecord]]:
+    """The Batch jobs a state machine has sent so far, and the records of those that Batch does not know."""
     begun: list[JobRecord] = []
-    slots: dict[int, SlotState] = {}
+    unknown: list[JobRecord] = []
     for job in jobs:
         if job.service != "stepfunctions" or job.over_lambda:
             continue
         found = find_job(manifest, job.number, cloud, job_queue=job.job_queue)
-        if found is not None:
+        if found is None:
+            unknown.append(job)
+        else:
             begun.append(found)
-            continue
-        answer = describe_execution(job.job_id, cloud)
-        if answer is None:
-            continue
-        state = SlotState("SUBMITTED", job.job_id)
-        if answer["status"] != "RUNNING":
-            state = _never_sent(job, answer)
-        slots.update(dict.fromkeys(range(job.first_slot, job.first_slot + job.size), state))
-    return begun, slots
-
-
-def _never_sent(job: JobRecord, answer: Mapping[str, Any]) -> SlotState:
-    reason = f"Task failed to start: the state machine ended {answer['status']}: {answer.get('cause', '')}"
-    return SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+    return begun, unknown
 
 
 def _of_map(
@@ -237,7 +229,7 @@ def _of_map(
         return dict(states)
     state = SlotState("SUBMITTED", job.job_id)
     if answer["status"] != "RUNNING":
-        state = _never_sent(job, answer)
+        state = never_sent(job, answer)
     elif store.exists(RunLayout(manifest.run_id).mapped):
         reason = "Task failed to start: the invocation never began; see the state machine's execution"
         state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)

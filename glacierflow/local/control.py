@@ -22,11 +22,13 @@ from typing import Any, Literal
 
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.image import docker
-from glacierflow.local.options import DEFAULT_IMAGE, ExecutorKind
+from glacierflow.local.options import DEFAULT_IMAGE, ExecutorKind, ReclaimForm
 
 HOST = "127.0.0.1"
 DEFAULT_BUCKET = "greenland-glacier-data"
 DEFAULT_REGION = "us-west-2"
+_AS_IT_RUNS = (None, 1.0, 0.0, "aws", 0, None, None)
+_AT_START = "--vcpus, --clock, --spot-reclaim, --reclaim, --seed, --executor and --image"
 
 _LOG_LINES = 15
 _STOP_WAIT_S = 20.0
@@ -70,6 +72,7 @@ def up(
     vcpus: float | None = None,
     clock: float = 1.0,
     spot_reclaim: float = 0.0,
+    reclaim: ReclaimForm = "aws",
     seed: int = 0,
     executor: ExecutorKind | Literal["auto"] | None = None,
     image: str | None = None,
@@ -86,6 +89,7 @@ def up(
         vcpus: vCPUs children may use together; None: all of this machine.
         clock: Batch seconds in a real second, for timeouts and grace periods; a function's timeout is real.
         spot_reclaim: share of spot attempts that lose their instance, 0..1.
+        reclaim: how they lose it, as AWS takes it away or more kindly.
         seed: decides which.
         executor: what children run as; ``auto``: containers where a Docker engine answers and has the image,
             else processes; None: processes, or as the running one does.
@@ -112,6 +116,7 @@ def up(
         running = status(home)
         if running is None:
             arguments: dict[str, float | str] = {"clock": clock, "spot-reclaim": spot_reclaim, "seed": seed}
+            arguments["reclaim"] = reclaim
             if vcpus is not None:
                 arguments["vcpus"] = vcpus
             if executor is not None:
@@ -119,10 +124,9 @@ def up(
             if image is not None:
                 arguments["image"] = image
             running = _start(home, _choose_port(home, port), arguments, wait_s)
-        elif (vcpus, clock, spot_reclaim, seed, executor, image) != (None, 1.0, 0.0, 0, None, None):
+        elif (vcpus, clock, spot_reclaim, reclaim, seed, executor, image) != _AS_IT_RUNS:
             raise UsageError(
-                "the embedded cloud already runs, and --vcpus, --clock, --spot-reclaim, --seed, --executor "
-                "and --image are set when it starts",
+                f"the embedded cloud already runs, and {_AT_START} are set when it starts",
                 next_step="run `glacierflow local down` first",
             )
         elif port is not None and port != running.port:

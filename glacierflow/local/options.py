@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 ExecutorKind = Literal["process", "docker"]
+ReclaimForm = Literal["aws", "kind"]
 DEFAULT_IMAGE = "glacierflow"
 """The tag that container/README.md builds."""
 
@@ -38,6 +39,9 @@ class CloudOptions:
     """Batch seconds that pass in one real second, for timeouts and grace periods."""
     spot_reclaim: float = 0.0
     """Share of attempts on spot environments that lose their instance, 0..1."""
+    reclaim: ReclaimForm = "aws"
+    """How: ``aws`` gives two minutes' notice in the instance's metadata alone, then SIGKILL; ``kind`` sends
+    SIGTERM at the notice, as Fargate does."""
     seed: int = 0
     """Decides which attempts these are."""
     executor: ExecutorKind = "process"

@@ -29,6 +29,7 @@ from glacierflow.errors import GlacierflowError, UnavailableError
 from glacierflow.local import iam, s3, state
 from glacierflow.local.archive.stac_api import Archives
 from glacierflow.local.batch import backend
+from glacierflow.local.batch.executor import METADATA_PREFIX
 from glacierflow.local.iam import RequesterPays
 from glacierflow.local.infrastructure import Infrastructure
 from glacierflow.local.moto_private import check_moto
@@ -112,7 +113,9 @@ class EmbeddedServer:
         self.archives = Archives(options.endpoint, home / "archives.json")
         self.archives.restore()
         control = ControlApp(options, self.archives, self.infrastructure, self.shut_down)
-        inner = DispatcherMiddleware(payers, {CONTROL_PREFIX: control})
+        inner = DispatcherMiddleware(
+            payers, {CONTROL_PREFIX: control, METADATA_PREFIX: self.batch.executor.metadata}
+        )
         aws = _Gate(inner, port, self.saver.changed, self.infrastructure)
         app = DispatcherMiddleware(aws, {"/stac": self.archives.stac, "/archive": self.archives.assets})
         # Any: whether it is the threaded kind is decided at run time
@@ -162,6 +165,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--vcpus", type=float, default=float(os.cpu_count() or 1))
     parser.add_argument("--clock", type=float, default=1.0)
     parser.add_argument("--spot-reclaim", type=float, default=0.0)
+    parser.add_argument("--reclaim", choices=("aws", "kind"), default="aws")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--executor", choices=("process", "docker"), default="process")
     parser.add_argument("--image", default=DEFAULT_IMAGE)
@@ -189,6 +193,7 @@ def main(argv: list[str]) -> None:
         vcpus=given.vcpus,
         clock=given.clock,
         spot_reclaim=given.spot_reclaim,
+        reclaim=given.reclaim,
         seed=given.seed,
         executor=given.executor,
         image=given.image,

@@ -272,6 +272,11 @@ class RunLayout:
         return f"{self.prefix}mapped.json"
 
     @property
+    def unsent(self) -> str:
+        """The mark of a state machine: which jobs AWS Batch did not take, and why, by name of the job."""
+        return f"{self.prefix}unsent.json"
+
+    @property
     def cancelled(self) -> str:
         """The mark that invocations which have not begun are to do nothing."""
         return f"{self.prefix}cancelled.json"

@@ -226,7 +226,7 @@ class Security(Section):
 class Lambda(Section):
     """The predecessor's function."""
 
-    function_name: Text = "glacier-processing"
+    function_name: Text | None = None
     memory_size: Whole = 10240
     timeout: Whole = 900
     ephemeral_storage: Whole = 10240

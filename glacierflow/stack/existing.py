@@ -54,7 +54,8 @@ def fit_reservation(cloud: Cloud, base: str, given: Mapping[str, str]) -> Fit:
     if not wanted.isdecimal() or int(wanted) == 0:
         return Fit({})
     try:
-        room = _room(cloud, (known | dict(given))["FunctionName"] if state else None)
+        name = (known | dict(given))["FunctionName"] or stack_name(base, "lambda")
+        room = _room(cloud, name if state else None)
     except (UsageError, UnavailableError) as error:
         return Fit(
             {}, f"could not check whether {wanted} invocations at once can be reserved: {error.message}"
@@ -155,6 +156,36 @@ def has_bucket(cloud: Cloud, bucket: str) -> bool:
                 ) from error
             raise
     return True
+
+
+def has_function(cloud: Cloud, name: str) -> bool:
+    """Whether there is a function of this name; False where nobody may ask, as CloudFormation will."""
+    from botocore.exceptions import ClientError
+
+    with plain_errors(f"look for the function {name}", service="Lambda"):
+        try:
+            cloud.client("lambda").get_function(FunctionName=name)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ResourceNotFoundException" or is_denied(code):
+                return False
+            raise
+    return True
+
+
+def has_log_group(cloud: Cloud, name: str) -> bool:
+    """Whether there is a log group of this name; False where nobody may ask."""
+    from botocore.exceptions import ClientError
+
+    with plain_errors(f"look for the log group {name}", service="CloudWatch Logs"):
+        try:
+            found = cloud.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        except ClientError as error:
+            if is_denied(error.response["Error"]["Code"]):
+                return False
+            raise
+    # names that merely begin so come after it
+    return any(one.get("logGroupName") == name for one in found)
 
 
 def _existing(name: str) -> str:

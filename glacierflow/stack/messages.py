@@ -64,6 +64,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         "use it (--set ExistingBucket=NAME, ExistingRepository=NAME and the like), or choose another name",
     ),
     (
+        r"image manifest, config or layer media type .*not supported",
+        "Lambda takes a single image without attestations, and this one is an index",
+        "run `glacierflow container build --target lambda`, then `glacierflow lambda deploy`",
+    ),
+    (
         r"bucket .*not empty|BucketNotEmpty",
         "the bucket is not empty",
         "nothing needs to be done: the bucket is meant to stay",

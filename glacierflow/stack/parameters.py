@@ -13,7 +13,8 @@ from glacierflow.errors import UsageError
 from glacierflow.settings import LoadedSettings, section_attribute
 from glacierflow.settings.load import DEFAULT
 from glacierflow.stack.deploy import describe
-from glacierflow.stack.existing import adopt, has_bucket
+from glacierflow.stack.existing import adopt, has_bucket, has_function, has_log_group
+from glacierflow.stack.resolve import Account, Named, Resolver
 from glacierflow.stack.templates import MAIN, NETWORK, Template, stack_name
 
 _FROM_SETTINGS = {
@@ -40,6 +41,23 @@ _FROM_SETTINGS = {
 
 _BUILDS_ON = {"stepfunctions": ("schedule", "lambda")}
 """Templates whose parameters are fed by other stacks than the network's and the main one."""
+
+_LONGEST = {
+    "AWS::Batch::ComputeEnvironment": 128,
+    "AWS::Batch::JobDefinition": 128,
+    "AWS::Batch::JobQueue": 128,
+    "AWS::ECS::Cluster": 255,
+    "AWS::Events::Rule": 64,
+    "AWS::IAM::InstanceProfile": 128,
+    "AWS::IAM::ManagedPolicy": 128,
+    "AWS::IAM::Role": 64,
+    "AWS::Lambda::Function": 64,
+    "AWS::Logs::LogGroup": 512,
+    "AWS::SNS::Topic": 256,
+    "AWS::SQS::Queue": 80,
+    "AWS::StepFunctions::StateMachine": 80,
+}
+"""Most characters of a name (the API references of the services; botocore's models agree where they say)."""
 
 Json = dict[str, Any]
 
@@ -141,6 +159,67 @@ def choose_parameters(
     if state is not None and state.status != "REVIEW_IN_PROGRESS":
         return _moved(cloud, told, state.outputs.get("Bucket", ""))
     return adopt(cloud, template, base, told | (_default_network(cloud) if "Vpc" not in told else {}))
+
+
+def check_new_names(templates: Iterable[Template], cloud: Cloud, base: str, given: Mapping[str, str]) -> None:
+    """Refuse, before anything is deployed, names that AWS would refuse: too long, or taken by something else.
+
+    What a stack has made already keeps its name and is not looked for.
+
+    Args:
+        templates: what is to be deployed.
+        cloud: which AWS.
+        base: name of the main stack.
+        given: values by parameter, for all templates together.
+
+    Raises:
+        UsageError: with the name, and the setting that changes it.
+        UnavailableError: AWS cannot be reached.
+    """
+    new: list[tuple[str, Named]] = []
+    for template in templates:
+        stack = stack_name(base, template.name)
+        state = describe(cloud, stack)
+        where = Account("", cloud.region or "", stack)
+        last = {} if state is None or state.status == "REVIEW_IN_PROGRESS" else dict(state.parameters)
+        own = {} if not last else {(one.kind, one.name) for one in Resolver(template, where, last).names()}
+        named = Resolver(template, where, last | dict(given)).names()
+        new += [(stack, one) for one in named if (one.kind, one.name) not in own]
+    _check_lengths([one for _, one in new], base)
+    for stack, one in new:
+        _check_free(one, cloud, stack)
+
+
+def _check_lengths(named: list[Named], base: str) -> None:
+    over = [(len(one.name) - _LONGEST.get(one.kind, len(one.name)), one) for one in named]
+    much, one = max(over, key=lambda found: found[0], default=(0, None))
+    if one is None or much <= 0:
+        return
+    kind = one.kind.rpartition("::")[2]
+    by_stack = f"a stack name of at most {len(base) - much} characters: --stack NAME"
+    by_hand = ", ".join(f"--set {name}=NAME" for name in one.parameters)
+    raise UsageError(
+        f"the {kind} {one.name} would have {len(one.name)} characters, and AWS takes {_LONGEST[one.kind]}",
+        next_step=f"give {by_hand if one.parameters and base not in one.name else by_stack}",
+    )
+
+
+def _check_free(one: Named, cloud: Cloud, stack: str) -> None:
+    looks = {
+        "AWS::Lambda::Function": ("function", has_function),
+        "AWS::Logs::LogGroup": ("log group", has_log_group),
+    }
+    if one.kind not in looks:
+        return
+    word, is_there = looks[one.kind]
+    if is_there(cloud, one.name):
+        keys = [_FROM_SETTINGS[name] for name in one.parameters if name in _FROM_SETTINGS]
+        ways = [f"--set {name}=NAME" for name in one.parameters] or ["--stack NAME"]
+        ways += [f"{key.partition('.')[2]} in [{key.partition('.')[0]}] of aws_config.ini" for key in keys]
+        raise UsageError(
+            f"there is a {word} {one.name} already, which the stack {stack} did not make",
+            next_step=f"choose another name ({', or '.join(ways)}), or delete that {word}",
+        )
 
 
 def _check_budget(cloud: Cloud, base: str, own: Mapping[str, str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ _NAMES = {
     "AWS::ECS::Cluster": "ClusterName",
     "AWS::ECS::TaskDefinition": "Family",
     "AWS::Events::Rule": "Name",
+    "AWS::IAM::InstanceProfile": "InstanceProfileName",
     "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
     "AWS::IAM::Role": "RoleName",
     "AWS::Lambda::Function": "FunctionName",
@@ -73,6 +75,17 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A resource whose name the template decides, so that AWS can hold one of its kind only."""
+
+    kind: str
+    """``AWS::IAM::Role``."""
+    name: str
+    parameters: tuple[str, ...]
+    """That decide the name, beside the stack's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resolver:
     """Works out one template for one account; what only AWS knows stays as ``<LogicalId.Attribute>``."""
 
@@ -94,6 +107,19 @@ class Resolver:
         wanted = [name for name, one in self.template.content["Resources"].items() if one["Type"] == kind]
         found = {name: self.resource(name) for name in wanted}
         return {name: one for name, one in found.items() if one is not None}
+
+    def names(self) -> Iterator[Named]:
+        """Every resource that would be made with a name of its own."""
+        for logical_id, body in self.template.content["Resources"].items():
+            told = body.get("Properties", {}).get(_NAMES.get(body["Type"], ""))
+            if told is not None and self.resource(logical_id) is not None:
+                yield Named(body["Type"], self._name(logical_id), tuple(self._parameters_of(told)))
+
+    def _parameters_of(self, told: Any) -> Iterator[str]:  # noqa: ANN401 - any part of a template
+        """Parameters that a part of the template refers to."""
+        for name in re.findall(r"\w+", json.dumps(told)):
+            if name in self.template.parameters:
+                yield name
 
     def outputs(self) -> dict[str, str]:
         """Every output whose condition holds."""

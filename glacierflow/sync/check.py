@@ -15,7 +15,6 @@ from glacierflow.launch.ecs import find_cluster
 from glacierflow.launch.lambda_ import function_facts, function_name
 from glacierflow.model.manifest import ArrayRange
 from glacierflow.settings import LoadedSettings
-from glacierflow.settings.load import DEFAULT
 from glacierflow.stack.deploy import describe
 from glacierflow.stack.templates import stack_name
 from glacierflow.sync.push import AWS_CONFIG, CONFIG, PREFIX, ProjectFile, PushPlan, is_excluded, plan_push
@@ -172,7 +171,7 @@ def _of_batch(cloud: Cloud, places: Places) -> Iterable[str | None]:
 
 
 def _of_lambda(cloud: Cloud, loaded: LoadedSettings) -> Iterable[str | None]:
-    by_hand = loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT
+    by_hand = loaded.settings.lambda_.function_name is not None
     if not by_hand and describe(cloud, stack_name(loaded.settings.batch.stack, "lambda")) is None:
         return []
     return [function_facts(cloud, function_name(cloud, loaded)).image]

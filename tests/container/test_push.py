@@ -299,6 +299,6 @@ def test_lambda_deploy_pushes_what_the_function_then_names(
         endpoint = control.status(control.default_home())
         assert endpoint is not None
         cloud = Cloud(endpoint_url=endpoint.url, embedded=True)
-        assert function_facts(cloud, "glacier-processing").image == uri
+        assert function_facts(cloud, "glacierflow-lambda").image == uri
     finally:
         control.down(control.default_home())

@@ -303,7 +303,6 @@ def _calls(manifest: Manifest, requests: list[dict[str, Any]], draft: Draft) -> 
     """Every AWS call of the submission; what a service cannot run is refused here already."""
     from glacierflow.cli import render_plan
     from glacierflow.launch.launcher import check_lambda_fit
-    from glacierflow.settings.load import DEFAULT
 
     loaded = draft.loaded
     function = loaded.settings.lambda_
@@ -322,6 +321,5 @@ def _calls(manifest: Manifest, requests: list[dict[str, Any]], draft: Draft) -> 
         rounds=draft.rounds,
         stack=loaded.settings.batch.stack,
         function=function.function_name,
-        function_set=loaded.origins.get("LAMBDA.function_name", DEFAULT) != DEFAULT,
         cluster=loaded.settings.ecs.cluster,
     )

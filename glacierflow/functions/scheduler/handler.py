@@ -25,6 +25,7 @@ from glacierflow.launch import find_launcher
 from glacierflow.launch.batch import write_manifest
 from glacierflow.launch.lambda_ import find_function, function_name
 from glacierflow.launch.launcher import manifest_uri
+from glacierflow.launch.stepfunctions import read_unsent
 from glacierflow.live.retry import find_retry, prepare_retry
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest
@@ -41,23 +42,38 @@ Json = dict[str, Any]
 def assess(office: Office, event: Mapping[str, Any]) -> Json:
     """After a round: what is tried again, as a retry of its own; nothing where all is well or rounds are up.
 
-    What Lambda did not manage goes to AWS Batch, which has no deadline of fifteen minutes.
+    What Lambda did not manage goes to AWS Batch, which has no deadline of fifteen minutes. Jobs that Batch
+    did not take were not submitted: nothing of them is waited for.
     """
     work: Json = dict(event["work"]) | {"arrays": [], "items": None}
     if work["via"] == "lambda":
         office.store.put(RunLayout(work["run_id"]).mapped, b"{}")
+    _note_unsent(office, work)
     family = read_family(office.store, work["run_id"])
     plan = find_retry(family, office.store, office.cloud, office.places, RETRIED_UNASKED)
     work["live"] = plan.live
     if plan.live:
-        # the machine lost sight of jobs that go on; it waits and asks again
-        return work
+        # the machine lost sight of jobs that go on; it waits and asks again, but not until its events run out
+        work["pauses"] = int(work.get("pauses", 0)) + 1
+        return work if work["pauses"] <= MOST_PAUSES else work | {"live": 0}
     work["round"] = int(work["round"]) + 1
     if not plan.units or work["round"] > int(work["rounds"]):
         return work
     find = partial(find_launcher, "batch", office.cloud, office.loaded, office.places, tags={})
     manifest, _ = prepare_retry(family, plan, office.store, find)
     return work | {"via": "batch"} | _start(office, manifest, "batch")
+
+
+def _note_unsent(office: Office, work: Json) -> None:
+    """Write down which jobs of the last round Batch did not take, for everybody who looks at the run."""
+    unsent = {
+        str(one["JobName"]): f"{one['Error']}: {one['Cause']}"
+        for one in work.pop("ended", None) or []
+        if "Error" in one
+    }
+    if unsent:
+        known = read_unsent(office.store, work["run_id"])
+        office.store.put(RunLayout(work["run_id"]).unsent, json.dumps(known | unsent).encode())
 
 
 def prepare(office: Office, event: Mapping[str, Any]) -> Json:
@@ -105,6 +121,9 @@ _TASKS: dict[str, Callable[[Office, Mapping[str, Any]], Json]] = {
     "schedule": new_scenes.submit_fresh,
 }
 
+MOST_PAUSES = 1440
+"""Minutes for which it waits for jobs it lost sight of: a day. An execution has 25,000 events, a pause ten
+of them (Step Functions' quotas)."""
 _ROUNDS = 2
 """How often failures are tried again where the input does not say."""
 _PLAIN = {"Tags", "Parameters"}

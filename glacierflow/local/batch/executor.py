@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import random
 import threading
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glacierflow.local.batch.attempt import Attempt, Order, Runner, StartError, filled_command
@@ -21,6 +23,10 @@ TIMED_OUT = "Job attempt duration exceeded timeout"
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 NOT_STARTED = "Task failed to start"
 
+METADATA_PREFIX = "/_glacierflow/metadata"
+_TOKEN = "token-of-the-embedded-cloud"  # noqa: S105 - it guards nothing
+NOTICE_INTERVAL_S = 5.0
+"""Batch seconds between two looks of a child."""
 STOP_GRACE_S, SPOT_NOTICE_S = 30.0, 120.0
 """Batch seconds between SIGTERM and SIGKILL: of a stopped container, and of a reclaimed instance."""
 RECLAIM_WITHIN_S = (0.2, 3.0)
@@ -56,6 +62,45 @@ class _Running:
         timer.start()
 
 
+class InstanceMetadata:
+    """WSGI: the metadata service of instances, IMDSv2, as far as children on spot ask it.
+
+    Each attempt has an address of its own: the first part of the path.
+    """
+
+    def __init__(self) -> None:
+        self._notices: dict[str, str | None] = {}
+
+    def open(self, attempt: str) -> None:
+        """From now on the address of an attempt answers that there is no notice."""
+        self._notices[attempt] = None
+
+    def give_notice(self, attempt: str, seconds: float) -> None:
+        """Say that its instance ends so many real seconds from now."""
+        ends = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+        self._notices[attempt] = json.dumps({"action": "terminate", "time": f"{ends:%Y-%m-%dT%H:%M:%SZ}"})
+
+    def close(self, attempt: str) -> None:
+        """Forget an attempt that has ended."""
+        self._notices.pop(attempt, None)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        attempt, _, path = environ.get("PATH_INFO", "").removeprefix("/").partition("/")
+        asked = environ["REQUEST_METHOD"], path
+        notice = self._notices.get(attempt)
+        if asked == ("PUT", "latest/api/token") and "HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS" in environ:
+            status, text = "200 OK", _TOKEN
+        elif environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN") != _TOKEN:
+            status, text = "401 Unauthorized", ""
+        elif asked == ("GET", "latest/meta-data/spot/instance-action") and notice is not None:
+            status, text = "200 OK", notice
+        else:
+            status, text = "404 Not Found", ""
+        start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+        return [text.encode()]
+
+
 class Executor:
     """Runs attempts, one thread each."""
 
@@ -70,6 +115,7 @@ class Executor:
         self._scheduler = scheduler
         self._log = log
         self._runner = runner
+        self.metadata = InstanceMetadata()
         self._lock = threading.RLock()
         self._running: dict[Job, _Running] = {}
         self._early_stops: dict[Job, _Stop] = {}
@@ -107,7 +153,11 @@ class Executor:
         try:
             if job.spec.start_error:
                 raise StartError(f"CannotStartContainerError: {job.spec.start_error}")
-            started = self._runner.start(_order(job, number, queue, place))
+            order = _order(job, number, queue, place)
+            if place.spot:
+                self.metadata.open(stream[-32:])
+                order = replace(order, environment=dict(order.environment) | self._notices(stream[-32:]))
+            started = self._runner.start(order)
         except StartError as error:
             with self._lock:
                 stopped = self._early_stops.pop(job, None) is not None
@@ -124,8 +174,9 @@ class Executor:
         self._scheduler().started(job, attempt, stream)
         if early:
             self._request_stop(job, early)
-        self._set_timers(running, number, place)
+        self._set_timers(running, number, place, stream[-32:])
         result = self._wait(running, stream)
+        self.metadata.close(stream[-32:])
         self._scheduler().ended(job, attempt, result)
 
     def _wait(self, running: _Running, stream: str) -> AttemptResult:
@@ -153,7 +204,15 @@ class Executor:
         for line in running.attempt.lines():
             self._log(running.job, stream, line.rstrip("\n"))
 
-    def _set_timers(self, running: _Running, number: int, place: Place) -> None:
+    def _notices(self, attempt: str) -> dict[str, str]:
+        """Where a child on spot looks for the notice, and how often."""
+        interval = self._options.real_seconds(NOTICE_INTERVAL_S)
+        return {
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self._options.endpoint}{METADATA_PREFIX}/{attempt}",
+            "GLACIERFLOW_NOTICE_INTERVAL_S": f"{interval:g}",
+        }
+
+    def _set_timers(self, running: _Running, number: int, place: Place, name: str) -> None:
         job, options = running.job, self._options
         if job.spec.timeout_s:
             stop = _Stop(TIMED_OUT, may_retry=False, grace_s=STOP_GRACE_S)
@@ -161,10 +220,15 @@ class Executor:
         chance = random.Random(f"{options.seed}/{job.spec.name}/{job.index}/{number}")  # noqa: S311 - no secret
         if place.spot and chance.random() < options.spot_reclaim:
             instance = f"i-{chance.getrandbits(68):017x}"
-            reclaim = _Stop(
-                f"Host EC2 (instance {instance}) terminated.", may_retry=True, grace_s=SPOT_NOTICE_S
-            )
-            running.later(chance.uniform(*RECLAIM_WITHIN_S), lambda: self._request_stop(job, reclaim))
+            grace = SPOT_NOTICE_S if options.reclaim == "kind" else 0.0
+            reclaim = _Stop(f"Host EC2 (instance {instance}) terminated.", may_retry=True, grace_s=grace)
+            notice = chance.uniform(*RECLAIM_WITHIN_S)
+            if options.reclaim == "kind":
+                running.later(notice, lambda: self._request_stop(job, reclaim))
+                return
+            left = options.real_seconds(SPOT_NOTICE_S)
+            running.later(notice, lambda: self.metadata.give_notice(name, left))
+            running.later(notice + left, lambda: self._request_stop(job, reclaim))
 
     def _request_stop(self, job: Job, stop: _Stop) -> None:
         with self._lock:
@@ -177,7 +241,8 @@ class Executor:
             if running.stop and not (running.stop.may_retry and not stop.may_retry):
                 return
             running.stop = stop
-        running.attempt.ask_to_end()
+        if stop.grace_s:
+            running.attempt.ask_to_end()
         running.later(self._options.real_seconds(stop.grace_s), running.attempt.kill)
 
 

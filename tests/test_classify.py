@@ -254,3 +254,56 @@ def test_alike_failures_have_one_signature_and_others_have_another() -> None:
 
 def test_the_vocabulary_is_whole() -> None:
     assert len(FAILURE_CLASSES) == 12
+
+
+AGENT = "CannotInspectContainerError: Could not transition to inspecting; timed out after waiting 30s"
+RUNC = "CannotStartContainerError: Error response from daemon: OCI runtime create failed: "
+
+
+@pytest.mark.parametrize(
+    ("status_reason", "container_reason", "outcome", "started", "expected", "said"),
+    [
+        # words that agents, Docker and Batch have been seen to use; what they mean depends on what was left
+        (EXITED, AGENT, "done", 1, "killed", "its work is done"),
+        (EXITED, AGENT, "no_data", 1, "killed", "its work is done"),
+        (EXITED, AGENT, None, 1, "killed", "its machine lost sight of it"),
+        (EXITED, AGENT, None, 0, "start", "could not be started"),
+        ("ECS Agent disconnected", "CannotStopContainerError: x", None, 1, "killed", "lost sight of it"),
+        ("Job attempt duration exceeded timeout", None, "done", 1, "killed", "its work is done"),
+        (
+            EXITED,
+            "CannotPullContainerError: API error (404): repository serverless-batch not found: "
+            "does not exist or no pull access",
+            None,
+            0,
+            "config",
+            "image could not be found",
+        ),
+        ("Task failed to start", f"{RUNC}container init was OOM-killed", None, 0, "oom", "out of memory"),
+        ("Task failed to start", f"{RUNC}Running hook #0: signal: killed", None, 0, "start", "hook"),
+        ("Task failed to start", f'{RUNC}exec: "python": executable file not found', None, 0, "config", ""),
+        (
+            "Capacity is unavailable at this time. Please try again later or in a different zone",
+            None,
+            None,
+            0,
+            "capacity",
+            "no machine",
+        ),
+        ("Job Queue deleted or CE disabled: Compute environment is disabled", None, None, 0, "config", ""),
+        ("Array Child Job has been cancelled as parent was terminated", None, None, 0, "cancelled", ""),
+    ],
+)
+def test_what_was_left_decides_what_the_same_words_mean(
+    status_reason: str,
+    container_reason: str | None,
+    outcome: str | None,
+    started: int,
+    expected: str,
+    said: str,
+) -> None:
+    verdict = judged(
+        status_reason=status_reason, container_reason=container_reason, outcome=outcome, started=started
+    )
+    assert verdict.failure == expected
+    assert said in verdict.sentence

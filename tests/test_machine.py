@@ -155,7 +155,9 @@ def test_the_watch_ends_with_the_attempt_and_where_nobody_answers(services: Serv
 
 @pytest.mark.parametrize("environ", [{}, {"AWS_EC2_METADATA_DISABLED": "true"}])
 def test_away_from_ecs_nobody_is_asked_for_a_reclaim(services: Services, environ: dict[str, str]) -> None:
-    watch_for_reclaim((services.environment | environ) if environ else {}, pytest.fail, pytest.fail)
+    clock = Clock()
+    watch_for_reclaim((services.environment | environ) if environ else {}, pytest.fail, clock)
+    assert clock.waited == []
     assert services.asked == []
 
 

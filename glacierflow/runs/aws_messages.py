@@ -165,6 +165,17 @@ def _start(evidence: Evidence, text: str) -> Verdict:
     )
 
 
+def _lost_sight(evidence: Evidence, text: str) -> Verdict:
+    """Said of a container that has run: where an attempt left a trace, it is no failure to start."""
+    if not evidence.started:
+        return _start(evidence, text)
+    return Verdict(
+        "killed",
+        f"its machine lost sight of it while it ran: {evidence.container_reason or evidence.status_reason}",
+        "`retry --only killed` tries again; what it finished is kept",
+    )
+
+
 def _is_start(attempt: AttemptState) -> bool:
     return bool(_NOT_STARTED.search(_text(attempt.status_reason, attempt.reason)))
 
@@ -195,8 +206,20 @@ _PERMISSION = (
 # The first that matches decides: an end from outside before what the container said while it was ended.
 _BATCH_RULES: tuple[tuple[re.Pattern[str], Rule], ...] = (
     (re.compile(r"attempt duration exceeded timeout"), _timeout),
-    (re.compile(r"OutOfMemory"), out_of_memory),
+    (re.compile(r"OutOfMemory|OOM-killed"), out_of_memory),
     (_RECLAIM, reclaimed),
+    (
+        re.compile(r"Capacity is unavailable at this time"),
+        lambda _evidence, _text: Verdict(*_STUCK_SENTENCES["INSUFFICIENT_INSTANCE_CAPACITY"]),
+    ),
+    (
+        re.compile(r"Job Queue deleted or CE disabled"),
+        _config(
+            "its queue was deleted, or a compute environment of it disabled",
+            "enable it, or deploy again: `glacierflow batch queue` shows what there is",
+        ),
+    ),
+    (re.compile(r"cancelled as parent was terminated"), _cancelled),
     (
         re.compile(
             r"no matching manifest|descriptor matching platform|exec format error|"
@@ -214,12 +237,12 @@ _BATCH_RULES: tuple[tuple[re.Pattern[str], Rule], ...] = (
     (
         re.compile(
             r"manifest unknown|manifest for .* not found|repository does not exist|pull access denied|"
-            r"name unknown|RepositoryNotFound|ImageNotFound|: not found"
+            r"name unknown|RepositoryNotFound|ImageNotFound|: not found|repository \S+ not found"
         ),
         _image_missing,
     ),
     (
-        re.compile(r"executable file not found|no such file or directory.*exec|OCI runtime create failed"),
+        re.compile(r"executable file not found|no such file or directory.*exec|exec: .*no such file"),
         _config(
             "the container has no such command",
             "the job definition's command must be one the image has: python -m glacierflow.task",
@@ -235,6 +258,7 @@ _BATCH_RULES: tuple[tuple[re.Pattern[str], Rule], ...] = (
         re.compile(r"no space left on device"),
         _config("the machine's disk is full", "give the launch template a larger disk, or keep no downloads"),
     ),
+    (re.compile(r"CannotInspectContainer|CannotStopContainer|Agent disconnected"), _lost_sight),
     (_NOT_STARTED, _start),
     (re.compile(r"Dependent Job failed"), _dependency),
 )

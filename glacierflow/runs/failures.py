@@ -42,7 +42,7 @@ def classify(evidence: Evidence) -> Verdict | None:
     A ``partial`` slot is of class ``data``: it ended well, and some of its scenes could not be read. A
     waiting one is judged only where Batch itself says that it is stuck.
     """
-    for rule in (_while_waiting, _without_trace, judge_reasons, _by_exit_code, _by_store):
+    for rule in (_while_waiting, _without_trace, _although_done, judge_reasons, _by_exit_code, _by_store):
         verdict = rule(evidence)
         if verdict is not None:
             return verdict if verdict is not _FINE else None
@@ -89,6 +89,13 @@ def _without_trace(evidence: Evidence) -> Verdict | None:
             "`retry --only missing` submits it again",
         )
     return None
+
+
+def _although_done(evidence: Evidence) -> Verdict | None:
+    """A receipt is better evidence than what Batch says of an end that came after it."""
+    if evidence.state != "FAILED" or evidence.outcome not in _GOOD:
+        return None
+    return Verdict("killed", "its work is done, but Batch counts it as failed", "`glacierflow batch verify`")
 
 
 _MEMORY_ERROR = re.compile(r"\bMemoryError|std::bad_alloc|Cannot allocate memory|Unable to allocate")
@@ -171,10 +178,6 @@ def _by_store(evidence: Evidence) -> Verdict | None:
         )
     if outcome in _GOOD and evidence.state in {"SUCCEEDED", FORGOTTEN}:
         return _FINE
-    if outcome in _GOOD:
-        return Verdict(
-            "killed", "its work is done, but Batch counts it as failed", "`glacierflow batch verify`"
-        )
     if outcome in {"interrupted", "unavailable"}:
         return _again(evidence, said)
     if outcome == "failed":

@@ -29,6 +29,7 @@ GIVEN_ALL = (
         "SubmitterRoleName": "submitter",
         "NewScenesTopic": "arn:aws:sns:us-west-2:111122223333:new",
         "ScheduleService": "stepfunctions",
+        "Stack": "glacierflow",
     }
 )
 """With these, every statement that depends on a condition is there."""
@@ -88,6 +89,7 @@ WILDCARDS = {
     "each memory class, and revisions that are yet to be made": {
         "template/SubmitterPolicy/Submit job-definition/glacierflow-*",
         "stepfunctions/MachineRole/Submit job-definition/glacierflow-*",
+        "stepfunctions/MachineRole/Submit job-definition/glacierflow-fargate-*",
         "ecs/SubmitterPolicy/Run task-definition/glacierflow-ecs-*",
     },
     "stacks beside the main one, whose ids end in what AWS makes up": {
@@ -275,6 +277,7 @@ FALSE_ALARMS = {
     ("stepfunctions-submitter", "RESOURCE_MISMATCH", "states:ListExecutions"),
     ("stepfunctions-submitter", "RESOURCE_MISMATCH", "states:DescribeExecution"),
     ("stepfunctions-machine-role", "RESOURCE_MISMATCH", "states:DescribeExecution"),
+    ("schedule-scheduler-role", "RESOURCE_MISMATCH", "states:DescribeExecution"),
 }
 """The linter's table of 2023 takes SubmitJob for an action on jobs; AWS: on queue and job definition. And it
 wants DescribeExecution on an express execution besides the standard one, which our machine does not have, and

@@ -101,8 +101,8 @@ def test_the_sums_by_hand() -> None:
     assert median.compute_usd == pytest.approx(hours * 1.05 * 0.02)
     assert high.compute_usd == pytest.approx(hours * 1.05 * 0.03)
     assert on_demand.compute_usd == pytest.approx(hours * 0.10)
-    # of each 4 vCPUs: an address at 1 cent, 100 GB at 7.3 cents a month of 730 hours
-    assert on_demand.around_usd == pytest.approx(hours / 4 * (0.01 + 0.01))
+    # of each 4 vCPUs: an address at 1 cent, 40 GB at 7.3 cents a month of 730 hours
+    assert on_demand.around_usd == pytest.approx(hours / 4 * (0.01 + 0.004))
     assert fargate.compute_usd == pytest.approx(2 * 608 / 3600 * 1.05 * 0.3 * (0.04048 + 8 * 0.004445))
     assert function.compute_usd == pytest.approx(2 * (608 * 7_500 / 1024 * 0.0000166667 + 0.0000002))
     assert function.note == ""
@@ -184,10 +184,10 @@ def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
     median, high, on_demand, fargate, function = found.lines
     # 240.9333 h x 1.10 idle x 1.05 repeated = 278.278 h; x 0.02835, x 0.0441
     assert (median.compute_usd, high.compute_usd) == (about(7.8892), about(12.2721))
-    # 69.5695 hosts of 4 vCPUs an hour x (0.005 address + 100 GB x 0.08 / 730 h = 0.0109589)
-    assert (median.around_usd, high.around_usd) == (about(1.1103), about(1.1103))
-    # 240.9333 h x 1.10 = 265.0267 h; x 0.0565; a quarter of them x 0.0159589
-    assert (on_demand.compute_usd, on_demand.around_usd) == (about(14.9740), about(1.0574))
+    # 69.5695 hosts of 4 vCPUs an hour x (0.005 address + 40 GB x 0.08 / 730 h = 0.0043836)
+    assert (median.around_usd, high.around_usd) == (about(0.6528), about(0.6528))
+    # 240.9333 h x 1.10 = 265.0267 h; x 0.0565; a quarter of them x 0.0093836
+    assert (on_demand.compute_usd, on_demand.around_usd) == (about(14.9740), about(0.6217))
     # 240.9333 h x 1.05 = 252.98 h x 30 % of (0.04048 + 8 GB x 0.004445 = 0.07604); x 0.005 address
     assert (fargate.compute_usd, fargate.around_usd) == (about(5.7710), about(1.2649))
     # 867,360 s x 7,500 / 1,024 GB = 6,352,734.4 GB s x 0.0000166667 = 105.8791, 1,920 x 0.0000002 = 0.0004;
@@ -201,8 +201,8 @@ def test_ten_years_of_192_regions_on_the_packaged_prices() -> None:
     # 9,240 GB x 0.023 x 12 months
     assert found.storage_year_usd == about(2_550.24)
     assert found.egress_usd == 0.0
-    # 7.8892 + 1.1103 + 12.3456 + 0.1920 + 2,550.24
-    assert found.total_usd(median) == pytest.approx(2_571.7771, abs=0.0002)
+    # 7.8892 + 0.6528 + 12.3456 + 0.1920 + 2,550.24
+    assert found.total_usd(median) == pytest.approx(2_571.3196, abs=0.0002)
 
 
 def test_graviton_is_priced_as_graviton_and_nothing_else_is() -> None:

@@ -12,7 +12,8 @@ from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.local import control
 from glacierflow.stack.parameters import check_values
-from glacierflow.stack.templates import Template, load_template, template_names
+from glacierflow.stack.resolve import Account, Resolver
+from glacierflow.stack.templates import MAIN, Template, load_template, template_names
 
 
 def template(**declared: Any) -> Template:
@@ -74,3 +75,19 @@ def test_a_value_that_is_not_allowed_is_refused_before_a_cloud_is_asked(
         told = capsys.readouterr().err
         assert f"the parameter {value} is not accepted" in told
         assert allowed in told
+
+
+def test_old_versions_of_images_expire_on_request_and_records_never_do() -> None:
+    def rules(**given: str) -> list[dict[str, Any]]:
+        told = Resolver(load_template(MAIN), Account("1", "us-west-2", "glacierflow"), given)
+        bucket = told.resource("Bucket")
+        assert bucket
+        found: list[dict[str, Any]] = bucket["LifecycleConfiguration"]["Rules"]
+        return found
+
+    assert [one["Id"] for one in rules()] == ["incomplete-uploads"]
+    (expiring,) = [one for one in rules(ExpireVersionsDays="90") if "NoncurrentVersionExpiration" in one]
+    assert expiring["NoncurrentVersionExpiration"] == {"NoncurrentDays": "90"}
+    # manifests and receipts lie below runs/, and a current version of anything stays
+    assert expiring["Prefix"] == "1_download_merge_and_clip/"
+    assert "ExpirationInDays" not in expiring

@@ -40,11 +40,23 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["batch", "submit", "--help"], ["stack", "deploy", "--help"], ["run", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["batch", "submit", "--help"],
+        ["stack", "deploy", "--help"],
+        ["run", "--help"],
+        ["velocity", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"from glacierflow.cli.app import run\nassert run({arguments!r}) == 0"
     assert not imported_by(code) & HEAVY
+
+
+def test_a_child_that_makes_clips_imports_nothing_of_velocity() -> None:
+    code = "import glacierflow.task, glacierflow.step.unit, glacierflow.imagery.kernels"
+    assert not imported_by(code) & {"cv2", "netCDF4"}
 
 
 def test_imports_go_down_only() -> None:

@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from glacierflow.outside import told
+
 Verdict = Literal["ok", "problem", "unknown"]
 
 _EXIT_PROBLEM, _EXIT_UNKNOWN = 1, 2
@@ -31,9 +33,9 @@ class GlacierflowError(Exception):
     exit_code: ClassVar[int] = 70
 
     def __init__(self, message: str, *, next_step: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_step = next_step
+        self.message = told(message)
+        self.next_step = told(next_step) if next_step else next_step
+        super().__init__(self.message)
 
 
 class UsageError(GlacierflowError):
@@ -91,6 +93,13 @@ class Finding:
     """``unknown``: it could not be checked, and ``text`` says why."""
     text: str
     next_step: str | None = None
+
+    def __post_init__(self) -> None:
+        """Name, text and next step may quote keys, tags and answers."""
+        for name in ("name", "text", "next_step"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, told(value))
 
 
 def exit_code_of(findings: Iterable[Finding]) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import enum
 
+from glacierflow.outside import told
+
 
 class Remedy(enum.Enum):
     """What helps."""
@@ -33,9 +35,9 @@ class Fault(Exception):  # noqa: N818 - one try; who asked turns the last into a
         was_tried: bool = False,
         next_step: str | None = None,
     ) -> None:
-        super().__init__(reason)
+        self.reason = told(reason)
+        super().__init__(self.reason)
         self.remedy = remedy
-        self.reason = reason
         self.wait_s = wait_s
         """Seconds that the server asks to wait."""
         self.is_odd = is_odd
@@ -129,7 +131,7 @@ def fault_of_status(status: int, said: bytes, *, wait_s: float = 0.0) -> Fault:
         wait_s: what it asks to wait.
     """
     fault = _fault_of_status(status, said, wait_s)
-    fault.detail = said[:_QUOTED_BYTES].decode(errors="replace")
+    fault.detail = told(said[:_QUOTED_BYTES].decode(errors="replace"))
     return fault
 
 

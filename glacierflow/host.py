@@ -115,6 +115,11 @@ def give_memory_back() -> None:
             mallopt(parameter, value)
 
 
+def is_cluster(environ: Mapping[str, str]) -> bool:
+    """Whether this is a job of SLURM, or a machine that can submit one, as the predecessor looked."""
+    return bool(environ.get("SLURM_JOB_ID")) or shutil.which("sbatch", path=environ.get("PATH")) is not None
+
+
 def compiled_cache() -> Path:
     """A writable folder for compiled kernels: the user's cache, else one below the temporary directory.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from glacierflow.faults import Fault, Remedy
+from glacierflow.outside import told
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -82,7 +83,7 @@ def persist(
             fault.tries = tried
             if tried >= patience.attempts or pause > patience.left_s or not _is_worth_it(fault, tried, renew):
                 raise
-            log.info("%s: %s; asked again in %.1f s", what, fault, pause)
+            log.info("%s: %s; asked again in %.1f s", told(what), fault, pause)
         CLOCK.sleep(pause)
     raise AssertionError("unreachable")
 

@@ -104,7 +104,7 @@ def test_the_predecessors_event_is_answered_as_it_was(store: Store) -> None:
     said = {name: body[name] for name in ("satellite", "region", "date1", "date2", "s3_bucket", "job_name")}
     assert said == {name: EVENT[name] for name in said}
     assert body["s3_location"] == "s3://made-up/results/landsat/"
-    assert 0 < body["processing_time_remaining"] <= 300
+    assert body["processing_time_remaining"] == 300_000, "milliseconds, as Lambda counts them"
     assert body["uploaded_files"] == len(body["files_uploaded"]) > 0
     assert all(store.exists(key) for key in body["files_uploaded"])
     manifest = json.loads(store.get(RunLayout(body["run_id"]).manifest) or b"")
@@ -345,6 +345,34 @@ def test_an_old_event_that_is_wrong_is_answered_with_500(
     assert said in body["error"]
     assert body["returncode"] == 64
     assert {"processing_stdout", "processing_stderr"} <= body.keys()
+
+
+def test_what_an_event_leaves_out_is_filled_as_the_predecessor_did(
+    made_up: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: dict[str, Any] = {"outcome": "no_data", "exit_code": 0, "slot": 0, "products": ()}
+    monkeypatch.setattr(
+        "glacierflow.functions.event.process_slot", lambda *_, **__: Receipt.model_construct(**ended)
+    )
+    where = {"LocationConstraint": "us-west-2"}
+    s3 = Cloud().client("s3")
+    s3.create_bucket(Bucket="greenland-glacier-data", CreateBucketConfiguration=where)
+    body = body_of(handler({"satellite": "sentinel2"}, Context()))
+    filled = {
+        "satellite": "sentinel2",
+        "region": "140_CentralLindenow",
+        "date1": "2024-10-01",
+        "date2": "2024-10-05",
+        "s3_bucket": "greenland-glacier-data",
+        "s3_location": "s3://greenland-glacier-data/1_download_merge_and_clip/sentinel2/",
+        "job_name": "sentinel2_140_CentralLindenow_2024-10-01",
+    }
+    assert {name: body[name] for name in filled} == filled
+    key = "scripts/greenland-glacier-flow/config.ini"
+    content = b"[DATES]\ndate1 = 2024-07-03\ndate2 = 2024-07-09\n[SETTINGS]\nsatellite = landsat\n"
+    s3.put_object(Bucket="made-up", Key=key, Body=content)
+    told = body_of(handler({"region": REGION, "s3_bucket": "made-up"}, Context()))
+    assert (told["satellite"], told["date1"], told["date2"]) == ("landsat", "2024-07-03", "2024-07-09")
 
 
 def test_a_slot_that_goes_wrong_raises_so_that_lambda_counts_it(

@@ -146,7 +146,7 @@ def test_keys_are_the_documented_ones() -> None:
     assert new.individual_csv("r", "stem") == "base/sentinel2/metadata/individual_csv/r/stem.csv"
     assert old.individual_csv("r", "stem") == "base/sentinel2/r/metadata/individual_csv/stem.csv"
     assert new.download("r", 2024, "name") == "base/sentinel2/download/2024/r/name_B08.tif"
-    assert old.download("r", 2024, "name") == "base/sentinel2/r/download/name_B08.tif"
+    assert old.download("r", 2024, "name") == "base/sentinel2/r/download/2024/name_B08.tif"
     assert new.query_results("r") == "base/landsat/_reference/r_stac_query_results.csv"
 
 

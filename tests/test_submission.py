@@ -197,7 +197,7 @@ def kill(aws: FakeAws, moment: str, number: int) -> None:
     aws.kill_before = aws.kill_after = None
 
 
-CALLS = 11
+CALLS = 12
 """Of a submission of two jobs."""
 
 killed_at_any_call = pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 from glacierflow.aws.errors import plain_errors
 from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
+from glacierflow.outside import told
 
 _SERVICE = "CloudWatch Logs"
 
@@ -128,4 +129,4 @@ class _NoStreamError(UsageError):
 
 
 def _line(event: dict[str, Any]) -> LogLine:
-    return LogLine(dt.datetime.fromtimestamp(event["timestamp"] / 1000, dt.UTC), event["message"])
+    return LogLine(dt.datetime.fromtimestamp(event["timestamp"] / 1000, dt.UTC), told(event["message"]))

@@ -16,7 +16,7 @@ from glacierflow.cli.clean import clean_command
 from glacierflow.cli.config import doctor_command
 from glacierflow.cli.logs import logs_command
 from glacierflow.cli.options import DryRunCommand
-from glacierflow.cli.panels import RUNS, PanelCommand, Verbs
+from glacierflow.cli.panels import RUNS, PanelCommand, Verbs, instead_of
 from glacierflow.cli.run import run_command
 from glacierflow.errors import GlacierflowError
 from glacierflow.version import __version__
@@ -157,7 +157,8 @@ def run(arguments: list[str]) -> int:
         message = error.format_message()
         typer.echo(f"glacierflow: {message}", err=True)
         if not message.startswith("Usage:"):
-            typer.echo(f"  next: see `{_path_of(error)} --help`", err=True)
+            instead = instead_of(str(getattr(error, "option_name", "")))
+            typer.echo(f"  next: {instead or f'see `{_path_of(error)} --help`'}", err=True)
         return EXIT_USAGE
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("glacierflow: stopped", err=True)

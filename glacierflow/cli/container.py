@@ -39,9 +39,7 @@ def run_command(
     slot: Annotated[int | None, typer.Option(min=0, help="With --run: which child.")] = None,
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to", metavar="DIR", help="Directory for products; default local_base_dir, or base_dir."
-        ),
+        typer.Option("--to", metavar="DIR", help="Directory for products; default as for `run`."),
     ] = None,
     s3_bucket: Annotated[
         str | None, typer.Option(metavar="NAME", help="Bucket for products instead of a directory.")

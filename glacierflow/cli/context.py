@@ -25,9 +25,10 @@ from glacierflow.errors import UsageError
 if TYPE_CHECKING:
     from glacierflow.cloud import Cloud
     from glacierflow.local.control import Endpoint
-    from glacierflow.model.manifest import SettingsSource
+    from glacierflow.model.manifest import Manifest, SettingsSource
     from glacierflow.model.records import Region, StepSettings
     from glacierflow.settings import IniFile, LoadedSettings
+    from glacierflow.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,15 @@ def say(text: str, *, quiet: bool = False) -> None:
     """One line on stderr, unless quiet."""
     if not quiet:
         typer.echo(text, err=True)
+
+
+def say_other_structure(manifest: Manifest, store: Store, *, quiet: bool) -> None:
+    """Say on stderr that a run would write beside images in the other folder structure."""
+    from glacierflow.products.tree import other_structure
+
+    notice = other_structure(store, manifest)
+    if notice:
+        say(f"glacierflow: {notice}", quiet=quiet)
 
 
 def load_line(line: CommandLine) -> LoadedSettings:

@@ -62,6 +62,27 @@ _MOST_LINES = 3
 """Lines that an answer to a mistyped verb offers."""
 
 
+_WHICH = "name the regions you want with --regions or --start-end-index"
+_GONE = {
+    "--instance-type": "set instance_types of [BATCH] in aws_config.ini, then run"
+    " `glacierflow stack deploy --yes`",
+    "--spot-instances": "set use_spot_instances of [COST_OPTIMIZATION] in aws_config.ini to 1 or 0",
+    "--email": "set email of [SETTINGS] and email_notifications = 1, then run"
+    " `glacierflow stack deploy --yes`; for one run add --notify",
+    "--setup": "run `glacierflow stack deploy --yes` once: it makes bucket, roles, queues and logs",
+    "--min-area": f"`glacierflow regions list` shows areas; {_WHICH}",
+    "--max-area": f"`glacierflow regions list` shows areas; {_WHICH}",
+    "--ignore-regions": f"`glacierflow regions list` shows all; {_WHICH}",
+    "--test-run": "add --dry-run to see what would be done, or --canary to try three units first",
+}
+"""What to use instead of the predecessor's options, by their name with hyphens."""
+
+
+def instead_of(option: str) -> str | None:
+    """What to use now for an option that the predecessor had; None for any other."""
+    return _GONE.get(f"--{option.lstrip('-').replace('_', '-')}")
+
+
 class PanelCommand(TyperCommand):
     """A command whose options stand in panels: what, when, limits, where, and the rest last."""
 

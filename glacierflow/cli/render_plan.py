@@ -97,10 +97,21 @@ def call_names(
         f"cloudformation:DescribeStacks {stack}",
         f"s3:HeadBucket {manifest.store}",
         *looks,
+        *_structure_looks(manifest),
         f"s3:ListObjectsV2 {manifest.store}/{runs_prefix()}",
         f"s3:PutObject {_where(manifest)}",
         *starts,
     ]
+
+
+def _structure_looks(manifest: Manifest) -> list[str]:
+    """Landsat's folders are the same in both structures."""
+    from glacierflow.model.layout import Layout
+
+    if manifest.slots[0][0].satellite == "landsat":
+        return []
+    layout = Layout(manifest.settings.base_path)
+    return [f"s3:ListObjectsV2 {manifest.store}/{layout.satellite_prefixes('sentinel2')[0]}"]
 
 
 def _where(manifest: Manifest) -> str:

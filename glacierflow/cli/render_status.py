@@ -193,7 +193,7 @@ def _cells(row: SlotRow) -> tuple[str, ...]:
         str(row.products) if row.read else "?",
         str(row.left_out) if row.read else "?",
         str(row.attempts),
-        row.failure or "",
+        escape(row.failure or ""),
     )
 
 

@@ -61,7 +61,7 @@ def run_command(
 ) -> int:
     """Make images on this machine, in a folder, without AWS."""
     more = {
-        "paths.local_base_dir": base_dir,
+        "paths.base_dir": base_dir,
         "imagery.sentinel2_stac_url": stac_url,
         "imagery.landsat_stac_url": stac_url,
     }
@@ -122,6 +122,7 @@ def _process(manifest: Manifest, cloud: Cloud, cluster: Client | None, *, as_jso
     from glacierflow.task import process_slot
 
     store = open_store(manifest.store, cloud)
+    c.say_other_structure(manifest, store, quiet=quiet)
     run = RunLayout(manifest.run_id)
     store.put(run.manifest, manifest.model_dump_json(indent=1).encode(), if_absent=True)
     receipts = []
@@ -237,6 +238,7 @@ def unit_lines(manifest: Manifest) -> list[str]:
 
 def receipts_table(receipts: Sequence[Receipt], console: Console) -> None:
     """One row a slot, with the reason where something went wrong; then notes and scenes left out."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -245,12 +247,12 @@ def receipts_table(receipts: Sequence[Receipt], console: Console) -> None:
     for receipt in receipts:
         counts = receipt.counts
         table.add_row(
-            " ".join(unit.region for unit in receipt.units),
+            escape(" ".join(unit.region for unit in receipt.units)),
             receipt.outcome,
             str(counts.written),
             str(counts.skipped),
             str(len(receipt.left_out)),
-            receipt.error or "",
+            escape(receipt.error or ""),
             style="red" if receipt.exit_code else None,
         )
     console.print(table)

@@ -13,6 +13,7 @@ from glacierflow.cli.options import CONNECTION, collects
 from glacierflow.cli.panels import Verbs
 from glacierflow.cli.render import show_findings
 from glacierflow.errors import GlacierflowError, UsageError
+from glacierflow.outside import printable
 
 if TYPE_CHECKING:
     from glacierflow.aws.names import Places
@@ -110,7 +111,7 @@ def pull(
     ] = False,
     dry_run: DryRunOption = False,
 ) -> int:
-    """Copy results to local_base_dir (else base_dir), under the keys they have in the bucket.
+    """Copy results to the folder where runs here write, under the keys they have in the bucket.
 
     Without --satellite both satellites, without regions all of them. What is here and the same is not
     fetched again, so an interrupted pull goes on where it stopped.
@@ -121,16 +122,19 @@ def pull(
     plan = _plan(layout, bucket, folder, satellite, names, downloads=not exclude_downloads)
     files = plan.to_fetch(overwrite=force_overwrite)
     size_mb = sum(file.size for file in files) / 1e6
+    for file in plan.refused:
+        typer.echo(f"refused, because its key leads out of {folder}: {printable(file.key)}", err=True)
     if dry_run:
         for file in files:
             typer.echo(f"would fetch {file.key} ({file.size} bytes)")
         typer.echo(f"{len(files)} to fetch ({size_mb:.1f} MB), {plan.complete} complete in {folder}")
-        return _differing(plan, overwrite=force_overwrite)
+        return max(_differing(plan, overwrite=force_overwrite), EXIT_DIFFERS if plan.refused else 0)
     failed = _fetch(files, bucket, folder, layout, quiet=line.quiet)
     for file, problem in failed:
         typer.echo(f"glacierflow: {file.key}: {problem}", err=True)
     typer.echo(f"{len(files) - len(failed)} fetched, {plan.complete} were complete in {folder}")
-    return max(_differing(plan, overwrite=force_overwrite), EXIT_DIFFERS if failed else 0)
+    wrong = bool(failed or plan.refused)
+    return max(_differing(plan, overwrite=force_overwrite), EXIT_DIFFERS if wrong else 0)
 
 
 def _project(project: Path | None, line: CommandLine) -> list[ProjectFile]:

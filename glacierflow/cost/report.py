@@ -17,6 +17,7 @@ from glacierflow.cost.attempt_times import Spell
 from glacierflow.cost.prices import Lifecycle, PriceBook, gib_of, vcpus_of
 from glacierflow.errors import DataError
 from glacierflow.model.records import Record
+from glacierflow.outside import cell
 from glacierflow.runs.family import Family
 from glacierflow.runs.workload import VCPUS
 
@@ -229,5 +230,5 @@ def cost_csv(report: CostReport) -> str:
     for attempt in report.attempts:
         facts = attempt.model_dump(mode="json")
         facts["regions"] = "+".join(sorted(set(attempt.regions)))
-        lines.writerow(["" if facts[name] is None else facts[name] for name in (*_COLUMNS, *_MONEY)])
+        lines.writerow(["" if facts[name] is None else cell(facts[name]) for name in (*_COLUMNS, *_MONEY)])
     return text.getvalue()

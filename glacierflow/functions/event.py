@@ -17,9 +17,11 @@ from glacierflow.errors import GlacierflowError, UsageError
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Receipt
+from glacierflow.products.tree import other_structure
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.settings import EVENT, IniFile, LoadedSettings, load_settings
+from glacierflow.settings.load import DEFAULT, examine_settings
 from glacierflow.store import Store, open_store
 from glacierflow.sync.push import CONFIG, PREFIX, read_settings_object
 from glacierflow.task import process_slot
@@ -29,6 +31,18 @@ log = logging.getLogger("glacierflow")
 _DONE, _LEFT, _WRONG = 200, 202, 500
 _LIT_MONTHS = range(5, 10)
 """May to September: outside them a Greenland glacier lies in darkness or low sun most of the time."""
+
+_FILLED = {
+    "satellite": "sentinel2",
+    "region": "140_CentralLindenow",
+    "date1": "2024-10-01",
+    "date2": "2024-10-05",
+    "s3_bucket": "greenland-glacier-data",
+}
+"""What the predecessor's handler took for a field that an event left out."""
+
+_ECHOED = ("satellite", "region", "job_name")
+"""Of an event, in the answer that says what went wrong."""
 
 _SETTINGS = {
     "satellite": "SETTINGS.satellite",
@@ -41,7 +55,7 @@ _SETTINGS = {
 
 def is_old_event(event: Mapping[str, Any]) -> bool:
     """Whether an event has the predecessor's form."""
-    return "satellite" in event and bool({"region", "regions"} & event.keys())
+    return bool({*_FILLED, "regions", "s3_base_path", "job_name"} & event.keys())
 
 
 def answer_event(
@@ -62,22 +76,24 @@ def answer_event(
         try:
             manifest, receipts = _process(event, stop)
         except GlacierflowError as error:
-            return _answer(_WRONG, _wrong(error.message, error.exit_code, lines))
+            asked = {name: event.get(name, _FILLED.get(name, "unknown")) for name in _ECHOED}
+            return _answer(_WRONG, asked | _wrong(error.message, error.exit_code, lines))
     bad = [receipt for receipt in receipts if receipt.exit_code and receipt.outcome != "interrupted"]
     if bad:
         return _answer(
-            _WRONG, _wrong(str(bad[0].error), bad[0].exit_code, lines) | _facts(manifest, receipts)
+            _WRONG,
+            _asked(event, manifest)
+            | _wrong(str(bad[0].error), bad[0].exit_code, lines)
+            | _facts(manifest, receipts),
         )
     facts = _facts(manifest, receipts)
     body = {
         "message": _message(manifest, facts["left"]),
-        "satellite": manifest.slots[0][0].satellite,
-        "region": ",".join(slot[0].region for slot in manifest.slots),
+        **_asked(event, manifest),
         "date1": str(manifest.slots[0][0].date1),
         "date2": str(manifest.slots[0][0].date2),
         "s3_bucket": manifest.store.removeprefix("s3://"),
-        "job_name": event.get("job_name", manifest.run_id),
-        "processing_time_remaining": round(remaining_ms() / 1000, 1),
+        "processing_time_remaining": remaining_ms(),
         **facts,
     }
     return _answer(_LEFT if facts["left"] else _DONE, body)
@@ -87,6 +103,9 @@ def _process(event: Mapping[str, Any], stop: threading.Event) -> tuple[Manifest,
     cloud = cloud_of_child(os.environ)
     manifest = _manifest(event, cloud)
     store = open_store(manifest.store, cloud)
+    other = other_structure(store, manifest)
+    if other:
+        log.warning("%s", other)
     content = manifest.model_dump_json(indent=1).encode()
     store.put(RunLayout(manifest.run_id).manifest, content, if_absent=True)
     # also what is not begun leaves a receipt that says so, by which a retry finds it
@@ -111,21 +130,33 @@ def _manifest(event: Mapping[str, Any], cloud: Cloud) -> Manifest:
 
 
 def _settings(event: Mapping[str, Any], cloud: Cloud) -> LoadedSettings:
-    """Settings of the bucket's config.ini, where it has one, under what the event says."""
-    bucket = event.get("s3_bucket")
-    overrides = {setting: str(event[key]) for key, setting in _SETTINGS.items() if event.get(key)}
+    """Settings of the bucket's config.ini, where it has one, under what the event says.
+
+    A field that neither of them has is filled as the predecessor's handler did.
+    """
+    bucket = event.get("s3_bucket", _FILLED["s3_bucket"])
     if not bucket:
         raise UsageError("the event names no s3_bucket", next_step="add s3_bucket to the event")
     uri = f"s3://{bucket}/{PREFIX}{CONFIG}"
     store: Store = open_store(f"s3://{bucket}", cloud)
-    if not store.exists(f"{PREFIX}{CONFIG}"):
-        return load_settings(config=IniFile(uri, {}), overrides=overrides, said_by=EVENT)
-    content, source = read_settings_object(uri, cloud)
+    content, source = IniFile(uri, {}), None
+    if store.exists(f"{PREFIX}{CONFIG}"):
+        content, source = read_settings_object(uri, cloud)
+    origins = examine_settings(config=content).origins
+    filled = {key: value for key, value in _FILLED.items() if origins.get(_SETTINGS.get(key, "")) == DEFAULT}
+    given = {**filled, **event, "s3_bucket": bucket}
+    overrides = {setting: str(given[key]) for key, setting in _SETTINGS.items() if given.get(key)}
     return replace(load_settings(config=content, overrides=overrides, said_by=EVENT), source=source)
 
 
+def _asked(event: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    unit, region = manifest.slots[0][0], ",".join(slot[0].region for slot in manifest.slots)
+    name = event.get("job_name") or f"{unit.satellite}_{region}_{unit.date1}"
+    return {"satellite": unit.satellite, "region": region, "job_name": name}
+
+
 def _names(event: Mapping[str, Any]) -> list[str]:
-    given = event.get("regions") or event.get("region") or ""
+    given = event.get("regions") or event.get("region", "" if "regions" in event else _FILLED["region"]) or ""
     words = given if isinstance(given, Sequence) and not isinstance(given, str) else [str(given)]
     names = [name for word in words for name in re.split(r"[,\s]+", str(word)) if name]
     if not names:

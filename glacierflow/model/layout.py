@@ -70,7 +70,7 @@ class Layout:
     def download(self, region: str, year: int, name: str) -> str:
         """The native-grid window that was read (Sentinel-2, with download_flag = 1)."""
         if self.folder_structure == "old":
-            return f"{self._sentinel2(region, 'download')}/{name}_B08.tif"
+            return f"{self._sentinel2(region, 'download')}/{year}/{name}_B08.tif"
         return f"{self.base_path}/sentinel2/download/{year}/{region}/{name}_B08.tif"
 
     def individual_csv(self, region: str, stem: str) -> str:

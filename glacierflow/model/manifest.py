@@ -8,7 +8,7 @@ import json
 from typing import Literal
 
 from glacierflow.errors import UsageError
-from glacierflow.model.records import Record, Region, StepSettings, Unit
+from glacierflow.model.records import KeyPath, Name, Record, Region, StepSettings, Unit
 
 Service = Literal["batch", "lambda", "ecs", "fargate", "stepfunctions", "local"]
 SERVICES: tuple[Service, ...] = ("batch", "lambda", "ecs", "fargate", "stepfunctions", "local")
@@ -42,14 +42,14 @@ class Manifest(Record):
     """Everything a child needs to know, and everything a later look at the run needs."""
 
     schema_version: int = 1
-    run_id: str
+    run_id: Name
     created_at: dt.datetime
     fingerprint: str
     """sha256 over units, settings and image."""
     code_version: str
     image_digest: str | None = None
     catalogue_sha256: str
-    regions: dict[str, Region]
+    regions: dict[Name, Region]
     settings: StepSettings
     slots: tuple[tuple[Unit, ...], ...]
     """Units by slot; one each, as a rule."""
@@ -66,13 +66,13 @@ class Manifest(Record):
     image: str | None = None
     """Container image as the job definition names it, where it is known."""
     settings_source: SettingsSource | None = None
-    root_run_id: str | None = None
+    root_run_id: Name | None = None
     """The first run this one retries units of; None for a first run. A retry of a retry names the first."""
     origin_slots: tuple[int, ...] = ()
     """For each slot of a retry, the slot of the first run whose units it repeats."""
-    canary_run_id: str | None = None
+    canary_run_id: Name | None = None
     """The run that tried some units before the others, which are this run's; None where there was none."""
-    remake: tuple[str, ...] = ()
+    remake: tuple[KeyPath, ...] = ()
     """Keys of products that a retry makes again although they are there, because they are damaged."""
 
     def units_of(self, slot: int) -> tuple[Unit, ...]:

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from glacierflow.model.records import LeftOut, Note, Record, Unit
+from glacierflow.model.records import KeyPath, LeftOut, Name, Note, Record, Told, Unit
 
 Outcome = Literal["done", "no_data", "partial", "failed", "interrupted", "unavailable"]
 OUTCOMES: tuple[Outcome, ...] = ("done", "no_data", "partial", "failed", "interrupted", "unavailable")
@@ -69,7 +69,7 @@ class UnitEnd(Record):
     left_out: int = 0
     """How many of the receipt's entries are its own; they stand in the order of the units."""
     notes: int = 0
-    error: str | None = None
+    error: Told | None = None
 
 
 class ProductThere(Record):
@@ -77,7 +77,7 @@ class ProductThere(Record):
 
     unit: int
     """Place of its unit in the receipt's ``units``."""
-    key: str
+    key: KeyPath
     """Key below the bucket or base directory."""
     acquisition: str
     datetime: dt.datetime
@@ -93,7 +93,7 @@ class ProductRecord(ProductThere):
     """Share of the region with valid pixels, 0..1."""
     sources: tuple[str, ...]
     """Source names in merge order."""
-    quicklook: str | None = None
+    quicklook: KeyPath | None = None
     """Key of the quicklook PNG."""
     etag: str | None = None
     """S3's entity tag of the object that was put; None in a directory."""
@@ -103,7 +103,7 @@ class Started(Record):
     """Written at once when an attempt starts, so that a killed attempt leaves a trace."""
 
     schema_version: int = SCHEMA_VERSION
-    run_id: str
+    run_id: Name
     slot: int
     attempt: int
     units: tuple[Unit, ...]
@@ -133,7 +133,7 @@ class Receipt(Started):
     """What this attempt wrote."""
     already_there: tuple[ProductThere, ...] = ()
     """What it should have written and found in place."""
-    error: str | None = None
+    error: Told | None = None
     sent_on: bool = False
     """Whether the attempt was interrupted and has itself started another, which makes what it left."""
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from glacierflow.outside import NAME, leaves_root, printable, told
 
 Satellite = Literal["sentinel2", "landsat"]
 SATELLITES: tuple[Satellite, ...] = ("sentinel2", "landsat")
@@ -20,6 +22,20 @@ PIXEL_SIZE_M: dict[Satellite, int] = {"sentinel2": 10, "landsat": 15}
 """Product pixel size in metres: band 8 of MSI, the panchromatic band of ETM+ and OLI."""
 
 
+def _within(key: str) -> str:
+    if leaves_root(key):
+        raise ValueError(f"{printable(key)} leaves the bucket or directory that it is in")
+    return key
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+"""A string that becomes the name of a file or folder."""
+KeyPath = Annotated[str, AfterValidator(_within)]
+"""A key, or the beginning of one, that stays below its bucket or directory."""
+Told = Annotated[str, AfterValidator(told)]
+"""A text from outside that is kept to be shown."""
+
+
 class Record(BaseModel):
     """A frozen value that knows its JSON."""
 
@@ -29,7 +45,7 @@ class Record(BaseModel):
 class Region(Record):
     """One glacier's rectangle in EPSG:3413."""
 
-    name: str
+    name: Name
     index: int
     """Place in the catalogue sorted by name, from 0."""
     mgrs_tiles: tuple[str, ...]
@@ -66,7 +82,7 @@ class Unit(Record):
     """What one child processes: one satellite over one region between two dates, both included."""
 
     satellite: Satellite
-    region: str
+    region: Name
     date1: dt.date
     date2: dt.date
 
@@ -74,17 +90,17 @@ class Unit(Record):
 class Scene(Record):
     """One usable STAC item, reduced to what reading and lineage need."""
 
-    item_id: str
+    item_id: Name
     collection: str
     satellite: Satellite
     platform: str
     datetime: dt.datetime
     """Sensing time of the item, UTC."""
-    place: str
+    place: Name
     """MGRS tile (Sentinel-2, e.g. ``22WEB``) or WRS path and row (Landsat, ``009011``)."""
-    acquisition: str
+    acquisition: Name
     """Key shared by all items of one image (platform, datatake time and orbit; the item for Landsat)."""
-    stem: str
+    stem: Name
     """File name of the product without its ending, as if this scene were the first of its acquisition."""
     asset_key: str
     href: str
@@ -98,7 +114,7 @@ class Scene(Record):
     offset: float | None
     offset_applied: bool | None
     baseline: str | None
-    source_name: str
+    source_name: Name
     """Name of the source image in lineage files."""
     footprint: dict[str, Any]
     """GeoJSON geometry of the item, longitude and latitude."""
@@ -126,10 +142,10 @@ class Acquisition(Record):
 class LeftOut(Record):
     """A scene or acquisition that made no product, and why."""
 
-    item_id: str
+    item_id: Told
     code: str
     """Short and stable, for counting: e.g. ``low_coverage``."""
-    reason: str
+    reason: Told
     """One sentence with the numbers in it."""
 
 
@@ -138,7 +154,7 @@ class Note(Record):
 
     code: str
     """Short and stable, for counting: e.g. ``polar_night``."""
-    text: str
+    text: Told
     """One sentence with the numbers in it."""
 
 
@@ -168,7 +184,7 @@ class StepSettings(Record):
     landsat_tiers: tuple[str, ...] = ("T1", "T2")
     landsat_corrections: tuple[str, ...] = ("L1TP", "L1GT")
     folder_structure: FolderStructure = "new"
-    base_path: str = "1_download_merge_and_clip"
+    base_path: KeyPath = "1_download_merge_and_clip"
     keep_downloads: bool = False
     """download_flag: also keep the native-grid window that was read (Sentinel-2)."""
     quicklooks: bool = True

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from glacierflow.model.records import Acquisition, Region, Scene, StepSettings
-from glacierflow.search.footprints import overlap_share
+from glacierflow.model.records import CRS, Acquisition, Region, Scene, StepSettings
+from glacierflow.outside import cell, without_secrets
+from glacierflow.search.footprints import footprint_on_grid, project
 from glacierflow.search.items import attribution, view_of
 from glacierflow.version import __version__
 
@@ -132,7 +133,7 @@ def source_of(scene: Scene) -> dict[str, Any]:
         "item": scene.item_id,
         "collection": scene.collection,
         "name": scene.source_name,
-        "href": scene.href,
+        "href": without_secrets(scene.href),
         "datetime": scene.datetime.isoformat(),
         "checksum": scene.checksum,
         "baseline": scene.baseline,
@@ -169,35 +170,40 @@ def _sensing_time(row: list[str]) -> tuple[str, str]:
 
 
 def query_results(scenes: Iterable[Scene], region: Region) -> str:
-    """Landsat items of one unit as CSV rows with the predecessor's columns."""
-    from shapely import make_valid
-    from shapely.geometry import Polygon, shape
+    """Landsat items of one unit as CSV rows with the predecessor's columns and values.
 
-    rectangle = Polygon(region.outline)
+    Geometries are WKT in EPSG:3413, metres: the corners of the footprint, and its part within the region's
+    rectangle, with the edges that decide ``aoi_intersect_frac``.
+    """
+    import shapely
+    from shapely.geometry import shape
+
+    rectangle = shapely.box(*region.bounds)
     text = io.StringIO()
     writer = csv.DictWriter(text, ["", *_QUERY_COLUMNS], lineterminator="\n")
     writer.writeheader()
     ordered = sorted(scenes, key=lambda scene: (scene.datetime, scene.item_id))
     for number, scene in enumerate(ordered):
-        footprint = make_valid(shape(scene.footprint))
-        shared = footprint.intersection(rectangle)
-        known = {name: scene.properties.get(name) for name in _QUERY_COLUMNS}
+        shared = footprint_on_grid(scene.footprint).intersection(rectangle)
+        subset = f"{scene.stem}_ortho"
+        known = {name: cell(scene.properties.get(name)) for name in _QUERY_COLUMNS}
         writer.writerow(
             known
             | {
                 "": number,
                 "id": scene.item_id,
                 "collection": scene.collection,
-                "datetime": scene.properties.get("datetime"),
-                "proj:epsg": scene.epsg,
+                # the predecessor's name of the column; what stood in it was ``proj:code``
+                "proj:epsg": f"EPSG:{scene.epsg}",
                 "geometry.type": scene.footprint["type"],
                 "geometry.coordinates": scene.footprint["coordinates"],
-                "s3_href": scene.href if scene.href.startswith("s3://") else "",
-                "geometry": footprint.wkt,
+                "s3_href": without_secrets(scene.href) if scene.href.startswith("s3://") else "",
+                "geometry": shapely.make_valid(project(shape(scene.footprint), 4326, CRS)).wkt,
                 "geometry_intersect": shared.wkt,
-                "aoi_intersect_frac": overlap_share(scene.footprint, region),
-                "subset_id": scene.stem,
-                "subset_id_no_collection": scene.stem[:14],
+                # rounding may take a whole overlap a little beyond
+                "aoi_intersect_frac": min(1.0, shared.area / rectangle.area),
+                "subset_id": subset,
+                "subset_id_no_collection": subset[:14],
             }
         )
     return text.getvalue()

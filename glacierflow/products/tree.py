@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glacierflow.errors import UsageError
-from glacierflow.model.layout import ProductPlace, parse_product
+from glacierflow.model.layout import Layout, ProductPlace, parse_product
+from glacierflow.model.manifest import Manifest
 from glacierflow.model.records import Record
 from glacierflow.store import Entry, LocalStore, Store, open_store, split_s3_uri
 
@@ -114,6 +115,40 @@ def open_tree(where: str, cloud: Cloud) -> Tree:
     root = Path(*parts[: inside[-1]]) if inside else folder
     prefix = folder.relative_to(root).as_posix()
     return read_tree(where, LocalStore(root), "" if prefix == "." else prefix)
+
+
+_SHARED = ("clipped", "download", "metadata", "template")
+_MOST_LOOKED_AT = 3
+"""Folders that may be regions: one tells as much as two hundred."""
+
+
+def other_structure(store: Store, manifest: Manifest) -> str | None:
+    """A sentence on images that lie where a run writes, in the other folder structure; None without such.
+
+    They are not found, so all would be made again. Landsat's folders are the same in both.
+
+    Raises:
+        UsageError: the bucket may not be read.
+        StoreError: it does not answer.
+    """
+    if not any(unit.satellite == "sentinel2" for slot in manifest.slots for unit in slot):
+        return None
+    layout = Layout(manifest.settings.base_path, manifest.settings.folder_structure)
+    prefix = layout.satellite_prefixes("sentinel2")[0]
+    folders = list(store.folders(prefix))
+    if layout.folder_structure == "old":
+        there = "new" if _SHARED[0] in folders else None
+    else:
+        regions = [name for name in folders if name not in _SHARED][:_MOST_LOOKED_AT]
+        is_old = any(_SHARED[0] in store.folders(f"{prefix}{name}/") for name in regions)
+        there = "old" if is_old else None
+    if there is None:
+        return None
+    return (
+        f"{store.uri(prefix)} has images in the folder structure {there}, and folder_structure is"
+        f" {layout.folder_structure}: they are not seen, and images are written beside them; to go on with"
+        f" them set folder_structure = {there}"
+    )
 
 
 def read_tree(where: str, store: Store, prefix: str, only: Iterable[str] | None = None) -> Tree:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from glacierflow.outside import cell
 from glacierflow.runs.verify import UnitCheck, UnitState
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def coverage_csv(coverage: Coverage) -> str:
             if check is not None:
                 unit = check.unit
                 where = [unit.satellite, unit.region, label, unit.date1, unit.date2]
-                lines.writerow([*where, check.state, check.products, check.reason or ""])
+                lines.writerow([*where, check.state, check.products, cell(check.reason or "")])
     return text.getvalue()
 
 

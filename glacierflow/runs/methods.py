@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from glacierflow.model.receipt import ProductThere, Receipt
 from glacierflow.model.records import PIXEL_SIZE_M, LeftOut, Satellite, Unit
+from glacierflow.outside import cell
 from glacierflow.runs.family import Family
 from glacierflow.runs.verify import latest_good
 
@@ -196,8 +197,8 @@ def scenes_csv(methods: Methods) -> str:
     for region, products in methods.products.items():
         for product in products:
             coverage, sources, sha256 = written.get(product.key, ("", "", ""))
-            place = [region, product.datetime.isoformat(), product.acquisition]
-            lines.writerow([*place, coverage, sources, product.key, sha256])
+            place = [region, product.datetime.isoformat(), cell(product.acquisition)]
+            lines.writerow([*place, coverage, cell(sources), cell(product.key), sha256])
     return text.getvalue()
 
 
@@ -218,5 +219,5 @@ def exclusions_csv(methods: Methods) -> str:
     lines.writerow(["region", "date1", "date2", "item", "code", "reason"])
     for one in methods.excluded:
         entry, dates = one.entry, (one.units[0].date1, one.units[-1].date2)
-        lines.writerow([one.region, *dates, entry.item_id, entry.code, entry.reason])
+        lines.writerow([one.region, *dates, cell(entry.item_id), entry.code, cell(entry.reason)])
     return text.getvalue()

@@ -11,10 +11,12 @@ import math
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from glacierflow.model.records import Acquisition, LeftOut, Satellite, Scene
+from glacierflow.outside import NAME, without_secrets
 
 SENTINEL2_COLLECTIONS = {"sentinel-2-l2a", "sentinel-2-c1-l2a"}
 LANDSAT_COLLECTION = "landsat-c2l1"
@@ -25,6 +27,9 @@ _PRODUCT_URI = re.compile(
     r"^(S2[A-Z])_MSIL2A_(\d{8}T\d{6})_N(\d{4})_(R\d{3})_T(\d{2}[C-X][A-Z]{2})_\d{8}T\d{6}(\.SAFE)?$"
 )
 _LANDSAT_PLATFORM = re.compile(r"^landsat[_-](\d)$", re.IGNORECASE)
+
+_QUOTED = 100
+"""Characters of an odd name that are told."""
 
 ATTRIBUTION = {
     "sentinel2": "Contains modified Copernicus Sentinel data",
@@ -48,6 +53,7 @@ def parse_item(item: dict[str, Any], satellite: Satellite) -> Scene | LeftOut:
     """The scene of a STAC item, or the reason why it is none."""
     item_id = str(item.get("id", "(no id)"))
     try:
+        _as_name(item_id, "its id")
         return _sentinel2(item) if satellite == "sentinel2" else _landsat(item)
     except _Unusable as unusable:
         return LeftOut(item_id=item_id, code=unusable.code, reason=unusable.reason)
@@ -55,6 +61,16 @@ def parse_item(item: dict[str, Any], satellite: Satellite) -> Scene | LeftOut:
         # pydantic's report spans lines; its first names the field
         what = f"{type(error).__name__} {str(error).splitlines()[0]}"
         return LeftOut(item_id=item_id, code="malformed_item", reason=f"the STAC item is malformed: {what}")
+
+
+def _as_name(text: str, what: str) -> str:
+    """What becomes part of a file's name; anything else could name a file elsewhere."""
+    if re.match(NAME, text) is None or text.endswith("\n"):
+        raise _Unusable(
+            "unsafe_name",
+            f"{what} {text[:_QUOTED]} is not made of letters, digits, '.', '_' and '-' alone",
+        )
+    return text
 
 
 def _sentinel2(item: dict[str, Any]) -> Scene:
@@ -109,7 +125,7 @@ def _landsat(item: dict[str, Any]) -> Scene:
     asset = _asset(item, key, what)
     s3 = (asset.get("alternate") or {}).get("s3") or {}
     time = parse_time(properties["datetime"])
-    scene_id = properties["landsat:scene_id"]
+    scene_id = _as_name(str(properties["landsat:scene_id"]), "landsat:scene_id")
     return Scene(
         satellite="landsat",
         platform=str(properties["platform"]),
@@ -121,7 +137,8 @@ def _landsat(item: dict[str, Any]) -> Scene:
         offset=None,
         offset_applied=None,
         baseline=None,
-        source_name=asset["href"].rpartition("/")[2],
+        # of a signed address only the path is a name
+        source_name=_as_name(urlsplit(asset["href"]).path.rpartition("/")[2], "the file of its asset"),
         # USGS's https hrefs need an authorisation of their own
         href=s3.get("href", asset["href"]),
         asset_key=key,
@@ -151,7 +168,11 @@ def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
         "sun_azimuth": properties.get("view:sun_azimuth"),
         "sun_elevation": properties.get("view:sun_elevation"),
         "checksum": asset.get("file:checksum"),
-        "properties": {**properties, "bbox": item.get("bbox"), "landsatlook_href": asset["href"]},
+        "properties": {
+            **properties,
+            "bbox": item.get("bbox"),
+            "landsatlook_href": without_secrets(asset["href"]),
+        },
     }
 
 

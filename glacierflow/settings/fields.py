@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from glacierflow.outside import has_secret
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
@@ -138,6 +140,10 @@ def _text(value: Any) -> str:  # noqa: ANN401
 def _url(value: Any) -> str:  # noqa: ANN401
     if not re.fullmatch(r"https?://[^\s/]+\S*", str(value)):
         raise ValueError("write an address that starts with https:// or http://")
+    if has_secret(str(value)):
+        raise ValueError(
+            "write the address without user, password and signature: it is kept in the manifest of each run"
+        )
     return str(value)
 
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from glacierflow.errors import SettingsError
 from glacierflow.model.manifest import SettingsSource
+from glacierflow.outside import told
 from glacierflow.settings.fields import Ignored, MappedValues
 from glacierflow.settings.models import Section, Settings, iter_fields, section_attribute
 from glacierflow.settings.sources import (
@@ -210,7 +211,7 @@ def _sentence(section: str, values: dict[str, Given], detail: ErrorDetails) -> s
         return f"{' and '.join(names)}: [{section}] {accepted}"
     key = str(detail["loc"][0])
     item = values[key]
-    return f"{item.source.name}: [{section}] {key} = {item.value} is refused: {accepted}"
+    return told(f"{item.source.name}: [{section}] {key} = {item.value} is refused: {accepted}")
 
 
 def _origin(item: Given | None) -> str:

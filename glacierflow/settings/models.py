@@ -7,6 +7,7 @@ loader. What each key does is told in ``docs/reference/configuration.md``, one r
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from glacierflow.host import MEMORY_CLASSES_MIB
+from glacierflow.host import MEMORY_CLASSES_MIB, is_cluster
 from glacierflow.model.records import (
     SATELLITES,
     FolderStructure,
@@ -50,7 +51,6 @@ _CLUSTER = Ignored("they steer a SLURM job, and there is none here")
 _LOGS = Ignored("logs go to the terminal and to the log group of the job definition")
 _ALWAYS = Ignored("each image is clipped as it is read, and nothing is downloaded whole")
 _ONE_STEP = Ignored("there is one step")
-_BY_OPTION = Ignored("`glacierflow run` works here, `glacierflow submit` on AWS")
 _BUDGET_TELLS = Ignored("a budget always tells its address (budget_limit, email), and --max-usd stops a run")
 _IMAGE_ONLY = Ignored("the function is an image, whose Dockerfile names Python, packages and handler")
 _TAGS_STAY = Ignored("a tag names version and commit and never moves; ecr_image_uri names another image")
@@ -109,7 +109,7 @@ class Processing(Section):
     memory: Memory | None = None
     cores: Annotated[Whole, _CLUSTER] = 1
     runtime: Annotated[Text | None, _CLUSTER] = None
-    execution_mode: Annotated[Text, _BY_OPTION] = "auto"
+    execution_mode: Annotated[str, one_of("auto", "hpc", "local")] = "auto"
     env: Annotated[Text | None, _CLUSTER] = None
     which_steps_to_run: Annotated[Text | None, _ONE_STEP] = None
     log_name: Annotated[Text | None, _LOGS] = None
@@ -279,7 +279,13 @@ class Settings(BaseModel):
 
     @property
     def output_dir(self) -> Path:
-        """Where a run on this machine writes: ``local_base_dir`` where it is set, else ``base_dir``."""
+        """Where a run on this machine writes: on a cluster ``base_dir``, elsewhere ``local_base_dir`` if set.
+
+        ``execution_mode`` says which of them this machine is; ``auto`` looks.
+        """
+        mode = self.settings.execution_mode
+        if mode == "hpc" or (mode == "auto" and is_cluster(os.environ)):
+            return self.paths.base_dir
         return self.paths.local_base_dir or self.paths.base_dir
 
     def step_settings(self) -> StepSettings:

@@ -80,6 +80,9 @@ _REACH: dict[str, Reach] = {
     "PATHS.local_base_dir": Reach(
         ("run",), ("plan",), "products go to the bucket", {"task": "its manifest says"}
     ),
+    "SETTINGS.execution_mode": Reach(
+        ("run",), ("plan",), "products go to the bucket", {"task": "its manifest says"}
+    ),
     "FLAGS.download_flag": _decides(in_notebook=_NO_FILES),
     "SETTINGS.satellite": _chooses(),
     "SETTINGS.dry_run": Reach(

@@ -16,6 +16,7 @@ from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest, SettingsSource
+from glacierflow.products.tree import other_structure
 from glacierflow.regions import load_catalogue
 from glacierflow.runs.plan import build_manifest, plan_slots
 from glacierflow.settings import IniFile, LoadedSettings, load_settings
@@ -68,6 +69,9 @@ def begin_single(index: int, environ: Mapping[str, str], cloud: Cloud) -> tuple[
             next_step="set GLACIERFLOW_BASE_DIR to a folder this user may write; for a container, make the"
             ' folder first, then docker run --user "$(id -u):$(id -g)" --volume "$PWD/out:/out"',
         ) from error
+    other = other_structure(store, manifest)
+    if other:
+        log.warning("%s", other)
     store.put(
         RunLayout(manifest.run_id).manifest, manifest.model_dump_json(indent=1).encode(), if_absent=True
     )

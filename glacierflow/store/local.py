@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.store.protocol import Entry
+from glacierflow.store.protocol import Entry, inside
 
 
 class LocalStore:
@@ -27,26 +27,26 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
-        return (self.root / key).is_file()
+        return self._path(key).is_file()
 
     def get(self, key: str) -> bytes | None:
         """Bytes of the file, or None."""
         try:
-            return (self.root / key).read_bytes()
+            return self._path(key).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
     def get_head(self, key: str, size: int) -> bytes | None:
         """First bytes of the file, or None."""
         try:
-            with (self.root / key).open("rb") as stream:
+            with self._path(key).open("rb") as stream:
                 return stream.read(size)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write aside, then rename (or link, which refuses to replace)."""
-        target = self.root / key
+        target = self._path(key)
         with self._aside(target) as aside:
             aside.write_bytes(data)
             return self._move(aside, target, if_absent=if_absent)
@@ -67,7 +67,7 @@ class LocalStore:
         """Copy aside, then rename."""
         import shutil
 
-        target = self.root / key
+        target = self._path(key)
         with self._aside(target) as aside:
             shutil.copyfile(path, aside)
             self._move(aside, target, if_absent=False)
@@ -77,7 +77,7 @@ class LocalStore:
         if not self.exists(key):
             return None
         try:
-            with (self.root / key).open("rb") as stream:
+            with self._path(key).open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
             raise StoreError(f"{self.uri(key)} cannot be read: {error.strerror}") from error
@@ -87,7 +87,7 @@ class LocalStore:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All files below, in key order."""
-        folder = self.root / prefix.rpartition("/")[0]
+        folder = self._path(prefix.rpartition("/")[0])
         found = []
         for path in folder.rglob("*"):
             key = path.relative_to(self.root).as_posix()
@@ -99,7 +99,7 @@ class LocalStore:
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Directories directly below."""
-        folder = self.root / prefix
+        folder = self._path(prefix)
         if folder.is_dir():
             yield from sorted(path.name for path in folder.iterdir() if path.is_dir())
 
@@ -115,11 +115,14 @@ class LocalStore:
                 next_step="name another directory with --base-dir, or change its permissions",
             ) from error
 
+    def _path(self, key: str) -> Path:
+        return self.root / inside(key, str(self.root))
+
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         import fcntl
 
-        target = self.root / key
+        target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         with (target.parent / f".part-{target.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

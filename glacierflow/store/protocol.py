@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from glacierflow.errors import UsageError
+from glacierflow.outside import leaves_root
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -17,6 +20,20 @@ class Entry:
     """Bytes."""
     etag: str | None = None
     """S3's entity tag, another with every write of other bytes; a directory has none."""
+
+
+def inside(key: str, root: str) -> str:
+    """The key itself, where it stays below its bucket or directory.
+
+    Raises:
+        UsageError: it does not; whoever made it is not to be followed.
+    """
+    if leaves_root(key):
+        raise UsageError(
+            f"the key {key} leaves {root}, so nothing is read or written there",
+            next_step="find out who wrote the record or item that names it",
+        )
+    return key
 
 
 class Store(Protocol):

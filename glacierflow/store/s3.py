@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from glacierflow.errors import CredentialsError, DataError, GlacierflowError, StoreError, UsageError
 from glacierflow.faults import Fault, Remedy, fault_of_aws
 from glacierflow.net import Patience, persist
-from glacierflow.store.protocol import Entry
+from glacierflow.outside import leaves_root, told
+from glacierflow.store.protocol import Entry, inside
 
 if TYPE_CHECKING:
     from glacierflow.cloud import Cloud
 
 
 _T = TypeVar("_T")
+_log = logging.getLogger("glacierflow")
 
 _TRIES = 5
 """Of what botocore does not try again by itself."""
@@ -161,7 +164,12 @@ class S3Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield Entry(item["Key"], item["Size"], item.get("ETag"))
+                    if leaves_root(item["Key"]):
+                        _log.warning(
+                            "left out, because its key is not a path: %s", told(self.uri(item["Key"]))
+                        )
+                    else:
+                        yield Entry(item["Key"], item["Size"], item.get("ETag"))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Common prefixes: a call a thousand, however much lies in them."""
@@ -200,6 +208,8 @@ class S3Store:
             StoreError, UsageError, CredentialsError: as ``_error_of``.
         """
         from botocore.exceptions import ClientError, FlexibleChecksumError
+
+        inside(key, f"s3://{self.bucket}")
 
         def once() -> _T | None:
             try:

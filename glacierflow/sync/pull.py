@@ -11,6 +11,7 @@ from pathlib import Path
 from glacierflow.errors import GlacierflowError
 from glacierflow.model.layout import Layout
 from glacierflow.model.records import Satellite
+from glacierflow.outside import leaves_root
 from glacierflow.sync.remote import Bucket, RemoteFile
 
 _THREADS = 8
@@ -24,6 +25,8 @@ class PullPlan:
     differing: tuple[RemoteFile, ...]
     """Here with another content, or one that cannot be compared; replaced only when that is asked for."""
     complete: int
+    refused: tuple[RemoteFile, ...] = ()
+    """Whose key would lead out of the folder; never downloaded."""
 
     def to_fetch(self, *, overwrite: bool) -> tuple[RemoteFile, ...]:
         """The objects to download."""
@@ -51,8 +54,11 @@ def plan_pull(
         regions: names; None is all.
         downloads: whether the kept native-grid windows are wanted too.
     """
-    missing, differing, complete = [], [], 0
+    missing, differing, refused, complete = [], [], [], 0
     for remote in _wanted(bucket, layout, satellites, regions, downloads=downloads):
+        if leaves_root(remote.key):
+            refused.append(remote)
+            continue
         path = folder / remote.key
         if not path.is_file():
             missing.append(remote)
@@ -60,7 +66,7 @@ def plan_pull(
             complete += 1
         else:
             differing.append(remote)
-    return PullPlan(tuple(missing), tuple(differing), complete)
+    return PullPlan(tuple(missing), tuple(differing), complete, tuple(refused))
 
 
 def pull(
@@ -110,6 +116,8 @@ def _is_of(parts: Sequence[str], regions: Sequence[str]) -> bool:
 
 
 def _fetch(bucket: Bucket, remote: RemoteFile, folder: Path) -> str | None:
+    if leaves_root(remote.key):
+        return f"its key leads out of {folder}"
     target = folder / remote.key
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

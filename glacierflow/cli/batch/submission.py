@@ -11,7 +11,7 @@ import typer
 
 from glacierflow.cli.batch.planning import Draft, arrange_units, job_options, manifest_of
 from glacierflow.cli.batch.spending import check_budget, check_egress, price_run
-from glacierflow.cli.context import CommandLine, cloud_for, say
+from glacierflow.cli.context import CommandLine, cloud_for, say, say_other_structure
 from glacierflow.cli.render import estimate_lines
 from glacierflow.errors import StoreError, UsageError
 
@@ -197,6 +197,7 @@ def send(
 
 def _check(ready: Ready, manifest: Manifest, terms: Terms, measured: Measured | None, *, quiet: bool) -> None:
     draft, places = ready.draft, ready.places
+    say_other_structure(manifest, ready.store, quiet=quiet)
     check_egress(draft, manifest, places, allowed=terms.allow_egress)
     if terms.price or terms.max_usd is not None:
         estimate = price_run(draft, manifest, places, cloud=ready.cloud, measured=measured)

@@ -185,7 +185,6 @@ def plan_command(
     check_measures(canary=canary, like=measured_by_run)
     more = {
         "PATHS.base_dir": base_dir,
-        "PATHS.local_base_dir": base_dir,
         "IMAGERY.sentinel2_stac_url": stac_url,
         "IMAGERY.landsat_stac_url": stac_url,
     }

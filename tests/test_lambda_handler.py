@@ -316,7 +316,7 @@ def store_of_none(made_up: None) -> str:
     ("event", "said"),
     [
         ({}, "the event has nothing"),
-        ({"satellite": "landsat"}, "expected manifest and slot, or satellite and region"),
+        ({"key1": "value1"}, "expected manifest and slot, or satellite and region"),
         ({"manifest": "s3://made-up/m.json", "slot": "0"}, "slot = 0 is not a whole number"),
         ({"manifest": "s3://made-up/m.json", "slot": 0}, "there is no such object"),
     ],

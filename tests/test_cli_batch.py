@@ -334,7 +334,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_look_again(
     assert run(["batch", "watch", "x", "--s3-bucket", "other"]) == 130
     err = capsys.readouterr().err
     assert "the run goes on" in err
-    assert f"glacierflow watch {made.manifest.run_id} --s3-bucket other" in err
+    assert f"glacierflow watch {made.manifest.name} --s3-bucket other" in err
 
 
 def test_json_is_alone_on_stdout(script: MakeScript, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,10 @@ class Desk:
     def run_id(self) -> str:
         return self.run.manifest.run_id
 
+    @property
+    def name(self) -> str:
+        return self.run.manifest.name
+
 
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
@@ -74,8 +78,8 @@ def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) ->
     assert "products  6" in out
     assert "US dollars so far" in out
     assert "1 x oom, e.g. 002_made_up (slot 2):" in out
-    assert f"glacierflow batch retry {desk.run_id} --only oom" in out
-    assert f"log:  glacierflow batch logs {desk.run_id} --slot 2" in out
+    assert f"glacierflow batch retry {desk.name} --only oom" in out
+    assert f"log:  glacierflow batch logs {desk.name} --slot 2" in out
     assert "2 of 3 regions done, 1 failure, 6 images" in out
 
 
@@ -84,10 +88,10 @@ def test_commands_to_copy_lead_to_the_same_run(desk: Desk, capsys: pytest.Captur
     where = ["--aws-region", "eu-central-1", "--profile", "science"]
     out = typed(capsys, "status", desk.run_id, *where, expect=1)
     again = "--profile science --aws-region eu-central-1"
-    assert f"`glacierflow batch retry {desk.run_id} {again} --only oom" in out
-    assert f"log:  glacierflow batch logs {desk.run_id} --slot 2 {again}\n" in out
+    assert f"`glacierflow batch retry {desk.name} {again} --only oom" in out
+    assert f"log:  glacierflow batch logs {desk.name} --slot 2 {again}\n" in out
     why = typed(capsys, "why", desk.run_id, "--slot", "2", *where)
-    assert f"`glacierflow batch retry {desk.run_id} {again} --only oom" in why
+    assert f"`glacierflow batch retry {desk.name} {again} --only oom" in why
 
 
 def test_status_shows_how_the_log_of_each_kinds_example_ends_within_its_calls(
@@ -146,7 +150,7 @@ def test_why_prints_one_paragraph_and_the_next_step(desk: Desk, capsys: pytest.C
     desk.run.finish(failed=1)
     paragraph, step = typed(capsys, "why", desk.run_id, "002_made_up").splitlines()
     assert "it ran out of memory" in paragraph
-    assert step.startswith(f"next: `glacierflow batch retry {desk.run_id} --only oom`")
+    assert step.startswith(f"next: `glacierflow batch retry {desk.name} --only oom`")
     found = json.loads(typed(capsys, "why", desk.run_id, "--slot", "2", "--json"))
     assert (found["failure"], found["slot"]) == ("oom", 2)
 
@@ -263,7 +267,8 @@ def test_list_shows_runs_that_batch_has_forgotten(desk: Desk, capsys: pytest.Cap
     older = some_manifest(2, now=desk.run.manifest.created_at.replace(year=2023))
     desk.run.store.put(RunLayout(older.run_id).manifest, older.model_dump_json().encode())
     first, second, third, _ = typed(capsys, "list").splitlines()
-    assert (first, third) == (desk.run_id, older.run_id)
+    assert first == f"{desk.name}  {desk.run_id}"
+    assert third == f"{older.name}  {older.run_id}"
     assert second.endswith("; 3 slots, ended: 3 done")
     found = json.loads(typed(capsys, "list", "--json", "--limit", "1"))
     assert [entry["run_id"] for entry in found["runs"]] == [desk.run_id]

@@ -122,7 +122,7 @@ def test_the_summary_arrives(bench: FamilyBench) -> None:
     (message,) = messages(bench, queue)
     assert message["Subject"].startswith("glacierflow: 2 of 2 units went wrong: sentinel2-20240701")
     assert "2 data: 000_made_up, 001_made_up: " in message["Message"]
-    assert f"next: glacierflow batch retry {root.run_id} --dry-run" in message["Message"]
+    assert f"next: glacierflow batch retry {root.name} --dry-run" in message["Message"]
 
 
 def test_a_topic_that_is_not_there_is_said_and_no_more(

@@ -122,7 +122,7 @@ def test_a_failure_shows_its_reason_and_the_command_that_mends_it(
 ) -> None:
     page = Path(typed(capsys, "report", shown.manifest.run_id)["page"]).read_text()
     assert "OutOfMemoryError: Container killed" in page
-    assert f"<code>glacierflow retry {shown.manifest.run_id} --only oom</code>" in page
+    assert f"<code>glacierflow retry {shown.manifest.name} --only oom</code>" in page
     assert REGIONS[-1].name in page
 
 

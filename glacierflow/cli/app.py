@@ -26,7 +26,6 @@ EXIT_WRONG, EXIT_USAGE, EXIT_INTERRUPTED = 1, 64, 130
 app = Verbs(
     name="glacierflow",
     help="Turn a range of glacier regions into clipped satellite images, on AWS Batch or here.",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 batch_app = Verbs(help="The same commands for runs, as array jobs on AWS Batch.")

@@ -15,6 +15,30 @@ from glacierflow.cli.context import CommandLine
 from glacierflow.cli.panels import PanelCommand
 from glacierflow.errors import UsageError
 
+
+def complete_runs(incomplete: str) -> list[str]:
+    """Names of runs that were submitted from this machine, newest first; nobody is asked on Tab."""
+    from glacierflow.local.control import default_home
+    from glacierflow.runs.history import logged_names
+
+    names = ("latest", *logged_names(default_home().parent))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_regions(incomplete: str) -> list[str]:
+    """Names of the packaged regions; of several with commas between them, the last is completed."""
+    from glacierflow.regions import load_catalogue
+
+    before, comma, last = incomplete.rpartition(",")
+    names = (region.name for region in load_catalogue(None).regions)
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+
+def complete_runs_and_regions(incomplete: str) -> list[str]:
+    """Either."""
+    return [*complete_runs(incomplete), *complete_regions(incomplete)]
+
+
 ConfigOption = Annotated[
     str | None,
     typer.Option(
@@ -50,7 +74,13 @@ LiveImageryOption = Annotated[
 ]
 RegionsOption = Annotated[
     str | None,
-    typer.Option("--regions", "--region", metavar="A,B", help="Names of regions, separated by commas."),
+    typer.Option(
+        "--regions",
+        "--region",
+        metavar="A,B",
+        help="Names of regions, separated by commas.",
+        autocompletion=complete_regions,
+    ),
 ]
 IndexRangeOption = Annotated[
     str | None,

@@ -12,6 +12,7 @@ import typer
 
 from glacierflow.cli.render import progress_line, progress_view
 from glacierflow.errors import StoreError, UnavailableError
+from glacierflow.model.manifest import short_name
 from glacierflow.runs.progress import estimate_end, group_failures
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def status_json(status: RunStatus, *, spent: Spent | None = None, logs: _Logs = 
 
 def _lines(status: RunStatus, spent: Spent | None) -> list[str]:
     lines = [
-        f"run       {status.run_id}",
+        f"run       {short_name(status.run_id)}  {status.run_id}",
         f"submitted {status.created_at:%Y-%m-%d %H:%M} UTC, {ago(status.created_at)}; {status.store}",
         f"slots     {len(status.rows)}: {_counts(status.states)}",
     ]
@@ -150,10 +151,11 @@ def span(seconds: float) -> str:
 
 def with_run(next_step: str, run_id: str, again: str = "") -> str:
     """A verdict's next step with the whole command in it, and the options that lead to the same run."""
+    run = short_name(run_id)
     return (
-        next_step.replace("`retry", f"`glacierflow batch retry {run_id}{again}")
+        next_step.replace("`retry", f"`glacierflow batch retry {run}{again}")
         .replace("`glacierflow batch logs`", "the log below")
-        .replace("`glacierflow batch verify`", f"`glacierflow batch verify {run_id}{again}`")
+        .replace("`glacierflow batch verify`", f"`glacierflow batch verify {run}{again}`")
     )
 
 
@@ -161,7 +163,7 @@ def _group_lines(group: FailureGroup, status: RunStatus, logs: _Logs, again: str
     return [
         f"{len(group.slots)} x {group.failure}, e.g. {group.region} (slot {group.slot}): {group.example}",
         f"    next: {with_run(group.next_step, status.run_id, again)}",
-        f"    log:  glacierflow batch logs {status.run_id} --slot {group.slot}{again}",
+        f"    log:  glacierflow batch logs {short_name(status.run_id)} --slot {group.slot}{again}",
         *(f"        {text}" for text in logs.get(group.slot, ())),
     ]
 

@@ -111,7 +111,7 @@ def where_to_look(
     from glacierflow.model.layout import RunLayout
 
     on_lambda = manifest.service == "lambda"
-    texts = [f"run     {manifest.run_id}"]
+    texts = [f"run     {manifest.run_id}", f"name    {manifest.name}  (short, for commands)"]
     for job in jobs:
         kind = f"array of {job.size}" if job.is_array else "plain job"
         texts.append(f"job     {job.job_id}  {kind}  {job.job_definition} on {job.job_queue}")
@@ -119,9 +119,9 @@ def where_to_look(
         *texts,
         f"records {manifest.store}/{RunLayout(manifest.run_id).prefix}",
         f"logs    {jobs[0].log_group}",
-        f"look    glacierflow batch status {manifest.run_id}{again}",
-        f"        glacierflow batch watch {manifest.run_id}{again}",
-        *(_left(f"glacierflow batch retry {manifest.run_id}{again}", rounds) if on_lambda else ()),
+        f"look    glacierflow status {manifest.name}{again}",
+        f"        glacierflow watch {manifest.name}{again}",
+        *(_left(f"glacierflow retry {manifest.name}{again}", rounds) if on_lambda else ()),
     ]
 
 
@@ -140,6 +140,7 @@ def submission_json(manifest: Manifest, jobs: Sequence[JobRecord]) -> str:
 
     submission = {
         "run_id": manifest.run_id,
+        "name": manifest.name,
         "store": manifest.store,
         "manifest": f"{manifest.store}/{RunLayout(manifest.run_id).manifest}",
         "slots": len(manifest.slots),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import json
+import re
 from typing import Literal
 
 from glacierflow.errors import UsageError
@@ -75,6 +77,11 @@ class Manifest(Record):
     remake: tuple[KeyPath, ...] = ()
     """Keys of products that a retry makes again although they are there, because they are damaged."""
 
+    @property
+    def name(self) -> str:
+        """The short name."""
+        return short_name(self.run_id)
+
     def units_of(self, slot: int) -> tuple[Unit, ...]:
         """Units of a slot.
 
@@ -115,3 +122,30 @@ def make_run_id(
     span = f"{indices[0]}_{indices[-1]}" if consecutive else f"{indices[0]}_n{len(indices)}"
     first, last = min(unit.date1 for unit in units), max(unit.date2 for unit in units)
     return f"{units[0].satellite}-{first:%Y%m%d}-{last:%Y%m%d}-{span}-{now:%Y%m%dT%H%M%SZ}-{print_of_run[:6]}"
+
+
+_RUN_ID = re.compile(r"(sentinel2|landsat)-\d{8}-\d{8}-\d+_n?\d+-(\d{8})T\d{6}Z-[0-9a-f]{6}")
+_NAME = re.compile(r"(?:s2|ls)-\d{8}-[a-z2-7]{4}")
+_SHORT = {"sentinel2": "s2", "landsat": "ls"}
+
+
+def short_name(run_id: str) -> str:
+    """``s2-20261130-k3fq``: satellite, day of submission and four signs of a hash of the id.
+
+    It follows from the id alone, so every run has one, of whatever version; what is no id is its own name.
+    """
+    found = _RUN_ID.fullmatch(run_id)
+    if found is None:
+        return run_id
+    signs = base64.b32encode(hashlib.sha256(run_id.encode()).digest())[:4].decode().lower()
+    return f"{_SHORT[found[1]]}-{found[2]}-{signs}"
+
+
+def is_whole_id(word: str) -> bool:
+    """Whether a word is a run's id, and not a part of one or a short name."""
+    return _RUN_ID.fullmatch(word) is not None
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is written as a short name."""
+    return _NAME.fullmatch(word) is not None

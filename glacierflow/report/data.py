@@ -9,6 +9,7 @@ from typing import Any
 from glacierflow.cost.report import CostReport
 from glacierflow.errors import UsageError
 from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import short_name
 from glacierflow.model.receipt import ProductRecord
 from glacierflow.report.gather import Facts
 from glacierflow.runs.coverage import coverage_of
@@ -61,7 +62,7 @@ def failures(facts: Facts) -> list[dict[str, Any]]:
             found.append(
                 {
                     **group.model_dump(mode="json"),
-                    "root": status.run_id,
+                    "root": short_name(status.run_id),
                     "regions": list(dict.fromkeys(name for row in slots for name in row.regions))[
                         :_MOST_SLOTS
                     ],
@@ -90,6 +91,7 @@ def page_data(facts: Facts) -> dict[str, Any]:
     costs = {one.region: one for one in cost.regions} if cost else {}
     return {
         "run_id": facts.run_id,
+        "name": short_name(facts.run_id),
         "seen_at": facts.seen_at.isoformat(),
         "headline": headline(facts),
         "standings": STANDINGS,

@@ -14,6 +14,7 @@ from typing import Any
 
 from glacierflow.host import resource_path
 from glacierflow.model.layout import RunLayout
+from glacierflow.model.manifest import short_name
 from glacierflow.model.records import CRS, PIXEL_SIZE_M
 from glacierflow.report.data import failures, headline, image_data, methods_text, page_data
 from glacierflow.report.gather import Facts
@@ -119,7 +120,7 @@ def _words(facts: Facts, again: str) -> dict[str, Any]:
     return {
         "version": __version__,
         "crs": CRS,
-        "runs": [status.run_id for status in facts.statuses],
+        "runs": [{"id": status.run_id, "name": short_name(status.run_id)} for status in facts.statuses],
         "retries": facts.family.retries,
         "created_at": facts.statuses[0].created_at,
         "seen_at": facts.seen_at,

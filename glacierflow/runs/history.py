@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from glacierflow.errors import StoreError
+from glacierflow.errors import RunError, StoreError
 from glacierflow.model.layout import RunLayout
-from glacierflow.model.manifest import Service
+from glacierflow.model.manifest import Service, is_name, is_whole_id, short_name
 from glacierflow.model.records import Record
 from glacierflow.runs.ledger import Ledger, read_ledger
 from glacierflow.runs.records import run_ids
@@ -21,13 +21,51 @@ from glacierflow.store import Store
 
 _RUN_ID = re.compile(r"(\w+?)-(\d{8})-(\d{8})-(\d+)_(n?\d+)-(\d{8}T\d{6}Z)-[0-9a-f]{6}")
 
+_MOST_NAMED = 5
+
 TEXT = "logs/aws_job_submission.log"
 """The log for people, below the user's folder; the predecessor's name for it."""
 
 
 def is_run_id(word: str) -> bool:
-    """Whether a word is written as the id of a run, or ``latest``; no region's name is."""
-    return word == "latest" or _RUN_ID.fullmatch(word) is not None
+    """Whether a word is written as the id or the name of a run, or ``latest``; no region's name is."""
+    return word == "latest" or is_name(word) or is_whole_id(word)
+
+
+def find_run_id(store: Store, home: Path, word: str) -> str:
+    """The id of the run that a word names: an id, a short name, or a beginning of one that fits no other run.
+
+    An id is itself, and a name that stands in this machine's log is known without a call.
+
+    Args:
+        store: where runs are.
+        home: the user's folder, with the log.
+        word: as typed.
+
+    Raises:
+        RunError: several runs begin so.
+    """
+    if is_whole_id(word):
+        return word
+    named = [entry.run_id for entry in _read(home) if short_name(entry.run_id) == word]
+    if named:
+        return named[-1]
+    found = sorted(one for one in run_ids(store) if one.startswith(word) or short_name(one).startswith(word))
+    exact = [one for one in found if word in {one, short_name(one)}]
+    if len(exact or found) > 1:
+        some = ", ".join(short_name(one) for one in found[:_MOST_NAMED])
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise RunError(
+            f"{len(found)} runs of {store.uri('')} begin with {word}: {some}{more}",
+            next_step="write more of the name, or the id that `glacierflow list` shows",
+        )
+    # what nobody knows is refused by those who look for its manifest
+    return (exact or found or [word])[0]
+
+
+def logged_names(home: Path) -> list[str]:
+    """Short names of the runs submitted from this machine, newest first, each once; nobody is asked."""
+    return list(dict.fromkeys(short_name(entry.run_id) for entry in reversed(list(_read(home)))))
 
 
 class RunEntry(Record):

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from glacierflow.model.manifest import short_name
 from glacierflow.model.records import Record
 from glacierflow.runs.failures import signature
 from glacierflow.runs.states import FailureClass
@@ -198,5 +199,5 @@ def summary_message(status: RunStatus) -> tuple[str, str]:
         more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
         lines.append(f"{len(rows)} {failure}: {named}{more}: {rows[0].reason}")
     if wrong:
-        lines.append(f"next: glacierflow batch retry {status.run_id} --dry-run")
+        lines.append(f"next: glacierflow batch retry {short_name(status.run_id)} --dry-run")
     return subject.encode("ascii", "replace").decode()[:_MAX_SUBJECT], "\n".join(lines)

@@ -80,7 +80,7 @@ def send_after_canary(
     if status.exit_code != 0:
         raise _CanaryError(
             "the canary went wrong, so the rest was not submitted",
-            next_step=f"`glacierflow batch status {look.manifest.run_id}{ready.line.again()}` says why",
+            next_step=f"`glacierflow batch status {look.manifest.name}{ready.line.again()}` says why",
         )
     rest = tuple(unit for unit in units if unit not in set(chosen))
     if not rest:

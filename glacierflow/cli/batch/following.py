@@ -148,14 +148,14 @@ def watch_run(
             quiet=line.quiet,
         )
 
-    run_id, ending = look.manifest.run_id, ending or Ending()
+    name, ending = look.manifest.name, ending or Ending()
     try:
         look, ended = follow_to_the_end(look, line, ending, to_its_end)
     except KeyboardInterrupt:
         look.keep()
         say(
             f"\nglacierflow: stopped watching; the run goes on. Look again with:\n"
-            f"  glacierflow watch {run_id}{line.again()}"
+            f"  glacierflow watch {name}{line.again()}"
         )
         return _EXIT_INTERRUPTED
     tell(ended, line, ending)

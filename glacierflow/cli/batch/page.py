@@ -98,11 +98,12 @@ def _gather(looks: Sequence[FamilyLook], cloud: Cloud, queues: Mapping[str, str]
 
 def _pack(facts: Facts, keys: Sequence[str], target: LocalStore, page: Path, to: Path) -> Path:
     """The page under its own keys, so that its addresses hold, and a first page that leads to it."""
+    from glacierflow.model.manifest import short_name
     from glacierflow.report.page import page_files
 
     folder, first = page.parent, f'<meta http-equiv="refresh" content="0; url={page.as_posix()}">\n'
     names = [(folder / name).as_posix() for name, _ in page_files(facts)]
-    pack = to / f"report-{facts.run_id}.zip"
+    pack = to / f"report-{short_name(facts.run_id)}.zip"
     try:
         with contextlib.ExitStack() as stack:
             part = pack.with_name(f"{pack.name}.part")
@@ -126,6 +127,7 @@ def leave_report(look: FamilyLook, line: CommandLine, folder: Path | None, *, er
 
     A page that cannot be written is said, and no more: the run is what counts.
     """
+    from glacierflow.model.manifest import short_name
     from glacierflow.report.page import write_page
     from glacierflow.store import LocalStore
 
@@ -143,5 +145,6 @@ def leave_report(look: FamilyLook, line: CommandLine, folder: Path | None, *, er
     typer.echo(f"report     {place}", err=err)
     if folder is None:
         typer.echo(
-            f"           open it with `glacierflow report {facts.run_id}{line.again()} --open`", err=err
+            f"           open it with `glacierflow report {short_name(facts.run_id)}{line.again()} --open`",
+            err=err,
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glacierflow.cli.context import CommandLine, cloud_for, load_line, say
+from glacierflow.cli.options import complete_runs
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,18 +29,29 @@ _MOST_LOGS = 3
 """Kinds of failure whose example's log is read for the status."""
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="[RUN]", help="Id of a run; by default your latest run.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="[RUN]",
+        help="Name or id of a run, or the beginning of one; by default your latest run.",
+        show_default=False,
+        autocompletion=complete_runs,
+    ),
 ]
 SomeRunArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="A run's id, or latest; without it your latest run, after a question."
+        metavar="[RUN]",
+        help="A run's name or id, or latest; without it your latest run, after a question.",
+        autocompletion=complete_runs,
     ),
 ]
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...", help="Runs to take together; by default your latest run.", show_default=False
+        metavar="[RUN]...",
+        help="Runs to take together; by default your latest run.",
+        show_default=False,
+        autocompletion=complete_runs,
     ),
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Show progress until the run has ended.")]
@@ -82,7 +94,7 @@ def locate_run(run: str, line: CommandLine) -> Located:
     from glacierflow.cli.batch.planning import owner_of
     from glacierflow.local.control import default_home
     from glacierflow.model.layout import RunLayout
-    from glacierflow.runs.history import latest_submission
+    from glacierflow.runs.history import find_run_id, latest_submission
     from glacierflow.store import open_store
 
     loaded = load_line(line)
@@ -97,6 +109,8 @@ def locate_run(run: str, line: CommandLine) -> Located:
             run = logged
         else:
             run = _latest_in(store, owner_of(loaded.settings))
+    else:
+        run = find_run_id(store, default_home().parent, run)
     return Located(run, store, cloud, loaded, places)
 
 
@@ -142,9 +156,11 @@ def locate_runs(runs: Sequence[str] | None, line: CommandLine) -> tuple[Located,
     Raises:
         UsageError: ``latest``, and there is no run at all.
     """
+    from glacierflow.model.manifest import is_whole_id
+
     first, *others = runs or ["latest"]
     found = locate_run(first, line)
-    ids = [locate_run(run, line).run_id if run == "latest" else run for run in others]
+    ids = [run if is_whole_id(run) else locate_run(run, line).run_id for run in others]
     return found, [found.run_id, *ids]
 
 

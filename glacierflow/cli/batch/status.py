@@ -96,8 +96,12 @@ def list_command(
 
 def _run_lines(run: RunEntry) -> list[str]:
     from glacierflow.cli.render_status import ago
+    from glacierflow.model.manifest import short_name
 
-    lines = [run.run_id, f"    submitted {ago(run.submitted_at)}; {_progress(run)}"]
+    lines = [
+        f"{short_name(run.run_id)}  {run.run_id}",
+        f"    submitted {ago(run.submitted_at)}; {_progress(run)}",
+    ]
     if run.retry_of:
         lines.append(f"    a retry of {run.retry_of}")
     return lines

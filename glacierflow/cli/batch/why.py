@@ -13,7 +13,13 @@ import typer
 
 from glacierflow.cli.batch import runs
 from glacierflow.cli.context import CommandLine, load_line, say
-from glacierflow.cli.options import CONNECTION, JsonOption, collects
+from glacierflow.cli.options import (
+    CONNECTION,
+    JsonOption,
+    collects,
+    complete_regions,
+    complete_runs_and_regions,
+)
 from glacierflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +32,9 @@ if TYPE_CHECKING:
 WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN] [REGION]", help="Name of a region; before it, the id of a run if it is not the latest."
+        metavar="[RUN] [REGION]",
+        help="Name of a region; before it, the name of a run if it is not the latest.",
+        autocompletion=complete_runs_and_regions,
     ),
 ]
 
@@ -36,7 +44,10 @@ _LOCAL_PAUSE_S, _AWS_PAUSE_S = 0.5, 3.0
 _MOST_NAMED = 10
 """Numbers of other slots shown."""
 
-RegionOption = Annotated[str | None, typer.Option("--region", metavar="NAME", help="Name of the region.")]
+RegionOption = Annotated[
+    str | None,
+    typer.Option("--region", metavar="NAME", help="Name of the region.", autocompletion=complete_regions),
+]
 SlotOption = Annotated[int | None, typer.Option("--slot", metavar="N", help="The child's slot, from 0.")]
 AttemptOption = Annotated[
     int | None, typer.Option("--attempt", metavar="K", help="Which attempt, from 1; default the latest.")
@@ -59,6 +70,7 @@ def why_command(
     from glacierflow.cli.render import to_json
     from glacierflow.cli.render_status import with_run
     from glacierflow.live.slot import explain_slot, find_slot, other_slots
+    from glacierflow.model.manifest import short_name
 
     run, region = run_and_region(words or [])
     look, cloud = runs.open_look(run, line)
@@ -79,7 +91,9 @@ def why_command(
     if others:
         typer.echo(name_slots(others))
     if found.attempts:
-        say(f"log:  glacierflow logs {run_id} --slot {found.slot}{line.again()}", quiet=line.quiet)
+        say(
+            f"log:  glacierflow logs {short_name(run_id)} --slot {found.slot}{line.again()}", quiet=line.quiet
+        )
     return 0
 
 

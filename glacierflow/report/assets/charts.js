@@ -7,7 +7,8 @@
   if (!attempts.length) { box.append("No attempt has started, or their times are not known."); return; }
   const seen = Date.parse(data.seen_at) / 1000;
   const [REGION, START, HOURS, WHY, USD, NUMBER, SLOT] = [0, 1, 2, 3, 4, 5, 6];
-  const end = (one) => one[HOURS] === null ? seen : one[START] + one[HOURS] * 3600;
+  // one that is lost, and nobody knows when, is a mark at its start
+  const end = (one) => one[HOURS] !== null ? one[START] + one[HOURS] * 3600 : one[WHY] !== null || data.headline.finished ? one[START] + 60 : seen;
   const kinds = { good: ["#0072b2", "ended well"], spot: ["#e69f00", "reclaimed by AWS"], lost: ["#d55e00", "lost to something else"], open: ["#56b4e9", "running, or its end is not known"] };
   const kind = (one) => one[WHY] === "spot" ? "spot" : one[WHY] !== null ? "lost" : one[HOURS] === null ? "open" : "good";
   const used = new Set(attempts.map(kind));
@@ -22,22 +23,25 @@
   box.append(canvas);
   const svg = d3.select(box).append("svg").attr("aria-hidden", "true");
   const axis = svg.append("g"), names = svg.append("g");
-  const says = (one) => `${data.regions[one[REGION]].name}, slot ${one[SLOT]}, attempt ${one[NUMBER]}: ${one[HOURS] === null ? "running" : `${(one[HOURS] * 60).toFixed(1)} min`}${one[WHY] === null ? "" : `, lost (${one[WHY]})`}, ${money(one[USD])}`;
+  const says = (one) => `${data.regions[one[REGION]].name}, slot ${one[SLOT]}, attempt ${one[NUMBER]}: ${one[HOURS] === null ? one[WHY] === null ? "running" : "its end is not known" : `${(one[HOURS] * 60).toFixed(1)} min`}${one[WHY] === null ? "" : `, lost (${one[WHY]})`}, ${money(one[USD])}`;
   let drawn = [];
 
   function draw() {
     const numbers = visible(), rowOf = new Map(numbers.map((number, row) => [number, row]));
     const shown = attempts.filter((one) => rowOf.has(one[REGION]));
     const width = box.clientWidth, row = Math.max(4, Math.min(18, Math.floor(620 / Math.max(1, numbers.length))));
-    const left = row >= 11 && width > 520 ? 190 : 4, top = 26, height = top + row * numbers.length + 6;
+    const left = row >= 11 && width > 520 ? 205 : 4, top = 26, height = top + row * numbers.length + 6;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     svg.attr("width", width).attr("height", height);
-    const x = d3.scaleUtc([new Date(d3.min(attempts, (one) => one[START]) * 1000), new Date(d3.max(attempts, end) * 1000)], [left, width - 8]).nice();
-    axis.attr("transform", `translate(0,${top - 4})`).call(d3.axisTop(x).ticks(Math.max(2, Math.floor((width - left) / 110))));
+    const x = d3.scaleUtc([new Date(d3.min(attempts, (one) => one[START]) * 1000), new Date(d3.max(attempts, end) * 1000)], [left, width - 24]).nice();
+    const [first, last] = x.domain(), clock = d3.utcFormat("%H:%M"), day = d3.utcFormat("%d %b");
+    // in UTC, as everything here
+    const says = (when) => +d3.utcDay(when) === +when ? day(when) : last - first > 4 * 86400e3 ? "" : clock(when);
+    axis.attr("transform", `translate(0,${top - 4})`).call(d3.axisTop(x).ticks(Math.max(2, Math.floor((width - left) / 110))).tickFormat(says));
     names.selectAll("text").data(left > 4 ? numbers : []).join("text").attr("x", left - 8).attr("y", (_, number) => top + row * (number + 0.5)).attr("dy", "0.35em")
       .attr("text-anchor", "end").attr("font-size", Math.min(12, row)).attr("fill", "#1b2530").text((number) => data.regions[number].name);
     const pen = canvas.getContext("2d");

@@ -94,7 +94,7 @@
     image.addEventListener("error", () => {
       image.hidden = true;
       $("no-picture").hidden = false;
-      $("no-picture").textContent = `The pictures are not beside this page: "glacierflow report ${data.run_id}" brings them.`;
+      $("no-picture").textContent = `The pictures are not beside this page: "glacierflow report ${data.name}" brings them.`;
     });
     image.addEventListener("load", () => { $("no-picture").hidden = true; });
   }

@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import threading
 import urllib.error
@@ -115,13 +116,20 @@ def give_memory_back() -> None:
             mallopt(parameter, value)
 
 
+_KERNELS_BYTES = 2 << 20
+"""Room that compiled kernels need: 0.4 MB in each of a few versions."""
+
+
 def is_cluster(environ: Mapping[str, str]) -> bool:
     """Whether this is a job of SLURM, or a machine that can submit one, as the predecessor looked."""
     return bool(environ.get("SLURM_JOB_ID")) or shutil.which("sbatch", path=environ.get("PATH")) is not None
 
 
-def compiled_cache() -> Path:
-    """A writable folder for compiled kernels: the user's cache, else one below the temporary directory.
+def compiled_cache() -> Path | None:
+    """A folder of this user's own for compiled kernels: the user's cache, or one in the temporary directory.
+
+    None where neither can be had or has room. What lies in such a folder is run, so one that others may write
+    to is never used, and compiling anew only costs time.
 
     Compiling takes seconds, which every child of an array job would pay: an image brings the folder along
     (``GLACIERFLOW_COMPILED``), and where that is read-only, as in a container, it is copied (0.4 MB).
@@ -129,19 +137,29 @@ def compiled_cache() -> Path:
     from platformdirs import user_cache_path
 
     brought = os.environ.get("GLACIERFLOW_COMPILED")
-    # the user's number: a folder of somebody else's below /tmp is neither readable nor to be trusted
     mine = f"glacierflow-compiled-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     first = user_cache_path("glacierflow") / "compiled" if brought is None else Path(brought)
     for folder in (first, Path(tempfile.gettempdir()) / mine):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK) or not (folder == Path(brought or "") or _is_private(folder)):
+                continue
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-") as probe:
+                probe.write(bytes(_KERNELS_BYTES))
+                probe.flush()
+            if brought is not None and folder != Path(brought) and Path(brought).is_dir():
+                shutil.copytree(brought, folder, dirs_exist_ok=True)
         except OSError:
             continue
-        if os.access(folder, os.W_OK):
-            break
-    if brought is not None and folder != Path(brought) and Path(brought).is_dir():
-        shutil.copytree(brought, folder, dirs_exist_ok=True)
-    return folder
+        return folder
+    return None
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder is this user's own, is no link, and nobody else may write to it."""
+    state = folder.lstat()
+    is_mine = not hasattr(os, "getuid") or state.st_uid == os.getuid()
+    return is_mine and stat.S_ISDIR(state.st_mode) and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def find_machine(environ: Mapping[str, str]) -> Machine | None:

@@ -190,9 +190,10 @@ def test_something_that_is_no_archive_is_refused(cloud_endpoint: Endpoint, tmp_p
         control.up(Path(cloud_endpoint.home), archive=tmp_path / "missing")
 
 
-def test_web_pages_are_kept_out(cloud_endpoint: Endpoint) -> None:
-    url = f"{cloud_endpoint.url}/v1/submitjob"
+@pytest.mark.parametrize("path", ["/v1/submitjob", "/stac/search", "/stac/", "/archive/0/x.tif"])
+def test_web_pages_are_kept_out(cloud_endpoint: Endpoint, path: str) -> None:
     for headers in ({"Origin": "http://example.org"}, {"Host": "example.org"}):
+        url = f"{cloud_endpoint.url}{path}"
         assert urllib3.request("POST", url, body=b"{}", headers=headers).status == 403
 
 

@@ -97,5 +97,42 @@ def test_a_read_only_folder_of_compiled_kernels_is_copied(
     # root may write anywhere, so only the answer is changed
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != brought)
     folder = compiled_cache()
+    assert folder is not None
     assert folder != brought
     assert (folder / "kernels.nbi").read_bytes() == b"compiled"
+
+
+@pytest.mark.parametrize("fault", ["somebody else's", "writable by others", "a link", "full"])
+def test_a_cache_that_is_not_our_own_or_full_is_not_used_and_ends_nothing(fault: str, tmp_path: Path) -> None:
+    """A process of its own: its home cannot be used, and what is in its temporary folder is at fault."""
+    code = """
+import os, resource, signal, sys, tempfile
+from pathlib import Path
+fault, folder = sys.argv[1], Path(tempfile.gettempdir()) / f"glacierflow-compiled-{os.getuid()}"
+if fault == "a link":
+    (Path(tempfile.gettempdir()) / "theirs").mkdir()
+    folder.symlink_to("theirs")
+elif fault != "full":
+    folder.mkdir(mode=0o777 if fault == "writable by others" else 0o700)
+    os.chmod(folder, 0o777 if fault == "writable by others" else 0o700)
+if fault == "somebody else's":
+    uid = os.getuid()
+    os.getuid = lambda: uid + 1
+    folder.rename(folder.with_name(f"glacierflow-compiled-{uid + 1}"))
+if fault == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from glacierflow.host import compiled_cache
+assert compiled_cache() is None
+import numpy as np
+from glacierflow.imagery import kernels
+out = np.ones((130, 140), np.uint16)
+out[0, 0] = 0
+assert kernels.free_cells(out, 10, 20, 3, 3)[0, 0]
+"""
+    (tmp_path / "home").write_text("no folder")
+    (tmp_path / "tmp").mkdir()
+    home, temporary = str(tmp_path / "home"), str(tmp_path / "tmp")
+    environ = os.environ | {"HOME": home, "XDG_CACHE_HOME": f"{home}/cache", "TMPDIR": temporary}
+    subprocess.run([sys.executable, "-B", "-c", code, fault], check=True, env=environ)
+    left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+    assert left == []

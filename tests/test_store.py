@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
+from refusals import refusal
 
+from glacierflow.cloud import Cloud
 from glacierflow.errors import StoreError, UsageError
-from glacierflow.store import LocalStore, open_store, split_s3_uri
+from glacierflow.store import LocalStore, S3Store, open_store, split_s3_uri
 
 
 def test_what_was_put_is_got_listed_and_found(tmp_path: Path) -> None:
@@ -87,3 +92,48 @@ def test_a_path_opens_a_directory(tmp_path: Path) -> None:
     from glacierflow.cloud import Cloud
 
     assert open_store(str(tmp_path), Cloud()).uri("a") == str(tmp_path / "a")
+
+
+def test_old_litter_of_killed_attempts_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    old, new, folder = tmp_path / "a/.part-old", tmp_path / "a/.part-new", tmp_path / "b/.part-folder"
+    folder.mkdir(parents=True)
+    (folder / "content").write_text("x")
+    old.parent.mkdir()
+    for path in (old, new, tmp_path / "a/image.tif", tmp_path / "a/.part-x.lock"):
+        path.write_text("x")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for path in (old, folder, tmp_path / "a/image.tif", tmp_path / "a/.part-x.lock"):
+        os.utime(path, (two_days_ago, two_days_ago))
+    LocalStore(tmp_path).check_writable()
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "b", ".part-new", ".part-x.lock", "image.tif"}
+
+
+class _Lossy:
+    """An S3 client whose first put is done, and whose answer is lost."""
+
+    def __init__(self, *, by_another: bool) -> None:
+        self.by_another = by_another
+        self.objects: dict[str, Any] = {}
+        self.puts = 0
+
+    def put_object(self, *, Key: str, IfNoneMatch: str, Metadata: Any, **_: Any) -> Any:  # noqa: N803
+        assert IfNoneMatch == "*"
+        self.puts += 1
+        if Key in self.objects:
+            raise refusal("PutObject", "PreconditionFailed", 412)
+        self.objects[Key] = {"Metadata": {"glacierflow-put": "another's"} if self.by_another else Metadata}
+        raise ReadTimeoutError(endpoint_url="http://made-up")
+
+    def head_object(self, *, Key: str, **_: Any) -> Any:  # noqa: N803
+        return self.objects[Key]
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("by_another", [False, True])
+def test_a_conditional_put_whose_answer_was_lost_knows_its_own_record(
+    by_another: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = _Lossy(by_another=by_another)
+    monkeypatch.setattr(Cloud, "client", lambda *_: client)
+    assert S3Store("bucket", Cloud()).put("a", b"x", if_absent=True) is not by_another
+    assert client.puts == 2

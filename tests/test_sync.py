@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -128,6 +129,28 @@ def test_only_sources_are_of_the_project_and_none_that_is_excluded(project: Path
     ):
         assert is_excluded(name), name
     assert not is_excluded("docs/Archives.md")
+
+
+def test_only_what_git_tracks_is_pushed_and_nothing_that_looks_like_a_secret(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    git = ["git", "-c", "init.defaultBranch=main", "-c", "safe.directory=*"]
+    secrets = ("glacierflow/id_rsa", "docs/.env", "docs/AWS-Credentials.json", "batch/server.KEY")
+    for name in (*secrets, "docs/page.md", "docs/untracked.md"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("x")
+    outside = project.parent / "passwords"
+    outside.write_text("x")
+    (project / "docs/link.md").symlink_to(outside)
+    (project / "tests").symlink_to(project.parent)
+    before = {file.name for file in files_of(project)}
+    assert "docs/untracked.md" in before, "without git all sources are taken"
+    subprocess.run([*git, "init", "-q"], cwd=project, check=True)
+    subprocess.run([*git, "add", "--all", "--force"], cwd=project, check=True)
+    subprocess.run([*git, "rm", "-q", "--cached", "docs/untracked.md"], cwd=project, check=True)
+    after = {file.name for file in files_of(project)}
+    assert before - after == {"docs/untracked.md"}
+    assert "docs/page.md" in after
+    assert not [name for name in before if name in secrets or "link" in name or name.startswith("tests/")]
 
 
 def test_every_tracked_file_of_this_checkout_is_of_the_project() -> None:

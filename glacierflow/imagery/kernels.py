@@ -24,8 +24,8 @@ if os.environ.get("GLACIERFLOW_COMPILED") and platform.machine() in _PROCESSORS:
     config.CPU_NAME, config.CPU_FEATURES = _PROCESSORS[platform.machine()]
 
 _numbas_own = config.CACHE_DIR
-if not _numbas_own:
-    config.CACHE_DIR = str(compiled_cache())
+_folder = _numbas_own or compiled_cache()
+config.CACHE_DIR = str(_folder or "")
 
 KINDS = {"nearest": 0, "bilinear": 1, "cubic": 2, "lanczos": 3}
 """Each kind's number is also the source pixels it reaches on each side."""
@@ -41,7 +41,7 @@ _NONE, _SOME, _ALL = 0, 1, 2
 _COS3 = tuple(math.cos(math.pi * n / 3) for n in range(-3, 3))
 _SIN3 = tuple(math.sin(math.pi * n / 3) for n in range(-3, 3))
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(nogil=True, cache=_folder is not None, error_model="numpy")
 _inlined = njit(nogil=True, error_model="numpy")
 
 

@@ -63,26 +63,34 @@ class _QuietHandler(MotoRequestHandler):  # type: ignore[misc, unused-ignore]
 
 
 class _Gate:
-    """Marks the state as changed, and keeps web pages out.
+    """Keeps web pages out of everything: AWS, the STAC API and the archive's files.
 
     Submitting a job runs a command, so a page in the user's browser must not be able to do it: browsers name
     the page's origin, and a page that rebound its own host name shows it as Host.
     """
 
-    _READS = ("/v1/describe", "/v1/list")
-
-    def __init__(
-        self, app: WsgiApp, port: int, changed: Callable[[], None], infrastructure: Infrastructure
-    ) -> None:
+    def __init__(self, app: WsgiApp, port: int) -> None:
         self._app = app
         self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
-        self._changed = changed
-        self._infrastructure = infrastructure
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if "HTTP_ORIGIN" in environ or environ.get("HTTP_HOST") not in self._hosts:
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"The embedded cloud answers programs on this machine, not web pages.\n"]
+        return self._app(environ, start_response)
+
+
+class _Noticed:
+    """Marks the state as changed."""
+
+    _READS = ("/v1/describe", "/v1/list")
+
+    def __init__(self, app: WsgiApp, changed: Callable[[], None], infrastructure: Infrastructure) -> None:
+        self._app = app
+        self._changed = changed
+        self._infrastructure = infrastructure
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self._infrastructure.on_request(environ)
         answer = self._app(environ, start_response)
         reads = environ["PATH_INFO"].startswith(self._READS)
@@ -116,8 +124,9 @@ class EmbeddedServer:
         inner = DispatcherMiddleware(
             payers, {CONTROL_PREFIX: control, METADATA_PREFIX: self.batch.executor.metadata}
         )
-        aws = _Gate(inner, port, self.saver.changed, self.infrastructure)
-        app = DispatcherMiddleware(aws, {"/stac": self.archives.stac, "/archive": self.archives.assets})
+        aws = _Noticed(inner, self.saver.changed, self.infrastructure)
+        all_sides = DispatcherMiddleware(aws, {"/stac": self.archives.stac, "/archive": self.archives.assets})
+        app = _Gate(all_sides, port)
         # Any: whether it is the threaded kind is decided at run time
         server: Any = make_server(HOST, port, app, threaded=True, request_handler=_QuietHandler)
         server.daemon_threads = True

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from glacierflow.errors import StoreError, UsageError
 from glacierflow.store.protocol import Entry, inside
+
+_OLD_S = 24 * 3600.0
+"""Seconds after which a file that is written aside belongs to nobody: no put takes a day."""
 
 
 class LocalStore:
@@ -65,8 +70,6 @@ class LocalStore:
 
     def put_file(self, key: str, path: Path) -> None:
         """Copy aside, then rename."""
-        import shutil
-
         target = self._path(key)
         with self._aside(target) as aside:
             shutil.copyfile(path, aside)
@@ -104,16 +107,25 @@ class LocalStore:
             yield from sorted(path.name for path in folder.iterdir() if path.is_dir())
 
     def check_writable(self) -> None:
-        """Make the directory and write a file that leaves no trace."""
+        """Make the directory, write a file that leaves no trace, and remove what is old and half written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".part-"):
                 pass
+            self._sweep()
         except OSError as error:
             raise UsageError(
                 f"base_dir = {self.root} cannot be written: {error.strerror}",
                 next_step="name another directory with --base-dir, or change its permissions",
             ) from error
+
+    def _sweep(self) -> None:
+        """Remove what attempts that were killed have left half written, once nobody can be at it any more."""
+        before = time.time() - _OLD_S
+        for path in self.root.rglob(".part-*"):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < before and not path.name.endswith(".lock"):
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def _path(self, key: str) -> Path:
         return self.root / inside(key, str(self.root))

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import logging
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _log = logging.getLogger("glacierflow")
 
+_MARK = "glacierflow-put"
+"""Key among an object's own metadata."""
 _TRIES = 5
 """Of what botocore does not try again by itself."""
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404"}
@@ -112,16 +115,35 @@ class S3Store:
     def _put(self, key: str, data: bytes, condition: dict[str, Any]) -> bool:
         from botocore.exceptions import ClientError
 
+        # by a mark of its own, a put whose answer was lost is told from the same put of somebody else
+        mark = {_MARK: uuid.uuid4().hex} if condition else {}
+        more = {**_type_of(key), **condition, **({"Metadata": mark} if mark else {})}
+        tries = 0
+
         def write() -> bool:
+            nonlocal tries
+            tries += 1
             try:
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **_type_of(key), **condition)
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **more)
             except ClientError as error:
                 if condition and error.response["Error"]["Code"] in _CONDITION_FAILED:
-                    return False
+                    again = (
+                        tries > 1 or error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+                    )
+                    return again and self._marks(key).get(_MARK) == mark[_MARK]
                 raise
             return True
 
         return bool(self._ask(key, write, is_read=False))
+
+    def _marks(self, key: str) -> dict[str, str]:
+        """An object's own metadata; none where there is no object."""
+
+        def read() -> dict[str, str]:
+            found: dict[str, str] = self._client.head_object(Bucket=self.bucket, Key=key).get("Metadata", {})
+            return found
+
+        return self._ask(key, read) or {}
 
     def put_file(self, key: str, path: Path) -> str | None:
         """One PutObject, whose SHA-256 S3 checks and keeps: products are far below its limit of 5 GB."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,13 @@ PREFIX = "scripts/greenland-glacier-flow/"
 
 EXCLUDED = (".git/*", "__pycache__/*", "*.pyc", "aws/logs/*", "Archive/*", "container/certs/*.crt")
 """Never uploaded, wherever they are: the predecessor's list, and certificates of the machine here."""
+
+_SECRETS = (
+    *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "*.tfstate", "*.ppk", "id_rsa*", "id_ed25519*"),
+    *(".env", ".env.*", ".netrc", ".npmrc", ".pypirc", ".pgpass", ".boto", ".aws/*", ".ssh/*", "credentials"),
+    *("*credentials*.json", "*credentials*.csv", "*accesskeys*.csv", "*secret*.json", "*secret*.txt"),
+)
+"""Names of files that hold keys or passwords, as a rule; never uploaded, even where git tracks them."""
 
 CONFIG = "config.ini"
 AWS_CONFIG = "aws/config/aws_config.ini"
@@ -106,10 +114,11 @@ def push(plan: PushPlan, bucket: Bucket, *, delete: bool, tell: Callable[[str], 
 
 
 def is_excluded(name: str) -> bool:
-    """Whether a path, relative to the project, matches the excludes at any depth."""
-    parts = name.split("/")
+    """Whether a path, relative to the project, matches the excludes at any depth, or looks like a secret."""
+    parts = name.lower().split("/")
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
-    return any(fnmatch.fnmatch(tail, pattern) for tail in tails for pattern in EXCLUDED)
+    patterns = [pattern.lower() for pattern in (*EXCLUDED, *_SECRETS)]
+    return any(fnmatch.fnmatch(tail, pattern) for tail in tails for pattern in patterns)
 
 
 def project_files(root: Path, *, config: Path, aws_config: Path) -> list[ProjectFile]:
@@ -134,12 +143,34 @@ def project_files(root: Path, *, config: Path, aws_config: Path) -> list[Project
 
 
 def _sources(root: Path) -> Iterator[ProjectFile]:
+    tracked = _tracked(root)
     for name in _SOURCES:
         top = root / name
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             relative = path.relative_to(root).as_posix()
-            if path.is_file() and not is_excluded(relative):
+            if tracked is not None and relative not in tracked:
+                continue
+            if path.is_file() and not is_excluded(relative) and not _has_link(root, path):
                 yield ProjectFile(path, relative)
+
+
+def _tracked(root: Path) -> set[str] | None:
+    """What git tracks of a checkout; None where there is no git to ask, as in an archive of the sources."""
+    if not (root / ".git").exists():
+        return None
+    # also where the checkout is another user's, as in a container
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    try:
+        answer = subprocess.run(command, cwd=root, check=True, capture_output=True)  # noqa: S603 - our own
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return set(answer.stdout.decode(errors="surrogateescape").split("\0"))
+
+
+def _has_link(root: Path, path: Path) -> bool:
+    """Whether a path leads over a link, which may point at anything."""
+    parts = [path, *path.parents]
+    return any(part.is_symlink() for part in parts[: parts.index(root)])
 
 
 def read_settings_object(uri: str, cloud: Cloud) -> tuple[IniFile, SettingsSource]:

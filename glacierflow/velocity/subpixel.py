@@ -34,9 +34,10 @@ _f4 = np.float32
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel, and keep it where the kernels of the clips are kept."""
     before = config.CACHE_DIR
-    config.CACHE_DIR = before or str(compiled_cache())
+    folder = before or compiled_cache()
+    config.CACHE_DIR = str(folder or "")
     try:
-        kernel: Callable[..., Any] = njit(nogil=True, cache=True, error_model="numpy")(function)
+        kernel: Callable[..., Any] = njit(nogil=True, cache=folder is not None, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before
     return kernel

@@ -62,7 +62,7 @@ class BigRun:
         for slot in range(size):
             number = 1
             if chance.random() < reclaimed:
-                self.attempt(slot, "interrupted", 1, exit_code=75)
+                self.attempt(slot, "interrupted", 1, exit_code=75, counts=Counts(found=5))
                 number = 2
             if slot >= size - failed:
                 self.attempt(slot, None, number)

@@ -89,6 +89,7 @@ def some_row(slot: int, state: str, **fields: Any) -> SlotRow:
         "attempts": 1,
         "reclaims": 0,
         "products": 0,
+        "new": 0,
         "failed_scenes": 0,
         "left_out": 0,
         "reason": None,

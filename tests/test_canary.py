@@ -19,6 +19,8 @@ from glacierflow.cloud import Cloud
 from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.receipt import Counts
 from glacierflow.runs.records import read_run_manifest
+from glacierflow.runs.states import BatchView
+from glacierflow.runs.status import RunStatus, join_status
 from glacierflow.runs.units import plan_units
 from glacierflow.runs.workload import choose_canary, expected_seconds, measure
 from glacierflow.store import S3Store
@@ -62,9 +64,8 @@ def test_peaks_and_the_median_factor_are_measured() -> None:
 class Ended:
     """What the watch of a canary brings."""
 
-    def __init__(self, exit_code: int, attempts: int) -> None:
-        self.exit_code, self.attempts = exit_code, attempts
-        self.running = frozenset[tuple[str, int]]()
+    def __init__(self, exit_code: int, seen: RunStatus) -> None:
+        self.exit_code, self.attempts, self.rows = exit_code, seen.attempts, seen.rows
 
 
 @pytest.fixture
@@ -81,7 +82,9 @@ def come_back(monkeypatch: pytest.MonkeyPatch, exit_code: int, hours: int = 0) -
             put_attempt(store, look.manifest, slot, "done", peak_memory_mb=9_000.0, ended_at=ended_at)
             receipt = make_receipt(look.manifest, slot, ended_at=ended_at)
             look.root.ledger.add_attempt(AttemptEntry.of(receipt))
-        return Ended(exit_code, len(look.manifest.slots))
+        ledger = look.root.ledger
+        seen = join_status(look.manifest, BatchView({}), ledger.listed, ledger.attempts, jobs=look.jobs)
+        return Ended(exit_code, seen)
 
     monkeypatch.setattr(canary_cli, "_watch", watch)
 

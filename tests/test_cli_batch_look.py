@@ -75,7 +75,7 @@ def test_status_is_one_screen(desk: Desk, capsys: pytest.CaptureFixture[str]) ->
     out = typed(capsys, "status", desk.run_id, expect=1)
     assert "slots     3: 2 SUCCEEDED, 1 FAILED" in out
     assert "attempts  6 (3 interrupted by spot reclaims)" in out
-    assert "products  6" in out
+    assert "products  6 new, 0 already there, 6 in all\n" in out
     assert "US dollars so far" in out
     assert "1 x oom, e.g. 002_made_up (slot 2):" in out
     assert f"glacierflow batch retry {desk.name} --only oom" in out
@@ -127,10 +127,15 @@ def test_a_large_run_of_an_earlier_version_says_what_is_not_counted_yet(
     large = Desk(400, monkeypatch, told=False)
     large.run.finish()
     out = typed(capsys, "status", large.run_id)
-    assert "products  0 (the receipts of 400 slots are not read yet: --receipts)" in out
+    assert (
+        "products  0 new, 0 already there, 0 in all (the receipts of 400 slots are not read yet: --receipts)"
+        in out
+    )
     assert "001_made_up" not in out
-    assert "products  1200\n" in typed(capsys, "status", large.run_id, "--receipts")
-    assert "products  1200\n" in typed(capsys, "status", large.run_id)
+    assert "products  1200 new, 0 already there, 1200 in all\n" in typed(
+        capsys, "status", large.run_id, "--receipts"
+    )
+    assert "products  1200 new, 0 already there, 1200 in all\n" in typed(capsys, "status", large.run_id)
 
 
 def test_a_large_run_that_failed_says_what_batch_was_not_asked_about(
@@ -269,6 +274,9 @@ def test_list_shows_runs_that_batch_has_forgotten(desk: Desk, capsys: pytest.Cap
     first, second, third, _ = typed(capsys, "list").splitlines()
     assert first == f"{desk.name}  {desk.run_id}"
     assert third == f"{older.name}  {older.run_id}"
-    assert second.endswith("; 3 slots, ended: 3 done")
+    assert second.endswith(
+        "; 3 slots, ended: 3 done; products: 9 new, 0 already there, 9 in all; "
+        "3 attempts (none interrupted by spot reclaims)"
+    )
     found = json.loads(typed(capsys, "list", "--json", "--limit", "1"))
     assert [entry["run_id"] for entry in found["runs"]] == [desk.run_id]

@@ -55,7 +55,9 @@ def test_complete_exits_0_and_shows_the_matrix(
     said = capsys.readouterr().out
     assert "000_made_up  #\n001_made_up  #\n002_made_up  .\n" in said
     assert said.splitlines()[1].split() == ["2024-07"]
-    assert said.endswith("2 complete, 1 no_data; 2 products compared by checksums\n")
+    assert said.endswith(
+        "2 complete, 1 no_data; products: 2 new, 0 already there, 2 in all; compared by checksums\n"
+    )
 
 
 def test_what_is_wrong_is_named_and_exits_1(

@@ -15,17 +15,20 @@ from runs_samples import NOW, make_started, some_job, some_manifest
 from test_verify import a_retry, put_manifest
 
 from glacierflow.aws.names import find_places
-from glacierflow.cost.attempt_times import AttemptEnd, spells_of
-from glacierflow.cost.gather import report_cost
+from glacierflow.cost.gather import report_cost, spells_of, tries_of
 from glacierflow.cost.price_sources import load_prices
 from glacierflow.cost.prices import PriceBook, SpotPoint, SpotRange
 from glacierflow.cost.report import CostReport, cost_csv, cost_of
 from glacierflow.errors import DataError
+from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import ArrayRange, Manifest
 from glacierflow.model.receipt import Counts, Machine, ProductRecord, Receipt
-from glacierflow.runs.family import Family, read_family
+from glacierflow.runs.facts import AttemptFact
+from glacierflow.runs.family import Family, Member, read_family
 from glacierflow.runs.plan import job_name
+from glacierflow.runs.states import AttemptState, BatchView, SlotState
+from glacierflow.runs.status import RunStatus, join_status, unended_attempts
 from glacierflow.settings import load_settings
 from glacierflow.store import LocalStore
 
@@ -97,8 +100,21 @@ class Bench:
         return read_family(self.store, self.root.run_id)
 
     def report(self, ends: Any = None, book: PriceBook = BOOK) -> CostReport:
-        family = self.family()
-        return cost_of(family, spells_of(family, ends or {}), book)
+        """As Batch has forgotten the run; of some slots, by number, it said how their attempts ended."""
+        family, tries = self.family(), list[AttemptFact]()
+        for member in family.members:
+            of_run = ends or {} if member.manifest.run_id == self.root.run_id else {}
+            tries += tries_of(joined(member, of_run))
+        return cost_of(family, tries, spells_of(family, tries), book)
+
+
+def joined(member: Member, said: dict[int, AttemptState]) -> RunStatus:
+    """One run, as its records and the ends of some slots' latest attempts tell."""
+    view = BatchView({slot: SlotState("FAILED", "", attempts=(end,)) for slot, end in said.items()})
+    starts = member.receipts.starts(unended_attempts(member.attempts))
+    records = (AttemptEntry.of(one) for one in (*member.receipts.every(member.attempts), *starts))
+    entries = {(entry.slot, entry.attempt): entry for entry in records}
+    return join_status(member.manifest, view, member.attempts, entries, jobs=[])
 
 
 @pytest.fixture
@@ -123,7 +139,7 @@ def test_a_run_adds_up_by_region_product_and_waste(bench: Bench) -> None:
     bench.attempt(0, "done", 24, on=machine(lifecycle="on-demand"), keys=("c",), manifest=retry)
     report = bench.report()
     assert report.usd == pytest.approx(0.0075 + 0.025 + 0.0096 + 0.0192 + 0.0015)
-    assert report.wasted == pytest.approx({"spot": 0.0075, "failed": 0.0096})
+    assert report.wasted == pytest.approx({"spot": 0.0075, "bug": 0.0096})
     costs = [(one.usd, one.wasted_usd, one.products, one.usd_a_product) for one in report.regions]
     assert costs == [
         pytest.approx((0.0325, 0.0075, 2, 0.01625)),
@@ -156,8 +172,9 @@ def test_true_prices_of_the_moment_win(bench: Bench) -> None:
 def test_a_killed_attempt_is_charged_to_the_end_batch_knows(bench: Bench) -> None:
     bench.attempt(0, None, 0, on=machine())
     bench.attempt(1, None, 0, on=machine())
-    end = AttemptEnd(NOW + dt.timedelta(minutes=90), "oom")
-    report = bench.report({(bench.root.run_id, 0, 1): end})
+    reason = "OutOfMemoryError: Container killed due to memory usage"
+    end = AttemptState(stopped_at=NOW + dt.timedelta(minutes=90), reason=reason, exit_code=137)
+    report = bench.report({0: end})
     assert report.wasted == pytest.approx({"oom": 1.5 * 0.5 * 0.03, "killed": 0.0})
     assert report.attempts[1].hours is None
     assert any(
@@ -232,7 +249,7 @@ def test_batch_is_asked_about_jobs_that_a_state_machine_sent() -> None:
 def test_who_ended_an_interrupted_attempt_is_batchs_to_say(bench: Bench) -> None:
     bench.attempt(0, "interrupted", 60, on=machine())
     bench.attempt(1, "interrupted", 60, on=machine())
-    report = bench.report({(bench.root.run_id, 0, 1): AttemptEnd(None, "timeout")})
+    report = bench.report({0: AttemptState(status_reason="Job attempt duration exceeded timeout")})
     assert report.wasted == pytest.approx({"timeout": 0.015, "spot": 0.015})
 
 

@@ -18,7 +18,7 @@ from glacierflow.runs.verify import STATES, UnitCheck
 def checked(region: str, year: int, state: Any, slot: int = 0, reason: str | None = None) -> UnitCheck:
     dates = dt.date(year, 1, 1), dt.date(year, 12, 31)
     unit = Unit(satellite="sentinel2", region=region, date1=dates[0], date2=dates[1])
-    return UnitCheck(run_id="x", slot=slot, unit=unit, state=state, products=3, reason=reason)
+    return UnitCheck(run_id="x", slot=slot, unit=unit, state=state, products=3, new=3, reason=reason)
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,10 @@ def test_the_summary_arrives(bench: FamilyBench) -> None:
     bench.places = replace(bench.places, topic=topic)
     bench.define("exit 65")
     root = bench.submit(2)
-    bench.no_data(root, 0)
-    _, status = watch(bench, root, Ending())
-    tell(status, LINE, Ending())
+    look, status = watch(bench, root, Ending())
+    tell(look, status, LINE, Ending())
     assert messages(bench, queue) == []
-    tell(status, LINE, Ending(notify=True))
+    tell(look, status, LINE, Ending(notify=True))
     (message,) = messages(bench, queue)
     assert message["Subject"].startswith("glacierflow: 2 of 2 units went wrong: sentinel2-20240701")
     assert "2 data: 000_made_up, 001_made_up: " in message["Message"]
@@ -129,12 +128,12 @@ def test_a_topic_that_is_not_there_is_said_and_no_more(
     bench: FamilyBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.define("exit 0")
-    _, status = watch(bench, bench.submit(1), Ending())
-    tell(status, LINE, Ending(notify=True))
+    look, status = watch(bench, bench.submit(1), Ending())
+    tell(look, status, LINE, Ending(notify=True))
     assert "no summary was sent: there is no topic; set sns_topic_arn" in capsys.readouterr().err
     arn = "arn:aws:sns:us-west-2:123456789012:nowhere"
     bench.places = replace(bench.places, topic=arn)
-    tell(status, LINE, Ending(notify=True))
+    tell(look, status, LINE, Ending(notify=True))
     assert f"no summary was sent: SNS would not publish to {arn}" in capsys.readouterr().err
 
 

@@ -21,8 +21,8 @@ from glacierflow.model.layout import RunLayout
 from glacierflow.model.receipt import Machine
 from glacierflow.runs.ledger import SlotEntry
 from glacierflow.runs.progress import Limits, reason_to_stop
-from glacierflow.runs.states import AttemptState, SlotState
-from glacierflow.runs.status import SlotRow
+from glacierflow.runs.states import AttemptState, BatchView, SlotState
+from glacierflow.runs.status import RunStatus, SlotRow, join_status
 from glacierflow.store import LocalStore
 
 OFF = Limits(None, 20, 0.5)
@@ -68,9 +68,17 @@ def looked_at(
     look = RunLook(some_manifest(3), jobs, LocalStore(folder), Cloud())
     for attempt in attempts:
         look.ledger.add_attempt(attempt)
-    running = status_of(row(0, "RUNNING", run_id=look.manifest.run_id))
-    monkeypatch.setattr(look, "now", lambda quick=False: running)
+    monkeypatch.setattr(RunLook, "now", as_known)
     return FamilyLook([look])
+
+
+def as_known(look: RunLook, *, quick: bool = False) -> RunStatus:
+    """By the ledger alone: the first slot runs, and what has not ended waits."""
+    del quick
+    ledger, size = look.ledger, len(look.manifest.slots)
+    view = {slot: SlotState("RUNNABLE" if slot else "RUNNING", "job") for slot in range(size)}
+    view |= {slot: entry.state_of() for slot, entry in ledger.slots.items()}
+    return join_status(look.manifest, BatchView(view), ledger.listed, ledger.attempts, jobs=look.jobs)
 
 
 def an_attempt(slot: int, seconds: int | None, number: int = 1, **on: Any) -> AttemptEntry:
@@ -94,7 +102,7 @@ def test_every_job_is_ended_once_with_the_reason(
 ) -> None:
     batch = two_arrays()
     now = guarded_look(looked_at(tmp_path, monkeypatch, batch, an_attempt(1, 3600)), Limits(0.01, 20, 0.5))
-    assert (now().states, now().states) == ({"RUNNING": 1}, {"RUNNING": 1})
+    assert (now().states, now().states) == ({"RUNNABLE": 2, "RUNNING": 1}, {"RUNNABLE": 2, "RUNNING": 1})
     # an hour of half an r6i.large of 12.6 cents, spot assumed at 70 %
     said = "Stopped by glacierflow: its compute has cost about $0.0441, and --max-usd is 0.01"
     assert [request for name, request in batch.log if name == "TerminateJob"] == [
@@ -126,11 +134,12 @@ def test_a_retry_on_demand_is_charged_as_such(tmp_path: Path, monkeypatch: pytes
     """An hour of spot at 4.41 cents in the run, and one on demand at 6.3 in the retry: 10.71."""
     batch = two_arrays()
     look = looked_at(tmp_path, monkeypatch, batch, an_attempt(1, 3600))
-    manifest = some_manifest(1).model_copy(update={"run_id": "retry", "root_run_id": look.manifest.run_id})
+    manifest = some_manifest(1).model_copy(
+        update={"run_id": "retry", "root_run_id": look.manifest.run_id, "origin_slots": (1,)}
+    )
     arrays = tuple(one.model_copy(update={"on_demand": True}) for one in manifest.arrays)
     retry = RunLook(manifest.model_copy(update={"arrays": arrays}), [], look.store, Cloud())
     retry.ledger.add_attempt(an_attempt(0, 3600).model_copy(update={"machine": None}))
-    monkeypatch.setattr(FamilyLook, "now", lambda self: look.root.now())
     assert not stops(FamilyLook([look.root, retry]), batch, 0.108)
     assert stops(FamilyLook([look.root, retry]), batch, 0.107)
 
@@ -143,7 +152,7 @@ def test_what_cannot_be_priced_is_said_and_the_run_goes_on(
     machine = Machine(instance_type="zz9.large", vcpus=1, memory_mib=7_500, lifecycle="spot")
     look = looked_at(tmp_path, monkeypatch, batch, odd.model_copy(update={"machine": machine}))
     now = guarded_look(look, Limits(0.001, 20, 0.5))
-    assert [now().states, now().states] == [{"RUNNING": 1}] * 2
+    assert [now().states, now().states] == [{"RUNNABLE": 2, "RUNNING": 1}] * 2
     said = capsys.readouterr().err
     assert said.count("--max-usd cannot stop this run") == 1
     assert "there is no price for zz9.large" in said

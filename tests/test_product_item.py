@@ -127,8 +127,12 @@ def test_a_collection_spans_its_items_and_links_them() -> None:
     collection = make_collection("sentinel2", region, stems, LAYOUT)
     check("collection", collection)
     assert collection["extent"]["temporal"]["interval"] == [
-        ["2016-05-29T10:10:32.000000Z", "2017-01-01T10:10:32.000000Z"]
+        ["2016-05-29T10:10:32.000000Z", "2017-01-01T10:10:33.000000Z"]
     ]
+    last = dt.datetime(2017, 1, 1, 10, 10, 32, 999_999, tzinfo=dt.UTC)
+    end = pystac.Collection.from_dict(collection).extent.temporal.intervals[0][1]
+    assert end is not None
+    assert last <= end, "its last item"
     items = [link["href"] for link in collection["links"] if link["rel"] == "item"]
     assert items == [f"../../sentinel2/902_Berlin/{stem}.json" for stem in reversed(stems)]
     assert pystac.Collection.from_dict(collection).extent.temporal.intervals[0][0] == dt.datetime(

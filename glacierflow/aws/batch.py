@@ -13,14 +13,12 @@ from glacierflow.errors import StoreError, UsageError
 from glacierflow.model.manifest import Manifest
 from glacierflow.runs.plan import job_name
 from glacierflow.runs.records import JobRecord, read_jobs, write_job
-from glacierflow.runs.states import STATES, AttemptState, BatchView, SlotState
+from glacierflow.runs.states import FINAL_STATES, LIVE_STATES, STATES, AttemptState, BatchView, SlotState
 from glacierflow.store import Store
 
 _DESCRIBE_LIMIT = 100
 UNSEEN = dt.timedelta(minutes=2)
 """A job this young that Batch does not describe is not forgotten: it is not shown yet."""
-
-_ENDED = {"SUCCEEDED", "FAILED"}
 
 
 def find_lost_jobs(
@@ -194,10 +192,10 @@ def _summaries_of_children(
     summary = parent.get("arrayProperties", {}).get("statusSummary", {})
     counts = {state: summary[state] for state in STATES if summary.get(state)}
     # Before its children exist, and after cancelling them at once, a parent counts nothing.
-    settled = len(counts) == 1 or all(state in _ENDED for state in counts)
+    settled = len(counts) == 1 or counts.keys() <= FINAL_STATES
     # The commonest state need not be listed. While children live it may not be one of the end: a child on
     # its way from one state to another, back for a retry perhaps, is in no list, and has not ended.
-    usual = counts if settled else {state: count for state, count in counts.items() if state not in _ENDED}
+    usual = counts if settled else {state: counts[state] for state in counts if state in LIVE_STATES}
     fallback = "RUNNABLE" if counts else parent["status"]
     commonest = max(usual, key=lambda state: usual[state]) if usual else fallback
     children: dict[int, dict[str, Any]] = {index: {"status": commonest} for index in range(record.size)}

@@ -12,8 +12,7 @@ from glacierflow.cloud import Cloud
 from glacierflow.errors import UsageError
 from glacierflow.model.records import Record
 from glacierflow.runs.aws_messages import judge_waiting
-from glacierflow.runs.failures import LIVE_STATES
-from glacierflow.runs.states import STATES, FailureClass
+from glacierflow.runs.states import LIVE_STATES, STATES, FailureClass
 
 _AT_WORK = ("STARTING", "RUNNING")
 _LIVE = [state for state in STATES if state in LIVE_STATES]

@@ -13,7 +13,7 @@ import typer
 from glacierflow.cli.render import progress_line, progress_view
 from glacierflow.errors import StoreError, UnavailableError
 from glacierflow.model.manifest import short_name
-from glacierflow.runs.progress import estimate_end, group_failures
+from glacierflow.runs.progress import estimate_end, group_failures, products_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,6 +81,8 @@ def status_json(status: RunStatus, *, spent: Spent | None = None, logs: _Logs = 
         "states": status.states,
         "outcomes": status.outcomes,
         "products": status.products,
+        "new": status.new,
+        "already_there": status.products - status.new,
         "attempts": status.attempts,
         "reclaims": status.reclaims,
         "unread_receipts": status.unread,
@@ -105,7 +107,7 @@ def _lines(status: RunStatus, spent: Spent | None) -> list[str]:
     if status.outcomes:
         lines.append(f"outcomes  {_counts(status.outcomes)}")
     unread = f" (the receipts of {status.unread} slots are not read yet: --receipts)" if status.unread else ""
-    lines.append(f"products  {status.products}{unread}")
+    lines.append(f"products  {products_in_words(status.new, status.products)}{unread}")
     reclaims = status.reclaims or "none"
     lines.append(f"attempts  {status.attempts} ({reclaims} interrupted by spot reclaims)")
     if spent is not None:

@@ -12,17 +12,41 @@ import datetime as dt
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from glacierflow.cost.attempt_times import Spell
 from glacierflow.cost.prices import Lifecycle, PriceBook, gib_of, vcpus_of
 from glacierflow.errors import DataError
+from glacierflow.model.receipt import Machine
 from glacierflow.model.records import Record
 from glacierflow.outside import cell
+from glacierflow.runs.facts import AttemptFact, product_keys
 from glacierflow.runs.family import Family
 from glacierflow.runs.workload import VCPUS
 
 ASSUMED_TYPES = {7_500: "r6i.large", 15_500: "r6i.large", 31_500: "r6i.xlarge", 63_200: "r6i.2xlarge"}
 """By memory class in MiB: two jobs of the smallest fill one, of the others one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """One attempt's time on a machine."""
+
+    run_id: str
+    slot: int
+    """In its own run."""
+    attempt: int
+    regions: tuple[str, ...]
+    """A region stands once for each product the attempt wrote, else once for each unit."""
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+    """None where nobody knows."""
+    machine: Machine | None
+    lifecycle: Lifecycle
+    memory_mib: int
+    wasted_on: str | None
+    """Why its work did not count; None where it ended well."""
+    recorded: bool = True
+    """Whether it left a record; without one only AWS Batch tells of it."""
 
 
 class AttemptCost(Record):
@@ -56,11 +80,14 @@ class RegionCost(Record):
     usd: float
     wasted_usd: float
     products: int
+    """Products in place: new ones, and those that were already there."""
+    new: int
+    """Products that the run wrote."""
 
     @property
     def usd_a_product(self) -> float | None:
-        """None without products."""
-        return self.usd / self.products if self.products else None
+        """Of the new ones; None where there is none."""
+        return self.usd / self.new if self.new else None
 
 
 class CostReport(Record):
@@ -71,6 +98,11 @@ class CostReport(Record):
     """All first runs, where several are added up; ``run_id`` alone, as a rule."""
     retries: tuple[str, ...]
     attempts: tuple[AttemptCost, ...]
+    """Those that had a machine."""
+    tried: int
+    """All attempts, also those that never started."""
+    reclaims: int
+    """Attempts whose machine was taken away."""
     regions: tuple[RegionCost, ...]
     notes: tuple[str, ...]
 
@@ -90,11 +122,18 @@ class CostReport(Record):
 
     @property
     def products(self) -> int:
-        """Products written."""
+        """Products in place."""
         return sum(region.products for region in self.regions)
 
+    @property
+    def new(self) -> int:
+        """Of those, the ones that the run wrote."""
+        return sum(region.new for region in self.regions)
 
-def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook, *, unstarted: int = 0) -> CostReport:
+
+def cost_of(
+    family: Family, tries: Sequence[AttemptFact], spells: Sequence[Spell], prices: PriceBook
+) -> CostReport:
     """Price every spell and add up; attempts that never started are only named.
 
     A slot of several units divides its cost by the products each of them wrote.
@@ -110,29 +149,33 @@ def cost_of(family: Family, spells: Sequence[Spell], prices: PriceBook, *, unsta
             part = attempt.usd * times / len(attempt.regions)
             usd[region] += part
             wasted[region] += part if attempt.wasted_on else 0.0
-    products = _products(family)
+    new, in_all = _products(family)
+    unstarted = sum(one.never_started for one in tries)
     return CostReport(
         run_id=family.root.run_id,
         runs=family.runs,
         retries=family.retries,
         attempts=tuple(attempts),
         regions=tuple(
-            RegionCost(region=name, usd=usd[name], wasted_usd=wasted[name], products=products[name])
+            RegionCost(
+                region=name, usd=usd[name], wasted_usd=wasted[name], products=in_all[name], new=new[name]
+            )
             for name in sorted(family.root.regions)
         ),
+        tried=len(tries),
+        reclaims=sum(one.reclaimed for one in tries),
         notes=(*_notes(attempts, prices), *_lost(spells, unstarted)),
     )
 
 
-def _products(family: Family) -> Counter[str]:
-    """Distinct products written, by region."""
-    keys = {
-        (receipt.units[product.unit].region, product.key)
-        for receipts in family.receipts().values()
-        for receipt in receipts
-        for product in receipt.products
-    }
-    return Counter(region for region, _ in keys)
+def _products(family: Family) -> tuple[Counter[str], Counter[str]]:
+    """Products by region: those that the run wrote, and all that are in place."""
+    new, in_all = Counter[str](), Counter[str]()
+    for slot, receipts in family.receipts().items():
+        units = family.root.slots[slot]
+        for counted, keys in zip((new, in_all), product_keys(receipts), strict=True):
+            counted.update(units[one.unit].region for one in keys.values())
+    return new, in_all
 
 
 def price_spell(spell: Spell, prices: PriceBook, *, cautious: bool = False) -> AttemptCost:

@@ -11,12 +11,11 @@ from glacierflow.host import MEMORY_CLASSES_MIB
 from glacierflow.live.look import RunLook, ask_and_keep
 from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Receipt
-from glacierflow.runs.failures import LIVE_STATES, classify, evidence_of
+from glacierflow.runs.failures import classify, evidence_of
 from glacierflow.runs.family import Family, Member, read_members
-from glacierflow.runs.ledger import Ledger
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.retry import Conditions, Standing
-from glacierflow.runs.states import BatchView
+from glacierflow.runs.states import LIVE_STATES, BatchView
 from glacierflow.runs.status import RunStatus, with_retries
 from glacierflow.store import Store
 
@@ -87,9 +86,10 @@ class FamilyLook:
         for member in self.members:
             member.stop(reason)
 
-    def ledgers(self) -> list[tuple[Manifest, Ledger]]:
-        """What is known of the attempts of each run."""
-        return [(member.manifest, member.ledger) for member in self.members]
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The first run, then its retries."""
+        return [member.manifest for member in self.members]
 
     def keep(self) -> None:
         """Write down what was seen."""

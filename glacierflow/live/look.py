@@ -16,11 +16,11 @@ from glacierflow.errors import StoreError, UsageError
 from glacierflow.live.states import batch_jobs, stop_slots, view_of
 from glacierflow.model.manifest import Manifest
 from glacierflow.model.receipt import Receipt
-from glacierflow.runs.failures import LIVE_STATES
+from glacierflow.runs.facts import SlotFact, slot_fact
 from glacierflow.runs.ledger import AttemptKey, EntryReader, Ledger, SlotEntry, keep_ledger, read_ledger
 from glacierflow.runs.records import Attempts, JobRecord, list_attempts
-from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, BatchView
-from glacierflow.runs.status import RunStatus, join_status, unended_attempts
+from glacierflow.runs.states import FINAL_STATES, FORGOTTEN, LIVE_STATES, NOT_SUBMITTED, BatchView, SlotState
+from glacierflow.runs.status import RunStatus, is_on_lambda, join_status, unended_attempts
 from glacierflow.store import Store
 
 _FEW = 200
@@ -40,8 +40,6 @@ _KEEP_EVERY_S = 60.0
 
 _LONGEST_REASON = 256
 """Characters of a reason that Batch shows."""
-
-_ENDED = {"SUCCEEDED", "FAILED"}
 
 
 class RunLook:
@@ -103,7 +101,7 @@ class RunLook:
                 Of many failed children Batch is asked about some each look, those without a receipt first.
         """
         if self._ledger.complete:
-            return self._join(self._kept_view(), self._listed_in_ledger())
+            return self._join(self._kept_view(), self._ledger.listed)
         view = self._view(explain=not quick)
         attempts = list_attempts(self.store, self.manifest.run_id)
         live = any(state.state in LIVE_STATES for state in view.slots.values())
@@ -175,12 +173,6 @@ class RunLook:
     def _kept_view(self) -> BatchView:
         return kept_view(self._ledger)
 
-    def _listed_in_ledger(self) -> dict[int, Attempts]:
-        found: dict[int, Attempts] = {}
-        for (slot, number), entry in self._ledger.attempts.items():
-            found.setdefault(slot, Attempts()).outcomes[number] = entry.outcome
-        return found
-
     def _read(self, attempts: Mapping[int, Attempts], *, quick: bool, live: bool) -> None:
         """Take the receipts that nobody has read yet into the ledger, and the starts of killed attempts.
 
@@ -241,6 +233,22 @@ class RunLook:
     def _join(self, view: BatchView, attempts: Mapping[int, Attempts]) -> RunStatus:
         return join_status(self.manifest, view, attempts, self._ledger.attempts, jobs=self.jobs)
 
+    def fact_of(self, slot: int, said: SlotState | None, *, log_tail: tuple[str, ...] = ()) -> SlotFact:
+        """What is known of one slot: by what Batch says of it now, or else said before it forgot."""
+        kept, entries = self._ledger.slots.get(slot), self._ledger.entries_of(slot)
+        job = next((job for job in self.jobs if slot in job.slots), None)
+        known = Attempts({number: entry.outcome for number, entry in entries.items()}) if entries else None
+        missing = NOT_SUBMITTED if job is None and known is None else FORGOTTEN
+        return slot_fact(
+            self.manifest.run_id,
+            slot,
+            said or (kept.state_of() if kept else SlotState(missing, "")),
+            known,
+            entries,
+            on_lambda=is_on_lambda(self.manifest, job),
+            log_tail=log_tail,
+        )
+
     def _unclear(self, status: RunStatus) -> bool:
         """Whether some slots ended only as far as this look can tell: another look may know more."""
         slots = self._ledger.slots
@@ -288,7 +296,7 @@ def ask_and_remember(
     explained = {slot: state for slot, state in known.slots.items() if state.explained}
     asked = BatchView(explained)
     view = view_of(manifest, jobs, store, cloud, known=asked, explain=explain, reader=reader)
-    ended = (SlotEntry.of(slot, state) for slot, state in view.slots.items() if state.state in _ENDED)
+    ended = (SlotEntry.of(slot, state) for slot, state in view.slots.items() if state.state in FINAL_STATES)
     news = [ledger.add_slot(entry) for entry in ended]
     return BatchView({**known.slots, **view.slots}), any(news)
 

@@ -23,11 +23,10 @@ from glacierflow.live.look import ask_and_keep
 from glacierflow.live.states import stop_slots
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import ArrayRange, Manifest, Service
-from glacierflow.runs.failures import LIVE_STATES
 from glacierflow.runs.family import Family, Member, RetryMark
 from glacierflow.runs.records import JobRecord
 from glacierflow.runs.retry import RetryPlan, Standing, build_retry, plan_retry
-from glacierflow.runs.states import BatchView, FailureClass
+from glacierflow.runs.states import LIVE_STATES, BatchView, FailureClass
 from glacierflow.runs.verify import VerifyReport, verify_run
 from glacierflow.store import Store
 
@@ -116,7 +115,7 @@ def _look(member: Member, store: Store, cloud: Cloud, places: Places, regions: C
 def _cancel(seen: _Seen, store: Store, cloud: Cloud, *, whole: bool) -> Cancelled:
     manifest, live = seen.member.manifest, seen.live
     stop_slots(manifest, seen.jobs, live, store, cloud, whole=whole, reason=CANCEL_REASON)
-    submitted = {slot for job in seen.jobs for slot in range(job.first_slot, job.first_slot + job.size)}
+    submitted = {slot for job in seen.jobs for slot in job.slots}
     before = [slot for slot in seen.chosen if slot in submitted and slot not in live]
     goes_on = {slot for slot in seen.on_lambda if seen.view.slots[slot].state == "RUNNING"}
     return Cancelled(

@@ -15,13 +15,12 @@ from glacierflow.live.states import view_of
 from glacierflow.model.layout import RunLayout, runs_prefix
 from glacierflow.model.manifest import Manifest
 from glacierflow.runs.records import JobRecord, read_run_manifest
+from glacierflow.runs.states import FINAL_STATES
 from glacierflow.store import Store, split_s3_uri
 
 _STAMP_AND_PRINT = len("20240801T120005Z-0123ab")
 _FRESH = dt.timedelta(days=1)
 """A submission broken off longer ago is not completed: Batch may have forgotten the jobs it did send."""
-
-_ENDED = {"SUCCEEDED", "FAILED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def find_same_run(manifest: Manifest, store: Store, cloud: Cloud, *, places: Pla
         fresh = manifest.created_at - earlier.created_at < _FRESH
         # of a run that was cancelled or failed before it was sent whole, all is sent anew
         broken_off = not _is_whole(earlier, found) and fresh and "FAILED" not in states
-        if broken_off or not states <= _ENDED:
+        if broken_off or not states <= FINAL_STATES:
             return SameRun(earlier, tuple(found))
     return None
 

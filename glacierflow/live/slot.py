@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from glacierflow.aws.account import LIFECYCLES, ask_for_more, judge_subnets, vcpu_quota
@@ -14,12 +15,11 @@ from glacierflow.errors import GlacierflowError, UsageError
 from glacierflow.live.family import FamilyLook
 from glacierflow.live.look import RunLook
 from glacierflow.live.states import batch_jobs, view_of
-from glacierflow.model.attempts import AttemptEntry
-from glacierflow.runs.failures import LIVE_STATES
+from glacierflow.runs.facts import AttemptFact, SlotFact
 from glacierflow.runs.records import JobRecord
-from glacierflow.runs.states import WAITING, AttemptState, SlotState, Verdict
+from glacierflow.runs.states import LIVE_STATES, WAITING, SlotState, Verdict
 from glacierflow.runs.status import RunStatus, SlotRow
-from glacierflow.runs.why import Explanation, QueueWords, TriedAttempt, explain
+from glacierflow.runs.why import Explanation, QueueWords, explain
 
 _TASK_STREAM = "glacierflow/child"
 """Prefix and container of the task definitions in ``batch/ecs.yaml``."""
@@ -35,18 +35,20 @@ DEFAULT_LOG_GROUP = "/aws/batch/job"
 class AttemptFacts:
     """One attempt, by Batch and by what it left."""
 
-    number: int
-    state: AttemptState | None
-    """What Batch says; None where it has forgotten, or runs it now."""
-    entry: AttemptEntry | None
-    """What it left in the store; None where it never started."""
+    fact: AttemptFact
     log_group: str | None
     log_stream: str | None
 
     @property
+    def number(self) -> int:
+        """From 1."""
+        return self.fact.number
+
+    @property
     def reason(self) -> str:
         """Why there is no log, in Batch's words."""
-        texts = [self.state.status_reason, self.state.reason] if self.state else []
+        said = self.fact.said
+        texts = [said.status_reason, said.reason] if said else []
         return "; ".join(text.rstrip(".") for text in texts if text) or "Batch gives no reason"
 
 
@@ -55,8 +57,8 @@ class SlotFacts:
     """One slot of a run, as its latest retry left it."""
 
     row: SlotRow
-    state: SlotState | None
-    """What Batch says of it now, or said before it forgot."""
+    fact: SlotFact
+    """What is known of it in the run that it is from, by what Batch says now or said before it forgot."""
     job: JobRecord | None
     attempts: tuple[AttemptFacts, ...]
     """Of the run it is from, the oldest first."""
@@ -64,7 +66,7 @@ class SlotFacts:
     @property
     def live(self) -> bool:
         """Whether something more happens to it by itself."""
-        return self.state is not None and self.state.state in LIVE_STATES
+        return self.fact.state.state in LIVE_STATES
 
     def attempt(self, number: int | None) -> AttemptFacts | None:
         """One attempt, or the latest; None where there is none at all yet.
@@ -149,35 +151,24 @@ def recall_slot(look: FamilyLook, row: SlotRow) -> SlotFacts:
 
 
 def _job_of(member: RunLook, row: SlotRow) -> JobRecord | None:
-    return next((job for job in member.jobs if 0 <= row.run_slot - job.first_slot < job.size), None)
+    return next((job for job in member.jobs if row.run_slot in job.slots), None)
 
 
 def _facts(member: RunLook, row: SlotRow, job: JobRecord | None, said: SlotState | None) -> SlotFacts:
-    kept = member.ledger.slots.get(row.run_slot)
-    state = said or (kept.state_of() if kept else None)
-    entries = {
-        number: entry for (slot, number), entry in member.ledger.attempts.items() if slot == row.run_slot
-    }
-    return SlotFacts(row, state, job, tuple(_attempts(row.run_slot, state, entries, job)))
+    fact = member.fact_of(row.run_slot, said)
+    return SlotFacts(row, fact, job, tuple(_with_logs(fact, row.run_slot, job)))
 
 
-def _attempts(
-    slot: int, state: SlotState | None, entries: dict[int, AttemptEntry], job: JobRecord | None
-) -> list[AttemptFacts]:
-    said = list(state.attempts) if state else []
-    streams = [attempt.log_stream for attempt in said]
-    running = state.log_stream if state is not None and state.log_stream not in streams else None
-    numbers = {*range(1, len(said) + (2 if running else 1)), *entries}
-    found = []
-    for number in sorted(numbers):
-        of_batch = said[number - 1] if number <= len(said) else None
-        entry = entries.get(number)
-        machine = entry.machine if entry else None
-        stream = of_batch.log_stream if of_batch else running if number == len(said) + 1 else None
+def _with_logs(fact: SlotFact, slot: int, job: JobRecord | None) -> Iterator[AttemptFacts]:
+    """Each attempt with where it logs: by Batch, by its own record, or as ECS names streams."""
+    for one in fact.attempts:
+        machine = one.entry.machine if one.entry else None
         group = (machine.log_group if machine else None) or (job.log_group if job else None)
-        stream = stream or (machine.log_stream if machine else None) or _stream_of_task(job, slot)
-        found.append(AttemptFacts(number, of_batch, entry, group, stream))
-    return found
+        named = one.said.log_stream if one.said else None
+        if one.said is None and one.number == len(fact.state.attempts) + 1:
+            named = fact.state.log_stream
+        stream = named or (machine.log_stream if machine else None) or _stream_of_task(job, slot)
+        yield AttemptFacts(one, group, stream)
 
 
 def _stream_of_task(job: JobRecord | None, slot: int) -> str | None:
@@ -200,13 +191,9 @@ def explain_slot(
         UnavailableError: AWS cannot be reached.
     """
     facts = gather_slot(look, row, cloud)
-    return explain(
-        row,
-        facts.state,
-        [TriedAttempt(one.number, one.state, one.entry) for one in facts.attempts],
-        log_tail=_tail(facts, cloud, usual_group),
-        queue=_queue(facts, cloud),
-    )
+    tail = _tail(facts, cloud, usual_group)
+    fact = look.member_of(row.run_id).fact_of(row.run_slot, facts.fact.state, log_tail=tuple(tail))
+    return explain(row, fact, log_tail=tail, queue=_queue(facts, cloud))
 
 
 def example_log(look: FamilyLook, row: SlotRow) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from glacierflow.aws.batch import describe_run, find_job
 from glacierflow.aws.errors import plain_errors
@@ -19,10 +19,9 @@ from glacierflow.launch.stepfunctions import (
 from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Manifest
-from glacierflow.runs.failures import LIVE_STATES
 from glacierflow.runs.ledger import AttemptKey, EntryReader
 from glacierflow.runs.records import Attempts, JobRecord, list_attempts
-from glacierflow.runs.states import BatchView, SlotState
+from glacierflow.runs.states import GOOD_OUTCOMES, LIVE_STATES, BatchView, SlotState
 from glacierflow.store import Store
 
 LONGEST_S: dict[str, float] = {"lambda": 900.0}
@@ -43,7 +42,6 @@ _TASK_STATES = {
     "STOPPING": "RUNNING",
     "DEPROVISIONING": "RUNNING",
 }
-_ENDED_WELL = {"SUCCEEDED"}
 _SHOWN = dt.timedelta(minutes=10)
 """By then ECS shows every task it was asked to run; it forgets one an hour after its end."""
 
@@ -66,10 +64,7 @@ def states_by_attempts(
         now: the time, UTC.
         cancelled: whether what has not begun will do nothing.
     """
-    states = {
-        slot: _state(job, slot, attempts.get(slot), starts, now)
-        for slot in range(job.first_slot, job.first_slot + job.size)
-    }
+    states = {slot: _state(job, slot, attempts.get(slot), starts, now) for slot in job.slots}
     if not cancelled:
         return states
     return {
@@ -113,9 +108,7 @@ _NOT_GONE_ON = f"{_TIMED_OUT}, and the invocation for what was left never began;
 
 
 def _ended(job: JobRecord, where: str, outcome: str) -> SlotState:
-    state: Literal["SUCCEEDED", "FAILED"] = (
-        "SUCCEEDED" if outcome in {"done", "no_data", "partial"} else "FAILED"
-    )
+    state = "SUCCEEDED" if outcome in GOOD_OUTCOMES else "FAILED"
     stopped_in_time = outcome == "interrupted" and job.service == "lambda"
     return SlotState(
         state,
@@ -189,7 +182,7 @@ def _unclear(jobs: Sequence[JobRecord], attempts: Mapping[int, Attempts]) -> lis
     another.
     """
     limited = [job for job in jobs if job.service in LONGEST_S]
-    slots = {slot for job in limited for slot in range(job.first_slot, job.first_slot + job.size)}
+    slots = {slot for job in limited for slot in job.slots}
     latest = ((slot, of.latest, of.outcomes[of.latest]) for slot, of in attempts.items() if slot in slots)
     return [key for key in latest if key[2] in {None, "interrupted"}]
 
@@ -223,7 +216,7 @@ def _of_map(
 
     Of an execution that Step Functions has forgotten the receipts tell.
     """
-    waiting = set(range(job.first_slot, job.first_slot + job.size)) - states.keys()
+    waiting = set(job.slots) - states.keys()
     answer = describe_execution(job.job_id, cloud) if waiting else None
     if answer is None:
         return dict(states)
@@ -243,7 +236,7 @@ def _tasks(
     wanted = {
         task: slot
         for slot, task in enumerate(job.tasks, job.first_slot)
-        if task and slots[slot].state not in _ENDED_WELL
+        if task and slots[slot].state != "SUCCEEDED"
     }
     found = {task["taskArn"]: _task_state(task) for task in _describe(job, cloud, list(wanted))}
     forgets = now - job.submitted_at > _SHOWN
@@ -335,7 +328,9 @@ def _job_ids(jobs: list[JobRecord], live: set[int], *, whole: bool) -> list[str]
     """The parents where all of a run is ended, else the children."""
     found = []
     for job in jobs:
-        own = sorted(live & set(range(job.first_slot, job.first_slot + job.size)))
-        as_one = own and (whole or not job.is_array)
-        found += [job.job_id] if as_one else [f"{job.job_id}:{slot - job.first_slot}" for slot in own]
+        own = sorted(live & set(job.slots))
+        if own and (whole or not job.is_array):
+            found.append(job.job_id)
+        else:
+            found += [f"{job.job_id}:{slot - job.first_slot}" for slot in own]
     return found

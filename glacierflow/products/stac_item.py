@@ -105,7 +105,8 @@ def make_collection(
     ordered = sorted(stems, key=lambda stem: (sensing_time(stem), stem))
     title = f"{_TITLE[satellite]} images of {region.name}"
     pixel = PIXEL_SIZE_M[satellite]
-    first, last = sensing_time(ordered[0]), sensing_time(ordered[-1])
+    # stems tell whole seconds, items their fractions: the last one lies within the second that follows
+    first, last = sensing_time(ordered[0]), sensing_time(ordered[-1]) + dt.timedelta(seconds=1)
     items = [layout.stac_item(satellite, region.name, stem) for stem in ordered]
     return {
         "type": "Collection",

@@ -41,7 +41,7 @@ def headline(facts: Facts) -> dict[str, Any]:
         "failed": sum(len(status.wrong) for status in statuses),
         "left": sum(not row.ended for status in statuses for row in status.rows),
         "images": sum(status.products for status in statuses),
-        "new_images": cost.products if cost else None,
+        "new_images": cost.new if cost else None,
         "usd": cost.usd if cost else None,
         "wasted_usd": sum(cost.wasted.values()) if cost else None,
         "wasted": cost.wasted if cost else {},

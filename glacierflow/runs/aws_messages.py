@@ -66,7 +66,7 @@ def judge_waiting(reason: str) -> Verdict | None:
     if found is None:
         return None
     known = _STUCK_SENTENCES.get(found[2] or "", _STUCK_OTHERWISE[found[1]])
-    return Verdict(*known)
+    return Verdict(*known, uncertain=found[1] == "UNDETERMINED")
 
 
 def _text(*parts: str | None) -> str:

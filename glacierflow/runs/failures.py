@@ -23,17 +23,13 @@ from glacierflow.runs.states import (
     FORGOTTEN,
     NOT_SUBMITTED,
     WAITING,
+    WHOLE_OUTCOMES,
     AttemptState,
     Evidence,
     FailureClass,
     SlotState,
     Verdict,
 )
-
-_GOOD = {"done", "no_data"}
-
-LIVE_STATES = frozenset({"SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING"})
-"""States in which something more happens by itself."""
 
 
 def classify(evidence: Evidence) -> Verdict | None:
@@ -93,7 +89,7 @@ def _without_trace(evidence: Evidence) -> Verdict | None:
 
 def _although_done(evidence: Evidence) -> Verdict | None:
     """A receipt is better evidence than what Batch says of an end that came after it."""
-    if evidence.state != "FAILED" or evidence.outcome not in _GOOD:
+    if evidence.state != "FAILED" or evidence.outcome not in WHOLE_OUTCOMES:
         return None
     return Verdict("killed", "its work is done, but Batch counts it as failed", "`glacierflow batch verify`")
 
@@ -176,7 +172,7 @@ def _by_store(evidence: Evidence) -> Verdict | None:
             f"some of its scenes could not be read{said}",
             "`retry --only data` tries those scenes again",
         )
-    if outcome in _GOOD and evidence.state in {"SUCCEEDED", FORGOTTEN}:
+    if outcome in WHOLE_OUTCOMES and evidence.state in {"SUCCEEDED", FORGOTTEN}:
         return _FINE
     if outcome in {"interrupted", "unavailable"}:
         return _again(evidence, said)
@@ -228,11 +224,14 @@ def evidence_of(
     """
     if state is None:
         state = SlotState(FORGOTTEN if submitted or attempts else NOT_SUBMITTED, "")
+    last = state.attempts[-1] if state.attempts else AttemptState()
+    code = state.exit_code if state.exit_code is not None else last.exit_code
     return Evidence(
         state=state.state,
-        status_reason=state.status_reason,
-        container_reason=state.container_reason,
-        exit_code=state.exit_code if state.exit_code is not None or receipt is None else receipt.exit_code,
+        # what a job does not say its last attempt may
+        status_reason=state.status_reason or last.status_reason,
+        container_reason=state.container_reason or last.reason,
+        exit_code=code if code is not None or receipt is None else receipt.exit_code,
         attempts=state.attempts,
         ended_by_request=state.ended_by_request,
         started=len(attempts.outcomes) if attempts else 0,

@@ -15,8 +15,10 @@ from glacierflow.errors import RunError, StoreError
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.manifest import Service, is_name, is_whole_id, short_name
 from glacierflow.model.records import Record
+from glacierflow.runs.facts import AttemptFact, Products, count_products, ending, slot_fact
 from glacierflow.runs.ledger import Ledger, read_ledger
 from glacierflow.runs.records import run_ids
+from glacierflow.runs.states import FORGOTTEN, SlotState
 from glacierflow.store import Store
 
 _RUN_ID = re.compile(r"(\w+?)-(\d{8})-(\d{8})-(\d+)_(n?\d+)-(\d{8}T\d{6}Z)-[0-9a-f]{6}")
@@ -85,7 +87,13 @@ class RunEntry(Record):
     complete: bool = False
     """Whether it has ended and all of it is kept."""
     outcomes: dict[str, int] = Field(default_factory=dict)
-    """Slots by outcome of their latest attempt, as of the last look."""
+    """Slots by how they stand, as of the last look: each is one of them."""
+    attempts: int = 0
+    reclaims: int = 0
+    """Attempts whose machine was taken away."""
+    products: int = 0
+    """Products in place: new ones, and those that were already there."""
+    new: int = 0
     notice: str | None = None
 
 
@@ -124,17 +132,31 @@ def _entry(store: Store, found: re.Match[str]) -> RunEntry:
             "size": ledger.size,
             "ended": len(ledger.slots),
             "complete": ledger.complete,
-            "outcomes": _outcomes(ledger),
+            **_facts(ledger, ledger.size),
         }
     )
 
 
-def _outcomes(ledger: Ledger) -> dict[str, int]:
-    latest = {
-        slot: entry.outcome or ("killed" if slot in ledger.slots else "running")
-        for (slot, _), entry in sorted(ledger.attempts.items())
+def _facts(ledger: Ledger, size: int) -> dict[str, object]:
+    """What the ledger tells of all slots together, as a look at the run counts it."""
+    listed, outcomes, attempts, products = ledger.listed, Counter[str](), list[AttemptFact](), Products()
+    for slot in range(size):
+        kept, entries = ledger.slots.get(slot), ledger.entries_of(slot)
+        state = kept.state_of() if kept else SlotState(FORGOTTEN, "")
+        machines = [entry.machine for entry in entries.values() if entry.machine]
+        on_lambda = any(machine.launch_type == "LAMBDA" for machine in machines)
+        fact = slot_fact(ledger.run_id, slot, state, listed.get(slot), entries, on_lambda=on_lambda)
+        own = count_products(fact.attempts)
+        outcomes[ending(fact.outcome, ended=kept is not None, attempts=len(fact.attempts))] += 1
+        attempts += fact.attempts
+        products = Products(products.new + own.new, products.in_all + own.in_all)
+    return {
+        "outcomes": dict(sorted(outcomes.items())),
+        "attempts": len(attempts),
+        "reclaims": sum(one.reclaimed for one in attempts),
+        "products": products.in_all,
+        "new": products.new,
     }
-    return dict(sorted(Counter(latest.values()).items()))
 
 
 def _day(text: str) -> dt.date:

@@ -24,6 +24,9 @@ from glacierflow.store import Store
 SCHEMA_VERSION = 1
 _TRIES = 8
 
+MOST_ATTEMPTS = 10
+"""Attempts of a job (AWS Batch API reference, RetryStrategy)."""
+
 AttemptKey = tuple[int, int, str | None]
 """Slot, number and outcome of an attempt; None for one that started and left no receipt."""
 
@@ -122,6 +125,19 @@ class Ledger:
         self.complete = self.complete or other.complete
         self.size, self.root_run_id = self.size or other.size, self.root_run_id or other.root_run_id
         return any(news) or completed
+
+    @property
+    def listed(self) -> dict[int, Attempts]:
+        """Attempts by slot, as a list of records would show them."""
+        found: dict[int, Attempts] = {}
+        for (slot, number), entry in self.attempts.items():
+            found.setdefault(slot, Attempts()).outcomes[number] = entry.outcome
+        return found
+
+    def entries_of(self, slot: int) -> dict[int, AttemptEntry]:
+        """A slot's attempts by number; there are ten at most."""
+        keys = ((slot, number) for number in range(1, MOST_ATTEMPTS + 1))
+        return {key[1]: self.attempts[key] for key in keys if key in self.attempts}
 
     def copy(self) -> Ledger:
         """Another ledger with the same entries."""

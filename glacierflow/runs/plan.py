@@ -29,6 +29,7 @@ from glacierflow.model.manifest import (
 from glacierflow.model.receipt import Receipt
 from glacierflow.model.records import Region, Satellite, StepSettings, Unit
 from glacierflow.runs.records import Attempts, ReceiptReader, list_attempts, read_run_manifest
+from glacierflow.runs.states import WHOLE_OUTCOMES
 from glacierflow.runs.units import cut_arrays, plan_units
 from glacierflow.store import Store
 from glacierflow.version import __version__
@@ -269,7 +270,7 @@ def _finished(
     latest: dict[tuple[int, int], Receipt] = {}
     for receipt in ReceiptReader(store, manifest.run_id).every(attempts):
         for number in range(len(receipt.units)):
-            if receipt.end_of(number).outcome in _GOOD:
+            if receipt.end_of(number).outcome in WHOLE_OUTCOMES:
                 latest[receipt.slot, number] = receipt
     for (slot, number), receipt in latest.items():
         there = (*receipt.products, *receipt.already_there)
@@ -283,11 +284,8 @@ def _worth_reading(attempts: Attempts, units: Sequence[Unit]) -> Attempts:
     outcomes = attempts.outcomes
     if len(units) > 1:
         return attempts
-    good = [number for number, outcome in outcomes.items() if outcome in _GOOD]
+    good = [number for number, outcome in outcomes.items() if outcome in WHOLE_OUTCOMES]
     return Attempts({number: outcomes[number] for number in sorted(good)[-1:]})
-
-
-_GOOD = {"done", "no_data"}
 
 
 def _covers(earlier: Unit, unit: Unit) -> bool:

@@ -178,8 +178,13 @@ def reason_to_stop(status: RunStatus, limits: Limits, spent_usd: float | None) -
     return None
 
 
-def summary_message(status: RunStatus) -> tuple[str, str]:
-    """Subject and text: what became of the run, what went wrong and what to do next."""
+def products_in_words(new: int, in_all: int) -> str:
+    """Products by where they come from: written now, found in place, and both."""
+    return f"{new} new, {in_all - new} already there, {in_all} in all"
+
+
+def summary_message(status: RunStatus, spent_usd: float | None = None) -> tuple[str, str]:
+    """Subject and text: what became of the run, what it cost, what went wrong and what to do next."""
     wrong = len(status.wrong)
     verdict = f"{wrong} of {len(status.rows)} units went wrong" if wrong else "all is well"
     subject = f"glacierflow: {verdict}: {status.run_id}"
@@ -188,7 +193,9 @@ def summary_message(status: RunStatus) -> tuple[str, str]:
         f"run {status.run_id}",
         *(f"  with its retry {retry}" for retry in status.retries),
         f"{len(status.rows)} units: {outcomes or 'none started'}",
-        f"{status.products} products in {status.attempts} attempts, {status.reclaims} of them reclaimed",
+        f"products: {products_in_words(status.new, status.products)}",
+        f"{status.attempts} attempts ({status.reclaims or 'none'} interrupted by spot reclaims)"
+        f"{'' if spent_usd is None else f', {spent_usd:.4f} US dollars'}",
         f"records {status.store}/runs/{status.run_id}/",
     ]
     groups = defaultdict(list)

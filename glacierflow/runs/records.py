@@ -53,6 +53,11 @@ class JobRecord(Record):
     """ARNs of the ECS tasks, by slot from ``first_slot``."""
 
     @property
+    def slots(self) -> range:
+        """The slots it runs."""
+        return range(self.first_slot, self.first_slot + self.size)
+
+    @property
     def over_lambda(self) -> bool:
         """Whether a state machine sends its slots over Lambda, and not as a job to AWS Batch."""
         return self.service == "stepfunctions" and self.job_queue == "lambda"

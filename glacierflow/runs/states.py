@@ -14,11 +14,26 @@ STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"
 WAITING = ("SUBMITTED", "PENDING", "RUNNABLE")
 """States before anything has been started."""
 
+LIVE_STATES = frozenset({*WAITING, "STARTING", "RUNNING"})
+"""States in which something more happens by itself."""
+
+FINAL_STATES = frozenset({"SUCCEEDED", "FAILED"})
+"""States of a job that has ended."""
+
+WHOLE_OUTCOMES = frozenset({"done", "no_data"})
+"""Outcomes of an attempt that left nothing to do."""
+
+GOOD_OUTCOMES = WHOLE_OUTCOMES | {"partial"}
+"""Outcomes of an attempt that ended well; some scenes of a partial one could not be read."""
+
 FORGOTTEN = "FORGOTTEN"
 """Batch no longer knows the job (it keeps finished ones for about a week); the receipts still do."""
 
 NOT_SUBMITTED = "NOT_SUBMITTED"
 """The submission ended before this slot's job was sent."""
+
+ENDED_STATES = FINAL_STATES | {FORGOTTEN, NOT_SUBMITTED}
+"""States of a slot of which nothing more happens by itself."""
 
 FailureClass = Literal[
     "spot",
@@ -122,3 +137,5 @@ class Verdict:
     sentence: str
     """Lower case, without a full stop."""
     next_step: str
+    uncertain: bool = False
+    """Whether AWS Batch does not know why itself; who knows better is to be believed."""

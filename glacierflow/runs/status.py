@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+
+from pydantic import Field
 
 from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.manifest import Manifest
-from glacierflow.model.receipt import Counts
 from glacierflow.model.records import Record
-from glacierflow.runs.failures import classify, evidence_of
+from glacierflow.runs.facts import AttemptFact, Products, SlotFact, count_products, ending, slot_fact
 from glacierflow.runs.records import Attempts, JobRecord
-from glacierflow.runs.states import FORGOTTEN, NOT_SUBMITTED, STATES, BatchView, FailureClass, SlotState
-
-_ENDED = {"SUCCEEDED", "FAILED", FORGOTTEN, NOT_SUBMITTED}
-_GOOD = {"done", "no_data", "partial"}
+from glacierflow.runs.states import (
+    ENDED_STATES,
+    FORGOTTEN,
+    GOOD_OUTCOMES,
+    LIVE_STATES,
+    NOT_SUBMITTED,
+    STATES,
+    BatchView,
+    FailureClass,
+    SlotState,
+)
 
 
 class SlotRow(Record):
@@ -34,7 +42,9 @@ class SlotRow(Record):
     reclaims: int
     """Attempts that ended because their machine was taken away."""
     products: int
-    """Products in place: written by the latest attempt, or found there by it."""
+    """Products in place: new ones, and those that were already there."""
+    new: int
+    """Products written, by any attempt."""
     failed_scenes: int
     left_out: int
     reason: str | None
@@ -55,11 +65,18 @@ class SlotRow(Record):
     """The run this is from: a retry, where there was one."""
     run_slot: int
     """Its slot in that run."""
+    tries: tuple[AttemptFact, ...] = Field(default=(), exclude=True)
+    """Every attempt at it, those of earlier runs too, oldest first."""
 
     @property
     def ended(self) -> bool:
         """Whether nothing more happens to it by itself."""
-        return self.state in _ENDED
+        return self.state in ENDED_STATES
+
+    @property
+    def live(self) -> bool:
+        """Whether something more happens to it by itself."""
+        return self.state in LIVE_STATES
 
 
 class RunStatus(Record):
@@ -80,13 +97,20 @@ class RunStatus(Record):
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """Slots by outcome of their latest attempt."""
-        return dict(sorted(Counter(row.outcome for row in self.rows if row.outcome).items()))
+        """Slots by outcome of their latest attempt, and those that ended without one as what they are."""
+        told = (row for row in self.rows if row.outcome or row.ended)
+        words = (ending(row.outcome, ended=row.ended, attempts=row.attempts) for row in told)
+        return dict(sorted(Counter(words).items()))
 
     @property
     def products(self) -> int:
         """Products in place so far."""
         return sum(row.products for row in self.rows)
+
+    @property
+    def new(self) -> int:
+        """Of those, the ones that the run wrote."""
+        return sum(row.new for row in self.rows)
 
     @property
     def attempts(self) -> int:
@@ -112,11 +136,6 @@ class RunStatus(Record):
     def finished(self) -> bool:
         """Whether every slot has ended."""
         return all(row.ended for row in self.rows)
-
-    @property
-    def running(self) -> frozenset[tuple[str, int]]:
-        """Run id and slot, in that run, of what is running now."""
-        return frozenset((row.run_id, row.run_slot) for row in self.rows if row.state == "RUNNING")
 
     @property
     def wrong(self) -> tuple[SlotRow, ...]:
@@ -151,16 +170,17 @@ def join_status(
         entries: what is known of attempts by slot and number: receipts, and starts that left none.
         jobs: the jobs that are known to be submitted.
     """
-    job_of = {slot: job for job in jobs for slot in range(job.first_slot, job.first_slot + job.size)}
+    job_of = {slot: job for job in jobs for slot in job.slots}
+    by_slot: defaultdict[int, dict[int, AttemptEntry]] = defaultdict(dict)
+    for (slot, number), entry in entries.items():
+        by_slot[slot][number] = entry
     rows = []
     for slot in range(len(manifest.slots)):
         state = view.slots.get(slot)
         if state is None:
             missing = NOT_SUBMITTED if slot not in job_of and slot not in attempts else FORGOTTEN
             state = SlotState(missing, "")
-        of_slot = attempts.get(slot)
-        entry = entries.get((slot, of_slot.latest)) if of_slot else None
-        rows.append(_row(manifest, slot, state, of_slot, entry, job_of.get(slot)))
+        rows.append(_row(manifest, slot, state, attempts.get(slot), by_slot[slot], job_of.get(slot)))
     return RunStatus(
         run_id=manifest.run_id, created_at=manifest.created_at, store=manifest.store, rows=tuple(rows)
     )
@@ -171,17 +191,14 @@ def _row(
     slot: int,
     state: SlotState,
     attempts: Attempts | None,
-    entry: AttemptEntry | None,
+    entries: Mapping[int, AttemptEntry],
     job: JobRecord | None,
 ) -> SlotRow:
     units = manifest.slots[slot]
-    outcome = attempts.outcomes[attempts.latest] if attempts else None
+    fact = slot_fact(manifest.run_id, slot, state, attempts, entries, on_lambda=is_on_lambda(manifest, job))
+    outcome, entry, verdict = fact.outcome, fact.entry, fact.verdict
     wrong = _is_wrong(state.state, outcome)
-    read = outcome is None or (entry is not None and entry.outcome is not None)
-    counts = entry.counts if entry else Counts()
-    verdict = None
-    if not state.unasked or _told_by_receipt(outcome, entry):
-        verdict = classify(evidence_of(state, attempts, entry, submitted=True))
+    products = count_products(fact.attempts)
     return SlotRow.model_construct(
         slot=slot,
         satellite=units[0].satellite,
@@ -190,39 +207,29 @@ def _row(
         date2=max(unit.date2 for unit in units),
         state=state.state,
         outcome=outcome,
-        # one that ended before it left a record has a number all the same
-        attempts=max(attempts.latest if attempts else 0, len(state.attempts)),
-        reclaims=_reclaims(attempts, job) + (verdict is not None and verdict.failure == "spot"),
-        products=counts.written + counts.skipped,
-        failed_scenes=counts.failed,
+        attempts=len(fact.attempts),
+        reclaims=sum(one.reclaimed for one in fact.attempts),
+        products=products.in_all,
+        new=products.new,
+        failed_scenes=entry.counts.failed if entry else 0,
         left_out=sum(entry.left_out.values()) if entry else 0,
-        reason=_reason(state, attempts, entry) if wrong or outcome == "partial" else _remark(entry, outcome),
+        reason=_reason(fact, attempts) if wrong or outcome == "partial" else _remark(entry, outcome),
         failure=verdict.failure if verdict else None,
         next_step=verdict.next_step if verdict else None,
         wrong=wrong,
-        read=read,
+        read=outcome is None or (entry is not None and entry.outcome is not None),
         seconds=_seconds(state, entry),
         memory_mib=job.memory_mib if job else None,
         job_id=state.job_id or None,
         run_id=manifest.run_id,
         run_slot=slot,
+        tries=fact.attempts,
     )
 
 
-def _told_by_receipt(outcome: str | None, entry: AttemptEntry | None) -> bool:
-    """Whether the receipt alone tells why; one cut short may be reclaimed, timed out or cancelled."""
-    return outcome == "unavailable" or (outcome == "failed" and entry is not None)
-
-
-def _reclaims(attempts: Attempts | None, job: JobRecord | None) -> int:
-    """Of the earlier attempts: Batch tries again after a reclaim, so one that was cut short was reclaimed.
-
-    On Lambda its deadline cut it.
-    """
-    if attempts is None or (job is not None and job.service == "lambda"):
-        return 0
-    earlier = (outcome for number, outcome in attempts.outcomes.items() if number != attempts.latest)
-    return sum(outcome in {None, "interrupted"} for outcome in earlier)
+def is_on_lambda(manifest: Manifest, job: JobRecord | None) -> bool:
+    """Whether a function runs a slot, whose deadline cuts attempts short where Batch loses machines."""
+    return manifest.service == "lambda" if job is None else job.service == "lambda" or job.over_lambda
 
 
 def _seconds(state: SlotState, entry: AttemptEntry | None) -> float | None:
@@ -236,11 +243,12 @@ def _seconds(state: SlotState, entry: AttemptEntry | None) -> float | None:
 
 def _is_wrong(state: str, outcome: str | None) -> bool:
     if state in {"SUCCEEDED", FORGOTTEN}:
-        return outcome not in _GOOD
+        return outcome not in GOOD_OUTCOMES
     return state in {"FAILED", NOT_SUBMITTED}
 
 
-def _reason(state: SlotState, attempts: Attempts | None, entry: AttemptEntry | None) -> str:
+def _reason(fact: SlotFact, attempts: Attempts | None) -> str:
+    state, entry = fact.state, fact.entry
     parts = []
     if entry is not None and entry.error:
         parts.append(entry.error)
@@ -293,10 +301,15 @@ def with_retries(root: RunStatus, retries: Sequence[tuple[Manifest, RunStatus]])
 
 def _after(before: SlotRow, row: SlotRow) -> SlotRow:
     """The retry's row in the place of the first run's, with the attempts of both."""
+    whole = row.outcome in GOOD_OUTCOMES
+    products = Products(row.new, row.products).after(Products(before.new, before.products), whole=whole)
     return row.model_copy(
         update={
             "slot": before.slot,
             "attempts": before.attempts + row.attempts,
             "reclaims": before.reclaims + row.reclaims,
+            "products": products.in_all,
+            "new": products.new,
+            "tries": (*before.tries, *row.tries),
         }
     )

@@ -17,14 +17,15 @@ from typing import Literal
 from glacierflow.errors import DataError, GlacierflowError
 from glacierflow.model.layout import Layout, parse_product
 from glacierflow.model.manifest import Manifest
-from glacierflow.model.receipt import ProductRecord, ProductThere, Receipt
+from glacierflow.model.receipt import ProductRecord, Receipt
 from glacierflow.model.records import Record, Unit
+from glacierflow.runs.facts import product_keys
 from glacierflow.runs.family import Family
+from glacierflow.runs.states import GOOD_OUTCOMES
 from glacierflow.store import Entry, Store
 
 UnitState = Literal["complete", "no_data", "partial", "missing", "damaged", "unchecked"]
 STATES: tuple[UnitState, ...] = ("complete", "no_data", "partial", "missing", "damaged", "unchecked")
-GOOD_OUTCOMES = frozenset({"done", "no_data", "partial"})
 
 Depth = Literal["quick", "recorded", "read"]
 """How products are compared: ``quick`` by existence and size; ``recorded`` also by the entity tag or the
@@ -54,7 +55,9 @@ class UnitCheck(Record):
     unit: Unit
     state: UnitState
     products: int
-    """Products that should be there."""
+    """Products that should be there: new ones, and those that were already there."""
+    new: int
+    """Products that the run wrote."""
     reason: str | None = None
     """Why it is not complete."""
     problems: tuple[Problem, ...] = ()
@@ -83,6 +86,11 @@ class VerifyReport(Record):
         return sum(unit.products for unit in self.units)
 
     @property
+    def new(self) -> int:
+        """Of those, the ones that the run wrote."""
+        return sum(unit.new for unit in self.units)
+
+    @property
     def exit_code(self) -> int:
         """0 all complete or without data, 1 something is wrong, 2 nothing wrong but not all was checked."""
         if any(unit.state in {"partial", "missing", "damaged"} for unit in self.units):
@@ -109,23 +117,27 @@ class _Promise:
     """By key."""
     keys: defaultdict[tuple[int, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     """By slot of the first run and number of the unit in it."""
+    new: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How many of them the run wrote."""
 
     def __post_init__(self) -> None:
         for slot, of_slot in self.receipts.items():
+            new, in_all = product_keys(of_slot)
+            self.new.update((slot, one.unit) for one in new.values())
+            for key, there in in_all.items():
+                self.keys[slot, there.unit].add(key)
+                self.products[key]
             for receipt in of_slot:
-                listed: tuple[ProductThere, ...] = (*receipt.already_there, *receipt.products)
-                for there in listed:
-                    self.keys[slot, there.unit].add(there.key)
-                    self._note(there)
+                for made in receipt.products:
+                    self._note(made)
 
-    def _note(self, there: ProductThere) -> None:
-        known = self.products[there.key]
-        if isinstance(there, ProductRecord):
-            known.sizes.add(there.size)
-            known.sha256.add(there.sha256)
-            known.sources.add(frozenset(there.sources))
-            if there.etag is not None:
-                known.etags.add(there.etag)
+    def _note(self, made: ProductRecord) -> None:
+        known = self.products[made.key]
+        known.sizes.add(made.size)
+        known.sha256.add(made.sha256)
+        known.sources.add(frozenset(made.sources))
+        if made.etag is not None:
+            known.etags.add(made.etag)
 
 
 def verify_run(
@@ -268,6 +280,7 @@ def _judge(
         unit=family.root.slots[slot][number],
         state=state,
         products=len(keys),
+        new=promise.new[slot, number],
         reason=reason,
         problems=tuple(own),
     )

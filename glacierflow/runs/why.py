@@ -8,24 +8,14 @@ from dataclasses import dataclass
 
 from glacierflow.model.attempts import AttemptEntry
 from glacierflow.model.records import Record
-from glacierflow.runs.failures import classify, classify_attempt, evidence_of
-from glacierflow.runs.records import Attempts
-from glacierflow.runs.states import WAITING, AttemptState, FailureClass, SlotState, Verdict
+from glacierflow.runs.facts import AttemptFact, SlotFact
+from glacierflow.runs.states import WAITING, AttemptState, FailureClass, Verdict
 from glacierflow.runs.status import SlotRow
 
 _SAID_BY_ITS_LOG: frozenset[FailureClass] = frozenset(
     {"killed", "bug", "data", "config", "service", "missing"}
 )
 _LAST_LINES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class TriedAttempt:
-    """One attempt, by Batch and by what it left."""
-
-    number: int
-    state: AttemptState | None
-    entry: AttemptEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +52,7 @@ class Explanation(Record):
 
 def explain(
     row: SlotRow,
-    state: SlotState | None,
-    attempts: Sequence[TriedAttempt],
+    fact: SlotFact,
     *,
     log_tail: Sequence[str] = (),
     queue: QueueWords | None = None,
@@ -73,26 +62,16 @@ def explain(
 
     Args:
         row: the slot, as the run's status has it.
-        state: what Batch says of it, or said before it forgot.
-        attempts: of the run it is from, the oldest first.
+        fact: what is known of it in the run that it is from, the log's end included.
         log_tail: last lines of the latest attempt's log.
         queue: what the queue says of a slot that waits.
         now: the time; None is the present.
     """
     queue = queue or QueueWords()
-    latest = attempts[-1].entry if attempts else None
-    evidence = evidence_of(
-        state or SlotState(row.state, ""),
-        _listed(attempts),
-        latest,
-        submitted=row.state != "NOT_SUBMITTED",
-        log_tail=tuple(log_tail),
-    )
-    own, blocked = classify(evidence), queue.verdict if row.state in WAITING else None
-    # "UNDETERMINED" is Batch's word for not knowing
-    knows_better = blocked is not None and "UNDETERMINED" in (evidence.status_reason or "")
-    verdict = blocked if knows_better else own or blocked
-    stories = tuple(_story(attempt, verdict) for attempt in attempts)
+    latest = fact.attempts[-1].entry if fact.attempts else None
+    own, blocked = fact.verdict, queue.verdict if row.state in WAITING else None
+    verdict = blocked if blocked is not None and (own is None or own.uncertain) else own
+    stories = tuple(_story(attempt, verdict) for attempt in fact.attempts)
     sentences = [f"{_who(row)} {_how(row, verdict, latest, now or dt.datetime.now(dt.UTC))}"]
     if len(stories) > 1 or (verdict is not None and stories):
         sentences += [f"Attempt {story.number} {story.text}" for story in stories]
@@ -119,11 +98,6 @@ def _repeats(text: str, latest: AttemptEntry | None) -> bool:
     """Whether a line of the log says what the receipt says."""
     error = latest.error if latest else None
     return bool(error) and any(part.rstrip(".") in text for part in str(error).split("; ") if part)
-
-
-def _listed(attempts: Sequence[TriedAttempt]) -> Attempts | None:
-    left = {attempt.number: attempt.entry.outcome for attempt in attempts if attempt.entry is not None}
-    return Attempts(dict(left)) if left else None
 
 
 def _who(row: SlotRow) -> str:
@@ -171,13 +145,10 @@ def _left_out(entry: AttemptEntry) -> str:
     return ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in sorted(entry.left_out.items()))
 
 
-def _story(attempt: TriedAttempt, verdict: Verdict | None) -> AttemptStory:
-    state, entry = attempt.state, attempt.entry
-    begin, end = _span(state, entry)
+def _story(attempt: AttemptFact, verdict: Verdict | None) -> AttemptStory:
+    state, entry, failure = attempt.said, attempt.entry, attempt.failure
+    begin, end = attempt.started_at, attempt.ended_at
     took = f" after {_minutes((end - begin).total_seconds())}" if begin and end else ""
-    failure = classify_attempt(state) if state is not None else None
-    if entry is not None and entry.outcome == "interrupted" and failure in {None, "service"}:
-        failure = "spot"
     where = _machine(entry)
     if entry is not None and entry.outcome is not None:
         told = not entry.error or (verdict is not None and entry.error.rstrip(".") in verdict.sentence)
@@ -188,14 +159,6 @@ def _story(attempt: TriedAttempt, verdict: Verdict | None) -> AttemptStory:
         what = "never started a container" if state is None or state.exit_code is None else f"ended{took}"
     said = f", Batch says: {_said(state)}" if state is not None and failure is not None else ""
     return AttemptStory(number=attempt.number, failure=failure, text=f"{what}{where}{said}")
-
-
-def _span(
-    state: AttemptState | None, entry: AttemptEntry | None
-) -> tuple[dt.datetime | None, dt.datetime | None]:
-    begin = entry.started_at if entry else state.started_at if state else None
-    end = (entry.ended_at if entry else None) or (state.stopped_at if state else None)
-    return begin, end
 
 
 def _machine(entry: AttemptEntry | None) -> str:

@@ -100,10 +100,11 @@ def _retry(look: FamilyLook, status: RunStatus, line: CommandLine, service: Serv
     return open_run(found.run_id, quiet)
 
 
-def tell(status: RunStatus, line: CommandLine, ending: Ending) -> None:
+def tell(look: FamilyLook, status: RunStatus, line: CommandLine, ending: Ending) -> None:
     """Publish the summary where that is asked for; a topic that cannot be used is said, and no more."""
     from glacierflow.aws.account import publish
     from glacierflow.cli.batch.runs import locate_run
+    from glacierflow.cli.batch.spending import spent_by
     from glacierflow.runs.progress import summary_message
 
     quiet = replace(line, quiet=True)
@@ -117,7 +118,8 @@ def tell(status: RunStatus, line: CommandLine, ending: Ending) -> None:
         if topic is None:
             say("glacierflow: no summary was sent: there is no topic; set sns_topic_arn in [NOTIFICATIONS]")
         else:
-            publish(found.cloud, topic, *summary_message(status))
+            spent, _ = spent_by(look, status)
+            publish(found.cloud, topic, *summary_message(status, spent.usd if spent else None))
     except GlacierflowError as error:
         say(f"glacierflow: no summary was sent: {error.message}")
 
@@ -158,7 +160,7 @@ def watch_run(
             f"  glacierflow watch {name}{line.again()}"
         )
         return _EXIT_INTERRUPTED
-    tell(ended, line, ending)
+    tell(look, ended, line, ending)
     code = show_status(look, ended, line, as_json=as_json)
     for text in where_it_is(look.manifest, look.store):
         typer.echo(text, err=as_json)

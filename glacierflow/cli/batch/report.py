@@ -69,23 +69,26 @@ def cost_command(
 
 def _show(report: CostReport, *, as_json: bool) -> None:
     from glacierflow.cli import render
+    from glacierflow.runs.progress import products_in_words
 
     wasted = sum(report.wasted.values())
     if as_json:
         facts = report.model_dump(mode="json")
-        sums = {"usd": report.usd, "wasted": report.wasted, "products": report.products}
+        sums = {"usd": report.usd, "wasted": report.wasted, "products": report.products, "new": report.new}
         typer.echo(render.to_json({**facts, **sums}))
         return
     for text in heading(report.runs, report.retries):
         typer.echo(text)
     names = max(len(region.region) for region in report.regions)
-    typer.echo(f"{'region':{names}}  {'dollars':>10}  {'wasted':>10}  {'products':>8}  {'a product':>10}")
+    typer.echo(f"{'region':{names}}  {'dollars':>10}  {'wasted':>10}  {'new':>8}  {'a new one':>10}")
     for region in report.regions:
         each = "-" if region.usd_a_product is None else f"{region.usd_a_product:.4f}"
-        sums_of = f"{region.usd:10.4f}  {region.wasted_usd:10.4f}  {region.products:8}  {each:>10}"
+        sums_of = f"{region.usd:10.4f}  {region.wasted_usd:10.4f}  {region.new:8}  {each:>10}"
         typer.echo(f"{region.region:{names}}  {sums_of}")
-    each = f", {report.usd / report.products:.4f} a product" if report.products else ""
-    typer.echo(f"\n{report.usd:.4f} US dollars for {report.products} products{each}")
+    each = f", {report.usd / report.new:.4f} a new one" if report.new else ""
+    products = products_in_words(report.new, report.products)
+    typer.echo(f"\n{report.usd:.4f} US dollars; products: {products}{each}")
+    typer.echo(f"{report.tried} attempts ({report.reclaims or 'none'} interrupted by spot reclaims)")
     by_why = ", ".join(f"{usd:.4f} {why}" for why, usd in report.wasted.items())
     share = f" ({wasted / report.usd:.0%}: {by_why})" if report.usd and wasted else ""
     typer.echo(f"{wasted:.4f} of it on attempts that did not end well{share}")

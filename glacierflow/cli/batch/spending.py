@@ -233,9 +233,6 @@ def spent_by(
 
     try:
         prices = load_prices(default_home().parent, look.root.cloud.region)
-        ledgers = look.ledgers()
-        return spent_so_far(
-            ledgers, prices, attempts=status.attempts, running=status.running, cautious=cautious
-        ), None
+        return spent_so_far(status, look.manifests, prices, cautious=cautious), None
     except DataError as error:
         return None, error.message

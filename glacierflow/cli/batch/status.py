@@ -108,13 +108,17 @@ def _run_lines(run: RunEntry) -> list[str]:
 
 
 def _progress(run: RunEntry) -> str:
+    from glacierflow.runs.progress import products_in_words
+
     if run.notice:
         return run.notice
     if run.size is None:
         return "nobody has looked at it yet: `glacierflow batch status` does"
     outcomes = ", ".join(f"{count} {name}" for name, count in run.outcomes.items())
     state = "ended" if run.complete else f"{run.ended} had ended at the last look"
-    return f"{run.size} slots, {state}{f': {outcomes}' if outcomes else ''}"
+    products = products_in_words(run.new, run.products)
+    tried = f"{run.attempts} attempts ({run.reclaims or 'none'} interrupted by spot reclaims)"
+    return f"{run.size} slots, {state}: {outcomes}; products: {products}; {tried}"
 
 
 @collects(*CONNECTION, "s3_bucket")

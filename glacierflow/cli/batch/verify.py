@@ -120,10 +120,13 @@ def write_file(path: Path, data: bytes, *, option: str) -> None:
 def _show(report: VerifyReport, *, as_json: bool) -> None:
     from glacierflow.cli import render
     from glacierflow.runs.coverage import SIGNS, coverage_of
+    from glacierflow.runs.progress import products_in_words
 
     if as_json:
         facts = report.model_dump(mode="json")
-        typer.echo(render.to_json({**facts, "states": report.states, "products": report.products}))
+        typer.echo(
+            render.to_json({**facts, "states": report.states, "products": report.products, "new": report.new})
+        )
         return
     for text in (*heading(report.runs, report.retries), *_matrix(coverage_of(report.units))):
         typer.echo(text)
@@ -138,7 +141,8 @@ def _show(report: VerifyReport, *, as_json: bool) -> None:
         typer.echo(f"... and {len(notable) - _MOST_NAMED} more; --csv FILE names all")
     counts = ", ".join(f"{count} {state}" for state, count in report.states.items())
     how = {"quick": "existence and size", "recorded": "checksums", "read": "every byte"}[report.depth]
-    typer.echo(f"{counts}; {report.products} products compared by {how}")
+    products = products_in_words(report.new, report.products)
+    typer.echo(f"{counts}; products: {products}; compared by {how}")
 
 
 def _matrix(coverage: Coverage) -> list[str]:

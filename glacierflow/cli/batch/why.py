@@ -194,15 +194,15 @@ def name_slots(others: Sequence[SlotRow]) -> str:
 def _head(facts: SlotFacts, found: AttemptFacts, *, quiet: bool) -> None:
     row = facts.row
     where = f"slot {row.slot}, {' '.join(row.regions)}, {row.date1} to {row.date2}"
-    say(f"{where}: attempt {found.number} of {len(facts.attempts)}, {row.state}", quiet=quiet)
+    say(f"{where}: attempt {found.number} of {len(facts.attempts)}, {found.fact.state}", quiet=quiet)
 
 
 def _without_log(facts: SlotFacts, found: AttemptFacts | None, *, as_json: bool) -> int:
     if found is None:
-        why = facts.state.reason if facts.state else None
+        why = facts.fact.state.reason
         text = f"no attempt has started yet: it is {facts.row.state}{f' ({why})' if why else ''}"
     else:
-        said = found.reason if found.state or not facts.state else facts.state.reason
+        said = found.reason if found.fact.said else facts.fact.state.reason or found.reason
         text = f"attempt {found.number} never started its container: {said}"
     typer.echo(json.dumps({"slot": facts.row.slot, "log": None, "reason": text}) if as_json else text)
     return 0
@@ -238,7 +238,7 @@ def _is_over(gather: Callable[[], SlotFacts], number: int) -> bool:
     """Whether an attempt has ended: the job has, or waits again, or is in a later attempt."""
     facts = gather()
     later = bool(facts.attempts) and facts.attempts[-1].number > number
-    return later or not facts.live or (facts.state is not None and facts.state.state == "RUNNABLE")
+    return later or not facts.live or facts.fact.state.state == "RUNNABLE"
 
 
 def _next(gather: Callable[[], SlotFacts], found: AttemptFacts, pause_s: float) -> bool:

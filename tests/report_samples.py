@@ -62,6 +62,7 @@ class ShownRun(BigRun):
                     coverage=0.9,
                     sources=(stem,),
                     quicklook=quicklook,
+                    stretch=(1000.0 + 100 * one, 5000.0 + 100 * one),
                 )
             )
         counts = Counts(found=images + 1, kept=images, written=images)

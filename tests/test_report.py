@@ -113,6 +113,8 @@ def test_every_address_leads_to_a_file_below_the_folder(
     columns = value_of(lists[0])
     assert columns["times"] == sorted(columns["times"])
     assert len(columns["pictures"]) == 4
+    # black at 1000, 1100, 1200 and 1300, over 4000 each; the medians are 1150 and 5150
+    assert columns["curves"] == [[1.0, -0.0375], [1.0, -0.0125], [1.0, 0.0125], [1.0, 0.0375]]
     assert all((page.parent / picture).read_bytes()[:4] == b"\x89PNG" for picture in columns["pictures"])
     assert told["pictures"] == 64
 

@@ -170,6 +170,9 @@ def test_a_region_on_the_map_opens_its_images_and_the_slider_moves_through_them(
     slider.send_keys(Keys.END)
     last = reader.shown_image()
     assert first < second < last
+    curve = "return document.querySelector('#curve-shown feFuncR').getAttribute('intercept')"
+    assert float(reader.driver.execute_script(curve)) > 0
+    assert "curve-shown" in (reader.one("#shown").value_of_css_property("filter"))
     assert reader.one("#caption").text.startswith(f"{row['products']} of {row['products']}: 2024-07-")
     reader.clicks("#flicker")
     reader.waits("return !document.getElementById('held').hidden")

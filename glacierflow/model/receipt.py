@@ -95,6 +95,9 @@ class ProductRecord(ProductThere):
     """Source names in merge order."""
     quicklook: KeyPath | None = None
     """Key of the quicklook PNG."""
+    stretch: tuple[float, float] | None = None
+    """Pixels that are black and white in the quicklook; None where there is none, or an earlier version made
+    it."""
     etag: str | None = None
     """S3's entity tag of the object that was put; None in a directory."""
 

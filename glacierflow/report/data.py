@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from glacierflow.cost.report import CostReport
 from glacierflow.errors import UsageError
-from glacierflow.model.layout import RunLayout
+from glacierflow.model.layout import RunLayout, parse_product
 from glacierflow.model.manifest import short_name
 from glacierflow.model.receipt import ProductRecord
 from glacierflow.report.gather import Facts
@@ -166,6 +167,7 @@ def image_data(facts: Facts) -> dict[str, dict[str, Any]]:
     found = {}
     for region, products in facts.methods.products.items():
         records = [made.get(product.key) for product in products]
+        known = [one for one in records if one is not None]
         found[region] = {
             "times": [product.datetime.isoformat() for product in products],
             "keys": [product.key for product in products],
@@ -174,8 +176,41 @@ def image_data(facts: Facts) -> dict[str, dict[str, Any]]:
                 picture_address(facts.run_id, one.quicklook) if one and one.quicklook else None
                 for one in records
             ],
+            "curves": _curves(records, _common_stretch(known)),
         }
     return found
+
+
+def _common_stretch(records: Sequence[ProductRecord]) -> dict[str | None, tuple[float, float]]:
+    """By satellite, the pixels that shall be black and white in all images of a region: medians."""
+    of_satellite: defaultdict[str | None, list[tuple[float, float]]] = defaultdict(list)
+    for one in records:
+        if one.stretch is not None:
+            of_satellite[_satellite(one)].append(one.stretch)
+    return {
+        satellite: (statistics.median(low for low, _ in own), statistics.median(high for _, high in own))
+        for satellite, own in of_satellite.items()
+    }
+
+
+def _curves(
+    records: Sequence[ProductRecord | None], common: dict[str | None, tuple[float, float]]
+) -> list[tuple[float, float] | None]:
+    """Slope and intercept, of 0..1, that bring a picture from its own stretch to the common one."""
+    curves: list[tuple[float, float] | None] = []
+    for one in records:
+        if one is None or one.stretch is None:
+            curves.append(None)
+            continue
+        (low, high), (dark, bright) = one.stretch, common[_satellite(one)]
+        span = max(bright - dark, 1.0)
+        curves.append((round((high - low) / span, 4), round((low - dark) / span, 4)))
+    return curves
+
+
+def _satellite(record: ProductRecord) -> str | None:
+    place = parse_product(record.key)
+    return place.satellite if place else None
 
 
 def picture_keys(facts: Facts) -> list[str]:

@@ -160,9 +160,16 @@ class Overview:
         self._totals[rows] += totals
         self._counts[rows] += counts
 
+    def stretch(self) -> tuple[float, float]:
+        """Pixels that are black and white in the picture: 2nd and 98th percentile of the valid squares."""
+        return _stretch(self._small())
+
     def png(self) -> bytes:
-        """An 8-bit PNG with alpha, stretched between the 2nd and 98th percentile of the valid squares."""
-        return _png(self._totals / np.maximum(self._counts, 1))
+        """An 8-bit PNG with alpha, so stretched."""
+        return _png(self._small())
+
+    def _small(self) -> NDArray[np.float64]:
+        return self._totals / np.maximum(self._counts, 1)
 
 
 Sums = tuple[int, "NDArray[np.uint64]", "NDArray[np.uint64]"]
@@ -205,15 +212,20 @@ def quicklook_png(image: NDArray[Any]) -> bytes:
     return small.png()
 
 
+def _stretch(small: NDArray[np.float64]) -> tuple[float, float]:
+    valid = small > 0
+    low, high = np.percentile(small[valid], [2, 98]) if valid.any() else (0.0, 1.0)
+    return float(low), max(float(high), float(low) + 1.0)
+
+
 def _png(small: NDArray[np.float64]) -> bytes:
     import rasterio
     from rasterio.io import MemoryFile
     from rasterio.session import DummySession
 
-    valid = small > 0
-    low, high = np.percentile(small[valid], [2, 98]) if valid.any() else (0.0, 1.0)
-    grey = np.clip((small - low) / max(high - low, 1.0) * 255, 0, 255).astype(np.uint8)
-    alpha = np.where(valid, 255, 0).astype(np.uint8)
+    low, high = _stretch(small)
+    grey = np.clip((small - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    alpha = np.where(small > 0, 255, 0).astype(np.uint8)
     profile = {"driver": "PNG", "dtype": "uint8", "count": 2, "height": grey.shape[0], "width": grey.shape[1]}
     # images of snow compress no better at the usual level 6, which takes seven times as long
     profile["zlevel"] = 1

@@ -250,8 +250,9 @@ class _UnitWork:
     def _write(self, key: str, made: _Made, path: Path, drawn: _Drawn, cloud: float | None) -> None:
         """Sidecars first, the product last: where a product is, everything of it is."""
         start, acquisition = time.perf_counter(), made.acquisition
-        quicklook = None
+        quicklook, stretch = None, None
         if self.settings.quicklooks:
+            stretch = drawn.overview.stretch()
             quicklook = self.context.run.quicklook(self.region.name, acquisition.stem)
             self.store.put(quicklook, drawn.overview.png())
         if self.unit.satellite == "sentinel2":
@@ -280,6 +281,7 @@ class _UnitWork:
                 coverage=round(drawn.coverage, 6),
                 sources=tuple(scene.source_name for scene in acquisition.scenes),
                 quicklook=quicklook,
+                stretch=stretch,
                 etag=etag,
             )
         )

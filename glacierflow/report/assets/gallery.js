@@ -18,7 +18,7 @@
     $("no-region").hidden = true;
     $("gallery").hidden = false;
     $("gallery-region").textContent = region.name;
-    if (!region.images) { columns = { times: [], keys: [], coverage: [], pictures: [] }; fill(); return; }
+    if (!region.images) { columns = { times: [], keys: [], coverage: [], pictures: [], curves: [] }; fill(); return; }
     load(region.name, () => { if (wanted === region.name) { columns = window.GLACIERFLOW_IMAGES[region.name]; fill(); } });
   }
   function fill() {
@@ -39,6 +39,13 @@
   const name = (number) => `${columns.times[number].slice(0, 16).replace("T", " ")} UTC`;
   function put(image, number) {
     image.src = columns.pictures[number];
+    // all images of the region with the same stretch, so that what changes is the ice
+    const [slope, intercept] = columns.curves[number] ?? [1, 0];
+    for (const curve of document.querySelectorAll(`#curve-${image.id} feComponentTransfer > *`)) {
+      curve.setAttribute("slope", slope);
+      curve.setAttribute("intercept", intercept);
+    }
+    image.style.filter = slope === 1 && intercept === 0 ? "" : `url(#curve-${image.id})`;
     image.alt = `${data.regions[state.chosen].name}, ${name(number)}`;
   }
   function show(place) {

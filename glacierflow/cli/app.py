@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from glacierflow.cli import batch, config, container, lambda_, local, prices, regions, stack, sync, velocity
+from glacierflow.cli import (
+    batch,
+    config,
+    container,
+    lambda_,
+    local,
+    prices,
+    regions,
+    stack,
+    sync,
+    velocity,
+    velocity_made,
+)
 from glacierflow.cli.check import check_command, compare_command
 from glacierflow.cli.clean import clean_command
 from glacierflow.cli.config import doctor_command
@@ -117,6 +129,10 @@ app.command(
 )(task_command)
 app.add_typer(batch_app, name="batch", rich_help_panel=RUNS)
 app.add_typer(regions.app, name="regions")
+velocity.app.command(
+    "run",
+    epilog="Example: glacierflow velocity run output --satellite landsat --mask rock.gpkg --region 134_Arsuk",
+)(velocity_made.run_command)
 app.add_typer(velocity.app, name="velocity")
 app.add_typer(config.app, name="config")
 app.add_typer(stack.app, name="stack")

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import grimp
+import pytest
 from botocore import xform_name
+from permissions import NOT_THEIRS, ROLES, calls, missing, page
 from test_template import ACCOUNT, FED, GIVEN, ROOT, resolver
 
 from glacierflow.stack.policies import policy_files
@@ -50,10 +52,8 @@ WILDCARDS = {
         f"template/SubmitterPolicy/WriteRecords {MAIN_BUCKET}/runs/*",
         f"template/SubmitterPolicy/ReadRecordsAndProducts {MAIN_BUCKET}/runs/*",
         f"template/SubmitterPolicy/ReadRecordsAndProducts {MAIN_BUCKET}/1_download_merge_and_clip/*",
-        f"template/SubmitterPolicy/ReadRecordsAndProducts {MAIN_BUCKET}/stac/*",
         f"template/JobRole/OwnPrefixes {MAIN_BUCKET}/1_download_merge_and_clip/*",
         f"template/JobRole/OwnPrefixes {MAIN_BUCKET}/runs/*",
-        f"template/JobRole/OwnPrefixes {MAIN_BUCKET}/stac/*",
         "lambda/LambdaRole/OwnPrefixes bucket/1_download_merge_and_clip/*",
         "lambda/LambdaRole/OwnPrefixes bucket/runs/*",
         "lambda/LambdaRole/ReadSettings bucket/scripts/greenland-glacier-flow/*",
@@ -69,6 +69,8 @@ WILDCARDS = {
     },
     "streams of one log group, which AWS names": {
         "template/SubmitterPolicy/ReadLogs log-group:/glacierflow/batch:*",
+        "template/SubmitterPolicy/ReadLogs log-group:/aws/lambda/glacierflow-schedule:*",
+        "template/SubmitterPolicy/ReadLogs log-group:/aws/vendedlogs/states/glacierflow-stepfunctions:*",
         "template/ExecutionRole/WriteLog log-group:/glacierflow/batch:*",
         "lambda/SubmitterPolicy/ReadLogs log-group:/aws/lambda/glacierflow-lambda:*",
         "lambda/LambdaRole/WriteLog log-group:/aws/lambda/glacierflow-lambda:*",
@@ -95,8 +97,11 @@ WILDCARDS = {
     "stacks beside the main one, whose ids end in what AWS makes up": {
         "template/SubmitterPolicy/FindNames stack/glacierflow*/*",
     },
-    "which function a run goes to is a setting": {
-        "schedule/SchedulerRole/LookAtFunction function:*",
+    "roles that AWS makes for itself, one a service": {
+        "template/SubmitterPolicy/LookAtRoles role/aws-service-role/*",
+    },
+    "what is denied": {
+        "schedule/SchedulerRole/NotItsTask *",
     },
 }
 """Reason -> policy, statement and resource: every wildcard there is. Whoever adds one says here why."""
@@ -132,7 +137,9 @@ def test_no_policy_allows_more_than_it_names() -> None:
         assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}, name
         for action in listed(statement["Action"]):
             assert "*" not in action, (name, action)
-            if action.split(":")[0] in {"iam", "sts"}:
+            if action == "iam:GetRole":
+                assert name == "template/SubmitterPolicy"
+            elif action.split(":")[0] in {"iam", "sts"}:
                 assert (name, action) == ("ecs/SubmitterPolicy", "iam:PassRole"), action
                 assert "iam:PassedToService" in statement["Condition"]["StringEquals"]
 
@@ -166,7 +173,7 @@ def test_what_is_allowed_on_everything_has_no_resource_level() -> None:
     }
     assert levels["batch:TerminateJob"] == {"job*"}
     for name, statement in statements():
-        if "*" in listed(statement["Resource"]):
+        if "*" in listed(statement["Resource"]) and statement["Effect"] == "Allow":
             for action in listed(statement["Action"]):
                 of_our_cluster = "ecs:cluster" in statement.get("Condition", {}).get("ArnEquals", {})
                 assert levels[action] == {""} or (action == "ecs:ListTasks" and of_our_cluster), (
@@ -244,9 +251,35 @@ def test_what_is_allowed_is_called_by_what_runs_under_it() -> None:
     assert names == set(RUNS) | set(NOT_OUR_CODE)
     found = set()
     for policy, module in RUNS.items():
-        actions = {action for name, one in statements() if name == policy for action in listed(one["Action"])}
+        allowed = [one for name, one in statements() if name == policy and one["Effect"] == "Allow"]
+        actions = {action for one in allowed for action in listed(one["Action"])}
         found |= {(policy, action) for action in uncalled(actions, calls_below(module))}
     assert found == CALLED_BY_AWS
+
+
+def allowed_to(role: str) -> set[str]:
+    policies, _ = ROLES[role]
+    return {
+        action
+        for name, one in statements()
+        if name in policies and one["Effect"] == "Allow"
+        for action in listed(one["Action"])
+    }
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+def test_whatever_the_code_of_a_role_calls_it_may(role: str) -> None:
+    assert missing(role, allowed_to(role)) == {}
+    # a right that is taken away is missed
+    (action, *_) = sorted(allowed_to(role) & {action for action, _ in calls(*ROLES[role][1])})
+    assert action in missing(role, allowed_to(role) - {action})
+    # what is said not to be theirs is called somewhere, and not allowed but where it is denied
+    assert NOT_THEIRS[role].keys() & allowed_to(role) <= {"batch:TerminateJob"}
+
+
+def test_the_page_of_permissions_is_made_from_the_code() -> None:
+    told = (ROOT / "docs/reference/permissions.md").read_text()
+    assert told == page(statements()), "make it anew: python tests/permissions.py"
 
 
 def test_an_action_that_nothing_calls_is_found() -> None:

@@ -402,7 +402,8 @@ def test_the_machine_passes_on_what_batch_did_not_take_and_tells_what_broke_it(
         "stateMachineArn"
     ]
     request = {"JobName": "gf-x-0", "JobQueue": "none-of-that-name", "JobDefinition": "glacierflow-7500"}
-    started = client.start_execution(stateMachineArn=arn, input=json.dumps({"work": {"arrays": [request]}}))
+    work = json.dumps({"work": {"arrays": [request]}})
+    started = client.start_execution(stateMachineArn=arn, name="part", input=work)
     answer = ended(cloud, started["executionArn"])
     assert answer["status"] == "SUCCEEDED", json.dumps(answer, indent=1, default=str)
     (one,) = json.loads(answer["output"])["work"]["ended"]
@@ -410,7 +411,9 @@ def test_the_machine_passes_on_what_batch_did_not_take_and_tells_what_broke_it(
     assert one["Error"].startswith("Batch.")
     assert "none-of-that-name" in one["Cause"]
     # an input that nobody understands ends in a message, too
-    started = client.start_execution(stateMachineArn=deployed, input=json.dumps({"via": "pigeon"}))
+    started = client.start_execution(
+        stateMachineArn=deployed, name="pigeon", input=json.dumps({"via": "pigeon"})
+    )
     assert ended(cloud, started["executionArn"])["status"] == "FAILED"
     (message,) = told()
     assert message["Subject"] == "glacierflow: a state machine broke off"

@@ -39,7 +39,7 @@ _FROM_SETTINGS = {
 """The key that decides a parameter; ``template:Parameter`` is that of one template alone."""
 
 
-_BUILDS_ON = {"stepfunctions": ("schedule", "lambda")}
+_BUILDS_ON = {"schedule": ("lambda",), "stepfunctions": ("schedule", "lambda")}
 """Templates whose parameters are fed by other stacks than the network's and the main one."""
 
 _LONGEST = {

@@ -317,7 +317,6 @@ def test_the_job_role_reads_sources_and_writes_its_prefixes(enforced: dict[str, 
     for key in (
         "runs/r/attempts/0/1.done.json",
         f"{PRODUCTS}/sentinel2/clipped/049/x.tif",
-        "stac/sentinel2/049/x.json",
     ):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
         assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"x"
@@ -330,6 +329,7 @@ def test_the_job_role_does_nothing_else(enforced: dict[str, Client]) -> None:
     client = enforced["job"]
     s3 = client("s3")
     refused(s3.put_object, Bucket=BUCKET, Key="scripts/config.ini", Body=b"changed")
+    refused(s3.put_object, Bucket=BUCKET, Key="stac/sentinel2/049/x.json", Body=b"nobody writes there")
     refused(s3.get_object, Bucket=BUCKET, Key="scripts/config.ini")
     refused(s3.put_object, Bucket=BUCKET, Key=f"{PRODUCTS}-other/x.tif", Body=b"x")
     refused(s3.delete_object, Bucket=BUCKET, Key="runs/r/manifest.json")
@@ -374,7 +374,8 @@ def test_the_schedulers_role_reads_settings_submits_and_does_nothing_else(
     s3.put_object(Bucket=BUCKET, Key="runs/r4/manifest.json", Body=b"{}")
     submitted = batch.submit_job(**submission())["jobId"]
     assert batch.describe_jobs(jobs=[submitted])["jobs"]
-    batch.terminate_job(jobId=submitted, reason="seen")
+    refused(batch.terminate_job, jobId=submitted, reason="people do that")
+    enforced["submitter"]("batch").terminate_job(jobId=submitted, reason="seen")
     assert functions.get_function(FunctionName=FUNCTION)["Configuration"]
 
     refused(s3.put_object, Bucket=BUCKET, Key=SETTINGS, Body=b"changed")

@@ -195,7 +195,7 @@ def test_the_instances_drain_and_ask_for_imdsv2() -> None:
     data = resolver().resources("AWS::EC2::LaunchTemplate")["LaunchTemplate"]["LaunchTemplateData"]
     assert data["MetadataOptions"]["HttpTokens"] == "required"
     assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
-    assert data["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == "100"
+    assert data["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == "40"
     assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true" in data["UserData"]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import glacierflow
 from glacierflow.runs.failures import classify, classify_attempt, signature
-from glacierflow.runs.states import FAILURE_CLASSES, AttemptState, Evidence, Verdict
+from glacierflow.runs.ledger import SlotEntry
+from glacierflow.runs.states import FAILURE_CLASSES, AttemptState, Evidence, SlotState, Verdict
 
 EXITED = "Essential container in task exited"
 
@@ -250,6 +253,28 @@ def test_alike_failures_have_one_signature_and_others_have_another() -> None:
         "spot: Host EC2 (instance <instance>) terminated"
     )
     assert signature("killed", None) == "killed"
+
+
+@pytest.mark.parametrize("cause", ["start", "timeout"])
+def test_what_glacierflow_knows_itself_is_a_code_and_the_words_of_aws_come_first(cause: Any) -> None:
+    assert judged(cause=cause, status_reason="the invocation never began").failure == cause
+    assert judged(cause=cause, exit_code=75, outcome="interrupted").failure == cause
+    assert (
+        judged(cause=cause, status_reason="the machine ended: is not authorized to perform").failure
+        == "config"
+    )
+    kept = SlotEntry.of(0, SlotState("FAILED", "job", cause=cause))
+    assert (
+        SlotEntry.model_validate_json(kept.model_dump_json(exclude_defaults=True)).state_of().cause == cause
+    )
+
+
+def test_no_sentence_of_aws_is_written_where_it_would_be_read_back() -> None:
+    """Only the table that reads them has them, and the embedded cloud, which says what AWS says."""
+    package = Path(glacierflow.__file__).parent
+    for words in ("Task failed to start", "attempt duration exceeded timeout"):
+        found = {path.relative_to(package) for path in package.rglob("*.py") if words in path.read_text()}
+        assert {path.as_posix() for path in found if path.parts[0] != "local"} == {"runs/aws_messages.py"}
 
 
 def test_the_vocabulary_is_whole() -> None:

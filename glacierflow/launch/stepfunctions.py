@@ -154,8 +154,8 @@ def not_begun(
     for job in jobs:
         name, state = job_name(manifest.run_id, job.number), SlotState("SUBMITTED", job.job_id)
         if name in refused:
-            reason = f"Task failed to start: AWS Batch did not take the job: {refused[name]}"
-            state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+            reason = f"AWS Batch did not take the job: {refused[name]}"
+            state = SlotState("FAILED", job.job_id, status_reason=reason, cause="start", explained=True)
         else:
             answer = describe_execution(job.job_id, cloud)
             if answer is None:
@@ -168,5 +168,5 @@ def not_begun(
 
 def never_sent(job: JobRecord, answer: Mapping[str, Any]) -> SlotState:
     """Of a slot whose execution has ended before it was sent."""
-    reason = f"Task failed to start: the state machine ended {answer['status']}: {answer.get('cause', '')}"
-    return SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+    reason = f"the state machine ended {answer['status']}: {answer.get('cause', '')}"
+    return SlotState("FAILED", job.job_id, status_reason=reason, cause="start", explained=True)

@@ -85,13 +85,15 @@ def _state(
     where = f"{job.job_id}/{slot}"
     if attempts is None:
         if job.service == "lambda" and now - job.submitted_at > _EXPIRES:
-            reason = "Task failed to start: the invocation never began; see the queue for failures"
-            return SlotState("FAILED", where, status_reason=reason, explained=True)
+            reason = "the invocation never began; see the queue for failures"
+            return SlotState("FAILED", where, status_reason=reason, cause="start", explained=True)
         return SlotState("SUBMITTED", where)
     outcome, started = attempts.outcomes[attempts.latest], starts.get((slot, attempts.latest))
     if started is not None and started.sent_on and started.ended_at is not None:
         if now - started.ended_at > _EXPIRES:
-            return SlotState("FAILED", where, status_reason=_NOT_GONE_ON, exit_code=75, explained=True)
+            return SlotState(
+                "FAILED", where, status_reason=_NOT_GONE_ON, exit_code=75, cause="timeout", explained=True
+            )
         return SlotState("SUBMITTED", where)
     if outcome is not None:
         return _ended(job, where, outcome)
@@ -99,11 +101,11 @@ def _state(
     if started is not None and longest is not None:
         age = (now - started.started_at).total_seconds()
         if age > longest:
-            return SlotState("FAILED", where, status_reason=_TIMED_OUT, explained=True)
+            return SlotState("FAILED", where, status_reason=_TIMED_OUT, cause="timeout", explained=True)
     return SlotState("RUNNING", where)
 
 
-_TIMED_OUT = "Job attempt duration exceeded timeout"
+_TIMED_OUT = "Lambda's deadline cut the invocation"
 _NOT_GONE_ON = f"{_TIMED_OUT}, and the invocation for what was left never began; see the queue for failures"
 
 
@@ -114,6 +116,7 @@ def _ended(job: JobRecord, where: str, outcome: str) -> SlotState:
         state,
         where,
         status_reason=_TIMED_OUT if stopped_in_time else None,
+        cause="timeout" if stopped_in_time else None,
         exit_code=_EXIT_CODES.get(outcome),
         explained=True,
     )
@@ -224,8 +227,8 @@ def _of_map(
     if answer["status"] != "RUNNING":
         state = never_sent(job, answer)
     elif store.exists(RunLayout(manifest.run_id).mapped):
-        reason = "Task failed to start: the invocation never began; see the state machine's execution"
-        state = SlotState("FAILED", job.job_id, status_reason=reason, explained=True)
+        reason = "the invocation never began; see the state machine's execution"
+        state = SlotState("FAILED", job.job_id, status_reason=reason, cause="start", explained=True)
     return {**states, **dict.fromkeys(waiting, state)}
 
 
@@ -270,9 +273,7 @@ def _task_state(task: dict[str, Any]) -> SlotState:
         explained=True,
     )
     if task.get("stopCode") == "TaskFailedToStart":
-        # Batch's word for it, which classify knows
-        reason = f"Task failed to start: {task.get('stoppedReason')}"
-        return replace(ended, status_reason=reason, container_reason=task.get("stoppedReason"))
+        return replace(ended, cause="start")
     return ended
 
 

@@ -88,6 +88,8 @@ def judge_reasons(evidence: Evidence) -> Verdict | None:
             return rule(evidence, text)
     if evidence.ended_by_request:
         return _cancelled(evidence, text)
+    if evidence.cause is not None:
+        return _OF_CAUSE[evidence.cause](evidence, text)
     return None
 
 
@@ -262,3 +264,6 @@ _BATCH_RULES: tuple[tuple[re.Pattern[str], Rule], ...] = (
     (_NOT_STARTED, _start),
     (re.compile(r"Dependent Job failed"), _dependency),
 )
+
+_OF_CAUSE: dict[FailureClass, Rule] = {"start": _start, "timeout": _timeout}
+"""What is said of an end that no message of AWS tells of."""

@@ -234,6 +234,7 @@ def evidence_of(
         exit_code=code if code is not None or receipt is None else receipt.exit_code,
         attempts=state.attempts,
         ended_by_request=state.ended_by_request,
+        cause=state.cause,
         started=len(attempts.outcomes) if attempts else 0,
         outcome=attempts.outcomes[attempts.latest] if attempts else None,
         error=receipt.error if receipt else None,

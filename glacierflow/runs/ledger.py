@@ -18,7 +18,7 @@ from glacierflow.model.attempts import AttemptEntry, entry_of_name
 from glacierflow.model.layout import RunLayout
 from glacierflow.model.records import Record
 from glacierflow.runs.records import Attempts, ReceiptReader
-from glacierflow.runs.states import AttemptState, SlotState
+from glacierflow.runs.states import AttemptState, FailureClass, SlotState
 from glacierflow.store import Store
 
 SCHEMA_VERSION = 1
@@ -47,6 +47,7 @@ class SlotEntry(Record):
     attempts: tuple[AttemptState, ...] = ()
     ended_by_request: bool = False
     explained: bool = False
+    cause: FailureClass | None = None
 
     @classmethod
     def of(cls, slot: int, state: SlotState) -> SlotEntry:
@@ -68,6 +69,7 @@ _KEPT_OF_SLOT = (
     "attempts",
     "ended_by_request",
     "explained",
+    "cause",
 )
 
 

@@ -83,6 +83,8 @@ class SlotState:
     """Cancelled or terminated by somebody."""
     explained: bool = False
     """Whether the job itself was described; else only its state is known."""
+    cause: FailureClass | None = None
+    """What ended it, where no service says so and glacierflow knows: ``start`` or ``timeout``."""
     started_at: dt.datetime | None = None
     stopped_at: dt.datetime | None = None
     """When its latest attempt began and ended; None also where it was neither listed nor described."""
@@ -119,6 +121,8 @@ class Evidence:
     """Of the last attempt, by Batch; by the receipt where Batch has forgotten."""
     attempts: tuple[AttemptState, ...] = ()
     ended_by_request: bool = False
+    cause: FailureClass | None = None
+    """What ended it, where no service says so and glacierflow knows: ``start`` or ``timeout``."""
     started: int = 0
     """Attempts that left a trace in the store."""
     outcome: str | None = None

@@ -38,7 +38,8 @@ demo: $(INSTALLED)
 
 # What is proven in minutes, on several processors
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not rehearsal" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not rehearsal" --numprocesses auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 # What takes longer by its nature: containers, many children, whole walks through the documentation
 rehearse: $(INSTALLED)

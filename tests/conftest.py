@@ -46,6 +46,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several workers take whole modules: those with a cloud first, so that none is left for the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    tests = Counter(item.path for item in items)
+    clouds = {item.path for item in items if item.get_closest_marker("embedded")}
+    items.sort(key=lambda item: (item.path not in clouds, -tests[item.path]))
+
+
 MADE_UP = ("scenes", "made-up")
 
 

@@ -39,7 +39,7 @@ from glacierflow.runs.states import SlotState
 from glacierflow.settings import load_settings
 from glacierflow.store import S3Store, open_store
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.rehearsal]
 
 CHILDREN = 23
 SPECIAL = {0: "slow", 1: "hungry", 5: "killed", 8: "taken", 9: "corrupt", 12: "empty", 21: "plain"}

@@ -223,10 +223,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.web.server.server_close()
 
 
-def test_any_rectangle_of_any_tiles_is_exact_through_the_whole_engine(engine: Engine) -> None:
+@pytest.mark.parametrize("examples", [100, pytest.param(1000, marks=pytest.mark.rehearsal)])
+def test_any_rectangle_of_any_tiles_is_exact_through_the_whole_engine(engine: Engine, examples: int) -> None:
     """Ranges over HTTP, blocks, mosaic, both zones, ends of tiles; and a part is the part of the whole."""
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=examples, deadline=None)
     @given(place=places(), row=st.integers(0, 90), col=st.integers(0, 90))
     def check(place: Place, row: int, col: int) -> None:
         geobox, tiles, block = place
@@ -241,6 +242,6 @@ def test_any_rectangle_of_any_tiles_is_exact_through_the_whole_engine(engine: En
         engine.count(truth, tiles)
 
     check()
-    assert engine.places >= 1000
+    assert engine.places >= examples
     assert engine.partly > engine.places / 10
     assert engine.two_zones > engine.places / 10

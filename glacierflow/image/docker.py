@@ -202,6 +202,7 @@ class Container:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._output.wait(5)
         self._output.kill()
+        self._output.wait()
         remove(self._name)
         return Exit(int(state.get("ExitCode", 137)), bool(state.get("OOMKilled")))
 

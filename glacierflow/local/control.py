@@ -279,6 +279,7 @@ def _start(home: Path, port: int, arguments: dict[str, float | str], wait_s: flo
         time.sleep(0.05)
     process.kill()
     process.wait()
+    del _servers[process.pid]
     raise UnavailableError(
         f"the embedded cloud did not answer within {wait_s:g} s:\n{_log_tail(home)}",
         next_step=f"read {home / 'server.log'}",
@@ -298,6 +299,8 @@ def _stop(home: Path) -> bool:
         time.sleep(0.05)
     if _alive(running.pid):
         os.kill(running.pid, 9)
+        if (own := _servers.pop(running.pid, None)) is not None:
+            own.wait()
     (home / "endpoint.json").unlink(missing_ok=True)
     return True
 

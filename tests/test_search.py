@@ -151,32 +151,101 @@ def test_a_tile_at_the_seam_of_two_data_strips_is_two_products_and_both_count(ap
     ]
     found = search(api, make_unit())
     (acquisition,) = found.acquisitions
-    assert [scene.item_id for scene in acquisition.scenes] == [api.items[1]["id"], api.items[2]["id"]]
+    # the later first, so that it wins where both are valid
+    assert [scene.item_id for scene in acquisition.scenes] == [api.items[2]["id"], api.items[1]["id"]]
     assert codes(found) == {api.items[0]["id"]: "superseded", api.items[3]["id"]: "superseded"}
 
 
+def strip(
+    number: int, began: str | None = None, baseline: str = "0510", *, made: str = "", applied: Any = True
+) -> dict[str, Any]:
+    """One product of a tile: when its data strip began, if that is told, and when it was processed."""
+    item = retile(berlin(), "33UUU", baseline, number)
+    properties = item["properties"]
+    properties["s2:product_uri"] = properties["s2:product_uri"].replace("T153631", f"T15363{number}")
+    properties["earthsearch:boa_offset_applied"] = applied
+    if made:
+        properties["s2:generation_time"] = made
+    if began:
+        properties["s2:datastrip_id"] = f"S2A_OPER_MSI_L2A_DS_2APS_20160529T200000_S20160529T{began}_N05.10"
+    return item
+
+
+FIRST, SECOND = "101034", "101258"
+
+
 @pytest.mark.parametrize(
-    ("strips", "code"),
+    ("products", "kept", "left"),
     [
-        (("20160529T101034", "20160529T101258"), "strip_not_reprocessed"),
-        (("20160529T101034", "20160529T101034"), "superseded"),
-        (("20160529T101034", None), "superseded"),
+        # compatible baselines; the newer first
+        ([(FIRST, "0510"), (SECOND, "0511")], [1, 0], {}),
+        # only one of two strips was reprocessed, told and untold
+        ([(FIRST, "0510"), (SECOND, "0510"), (FIRST, "0511")], [2, 1], {0: "superseded"}),
+        ([(None, "0510"), (None, "0510"), (None, "0511")], [2, 1, 0], {}),
+        # nobody tells the strips: of one baseline they count as two, of two baselines as one
+        ([(None, "0510"), (None, "0510")], [1, 0], {}),
+        ([(FIRST, "0202"), (None, "0510")], [1], {0: "superseded"}),
+        ([(FIRST, "0202"), (FIRST, "0510")], [1], {0: "superseded"}),
+        # the same strip, though its beginning was computed anew
+        ([(FIRST, "0510"), ("101036", "0510")], [1], {0: "superseded"}),
+        # a processor of somebody's own
+        ([(FIRST, "9999"), (FIRST, "0510")], [1], {0: "superseded"}),
+        ([(None, "9999"), (None, "0202")], [1], {0: "superseded"}),
+        ([(FIRST, "9999")], [0], {}),
     ],
 )
-def test_a_strip_that_nothing_replaces_is_told_apart(
-    api: Api, strips: tuple[str | None, ...], code: str
+def test_the_versions_of_a_tile_that_together_are_all_of_it(
+    api: Api, products: list[tuple[str | None, str]], kept: list[int], left: dict[int, str]
 ) -> None:
-    """Its pixels are in no scene that is used; without the strips' names nobody knows."""
-    for number, (strip, baseline) in enumerate(zip(strips, ("0202", "0510"), strict=True)):
-        item = retile(berlin(), "33UUU", baseline, number)
-        item["properties"].pop("s2:datastrip_id", None)
-        if strip is not None:
-            item["properties"]["s2:datastrip_id"] = f"S2A_OPER_MSI_L2A_DS_2APS_x_S{strip}_N05.10"
-        api.items = [*api.items, item] if number else [item]
+    api.items = [strip(number, *product) for number, product in enumerate(products)]
+    names = [item["id"] for item in api.items]
+    for items in (api.items, api.items[::-1]):
+        api.items = items
+        found = search(api, make_unit())
+        (acquisition,) = found.acquisitions
+        assert [scene.item_id for scene in acquisition.scenes] == [names[number] for number in kept]
+        assert codes(found) == {names[number]: code for number, code in left.items()}
+        used = [products[number][1] for number in kept]
+        assert acquisition.stem == f"S2A_MSIL2A_20160529T101032_N{max(used)}_R022"
+
+
+def test_a_version_is_later_by_its_processing_not_by_its_item(api: Api) -> None:
+    one = strip(0, FIRST, made="2024-01-01T00:00:00Z")
+    two = strip(1, FIRST, made="2023-01-01T00:00:00Z")
+    one["properties"]["created"], two["properties"]["created"] = (
+        "2024-01-02T00:00:00Z",
+        "2025-01-01T00:00:00Z",
+    )
+    api.items = [one, two]
+    found = search(api, make_unit())
+    assert [scene.item_id for scene in found.acquisitions[0].scenes] == [one["id"]]
+    assert "processed 20230101000000 is superseded by" in found.left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    ("applied", "kept"),
+    [
+        ((True, False), [0]),
+        ((False, True), [1]),
+        # two strips against one
+        ((False, True, False), [2, 0]),
+        # offset -0.1 without a flag means DN that are 1000 higher, as the flag "not applied" does
+        ((None, False), [1, 0]),
+    ],
+)
+def test_strips_whose_dn_mean_something_else_are_never_put_together(
+    api: Api, applied: tuple[bool | None, ...], kept: list[int]
+) -> None:
+    began = (FIRST, SECOND, "101510")
+    api.items = [strip(number, began[number], applied=flag) for number, flag in enumerate(applied)]
     found = search(api, make_unit())
     (acquisition,) = found.acquisitions
-    assert [scene.baseline for scene in acquisition.scenes] == ["05.10"]
-    assert codes(found) == {api.items[0]["id"]: code}
+    assert [scene.item_id for scene in acquisition.scenes] == [api.items[number]["id"] for number in kept]
+    others = {item["id"] for item in api.items} - {scene.item_id for scene in acquisition.scenes}
+    assert codes(found) == dict.fromkeys(others, "other_offset")
+    for entry in found.left_out:
+        assert acquisition.scenes[0].item_id in entry.reason
+        assert "DN 1000" in entry.reason
 
 
 def test_a_tile_that_is_not_listed_is_left_out_by_name(api: Api) -> None:
@@ -258,6 +327,25 @@ def test_landsat_tiers_corrections_overlap_and_versions(api: Api) -> None:
         "far": "low_overlap",
     }
     assert "0.0%" in next(e.reason for e in found.left_out if e.item_id == "far")
+
+
+def test_of_a_scene_processed_twice_the_later_processing_counts(api: Api) -> None:
+    """Whatever the API's order, the dates of the items, or a fraction of a second in the time of sensing."""
+
+    def version(day: str, tier: str, created: str) -> dict[str, Any]:
+        item = yahtse()
+        item["id"] = item["id"].replace("20200906_02_T1", f"{day}_02_{tier}")
+        item["properties"] |= {"landsat:collection_category": tier, "created": created}
+        return item
+
+    later = version("20240722", "T2", "2020-01-01T00:00:00Z")
+    later["properties"]["datetime"] = later["properties"]["datetime"].replace("Z", "1Z")
+    earlier = version("20240716", "T1", "2025-01-01T00:00:00Z")
+    for api.items in ([later, earlier], [earlier, later]):
+        found = search(api, make_unit("901_Yahtse", "landsat"))
+        (acquisition,) = found.acquisitions
+        assert acquisition.scenes[0].item_id == later["id"]
+        assert codes(found) == {earlier["id"]: "superseded"}
 
 
 def test_a_footprint_that_crosses_itself_is_measured_all_the_same(api: Api) -> None:

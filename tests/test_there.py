@@ -197,3 +197,52 @@ def test_a_file_of_another_program_stays(api: Api, tmp_path: Path, halves: tuple
     second = run_with(api, tmp_path / "out", *halves)
     assert "made by another program" in second.left_out[0].reason
     assert (tmp_path / "out" / key).read_bytes() == b"the predecessor's"
+
+
+def test_a_landsat_scene_that_was_processed_again_is_the_same_product(api: Api, tmp_path: Path) -> None:
+    def version(day: str, tier: str) -> Item:
+        item = copy.deepcopy(local_items("landsat")[0])
+        item["id"] = item["id"].replace("20200906_02_T1", f"{day}_02_{tier}")
+        item["properties"]["landsat:collection_category"] = tier
+        return item
+
+    def run(item: Item, **settings: Any) -> Receipt:
+        api.items = [item]
+        return process(make_manifest(api, tmp_path, "landsat", **settings))
+
+    def there() -> set[str]:
+        return {path.name.partition("_L1TP_063018_20160718_")[2] for path in tmp_path.rglob("*_ortho.tif")}
+
+    assert run(version("20240716", "T2")).counts.written == 1
+    left = run(version("20240722", "T1"))
+    assert (left.counts.written, others(left)) == (0, ["made_differently"])
+    assert "is there, of the same scene processed at another time; --reprocess" in left.left_out[0].reason
+    assert there() == {"20240716_02_T2_ortho.tif"}
+    again = run(version("20240722", "T1"), reprocess=True)
+    assert (again.counts.written, others(again)) == (1, ["superseded"])
+    assert "20240716_02_T2" in again.left_out[0].item_id
+    assert run(version("20240722", "T1")).counts.skipped == 1
+
+
+def test_two_strips_of_a_tile_make_one_image_and_both_are_named(api: Api, tmp_path: Path) -> None:
+    """As if the archive told neither strips nor times apart; the truth is the image of the whole tile."""
+    whole = local_items("sentinel2")[0]
+    run_with(api, tmp_path / "whole", whole)
+    strips = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        item = half(whole, tmp_path / str(number), "33UUU", west=not number)
+        item["id"] += f"-{number}"
+        uri = item["properties"]["s2:product_uri"]
+        item["properties"]["s2:product_uri"] = uri.replace("T153631", f"T15363{number}")
+        strips.append(item)
+    receipt = run_with(api, tmp_path / "strips", *strips)
+    assert (receipt.counts.written, receipt.left_out) == (1, ())
+    assert np.mean(pixels(tmp_path / "strips") > 0) > 0.95 * np.mean(pixels(tmp_path / "whole") > 0)
+    (line,) = (tmp_path / "strips").rglob("individual_csv/902_Berlin/*.csv")
+    assert {name[-18:] for name in line.read_text().split(",")[1:]} == {
+        "20160529T153630_B08.tif"[-18:],
+        "20160529T153631_B08.tif"[-18:],
+    }
+    (product,) = receipt.products
+    assert len(product.sources) == 2

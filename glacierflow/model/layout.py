@@ -16,12 +16,16 @@ def runs_prefix() -> str:
 
 
 _SENTINEL2_STEM = re.compile(r"(S2[A-Z])_MSIL2A_(\d{8}T\d{6})_N\d{4}_(R\d{3})\.tif$")
+_LANDSAT_STEM = re.compile(r"(?:^|/)(\d{8})\d{6}_L[A-Z](\d)(\d{6})\d{7}[A-Z]{3}\d{2}_[^/]*\.tif$")
 
 
 def acquisition_of(key: str) -> str | None:
-    """The acquisition of a Sentinel-2 product's key, whatever its baseline; None for any other key."""
+    """The acquisition of a product's key, however often it was processed; None for any other key."""
     found = _SENTINEL2_STEM.search(key)
-    return "_".join(found.groups()) if found else None
+    if found is not None:
+        return "_".join(found.groups())
+    landsat = _LANDSAT_STEM.search(key)
+    return f"L{landsat[2]}_{landsat[3]}_{landsat[1]}" if landsat else None
 
 
 _STEM_TIME = re.compile(r"(?:S2[A-Z]_MSIL2A_)?(\d{8})T?(\d{6})_")
@@ -151,7 +155,7 @@ class ProductPlace:
 
     @property
     def acquisition(self) -> str:
-        """What it shows, whatever the processing baseline: the stem itself for Landsat."""
+        """What it shows, however often it was processed; the stem itself where it tells nothing."""
         return acquisition_of(f"{self.stem}.tif") or self.stem
 
 

@@ -99,7 +99,8 @@ class Scene(Record):
     place: Name
     """MGRS tile (Sentinel-2, e.g. ``22WEB``) or WRS path and row (Landsat, ``009011``)."""
     acquisition: Name
-    """Key shared by all items of one image (platform, datatake time and orbit; the item for Landsat)."""
+    """Key shared by all items of one image, however often they were processed: platform, datatake time and
+    orbit; for Landsat platform, path, row and day."""
     stem: Name
     """File name of the product without its ending, as if this scene were the first of its acquisition."""
     asset_key: str

@@ -43,7 +43,7 @@ class Shelf:
         self._remake = remake
         self._layout = Layout(settings.base_path, settings.folder_structure)
         self._listing = threading.Lock()
-        self._baselines: dict[str | None, str] | None = None
+        self._versions: dict[str | None, str] | None = None
 
     def look(self, key: str, acquisition: Acquisition) -> Standing:
         """What stands against making the product of an acquisition, if anything.
@@ -55,7 +55,7 @@ class Shelf:
             return Standing()
         head = self._store.get_head(key, cog.HEAD_BYTES)
         if head is None:
-            return self._other_baseline(key, acquisition)
+            return self._other_version(key, acquisition)
         header = cog.read_header(head)
         tags = header.tags if header else {}
         wanted = lineage.production_hash(acquisition, self._region, self._settings)
@@ -74,18 +74,20 @@ class Shelf:
             why = "by another program"
         return Standing(differs=f"{key} is there, made {why}; --reprocess replaces it")
 
-    def _other_baseline(self, key: str, acquisition: Acquisition) -> Standing:
-        """The same for a product of another processing baseline, which has another name."""
-        if self._unit.satellite == "landsat":
-            return Standing()
+    def _other_version(self, key: str, acquisition: Acquisition) -> Standing:
+        """The same for a product of the acquisition as it was processed before, which has another name."""
         with self._listing:
-            if self._baselines is None:
+            if self._versions is None:
                 prefix = self._layout.products_prefix(self._unit.satellite, self._region.name)
-                self._baselines = {acquisition_of(one.key): one.key for one in self._store.list(prefix)}
-        other = self._baselines.get(acquisition.key)
+                self._versions = {acquisition_of(one.key): one.key for one in self._store.list(prefix)}
+        other = self._versions.get(acquisition.key)
         if other is None or other == key:
             return Standing()
-        reason = f"superseded by {key}, of another processing baseline"
+        other_processing = {
+            "sentinel2": "of another processing baseline",
+            "landsat": "of the same scene processed at another time",
+        }[self._unit.satellite]
+        reason = f"superseded by {key}, {other_processing}"
         superseded = LeftOut(item_id=other, code="superseded", reason=reason)
         if self._settings.reprocess:
             return Standing(superseded=superseded)
@@ -94,8 +96,7 @@ class Shelf:
         if note is not None:
             return Standing(note=note, superseded=superseded)
         return Standing(
-            differs=f"{other} is there, of another processing baseline; "
-            f"--reprocess makes {acquisition.stem} too"
+            differs=f"{other} is there, {other_processing}; --reprocess makes {acquisition.stem} too"
         )
 
     def _added(self, tags: dict[str, str], acquisition: Acquisition) -> Note | None:

@@ -110,13 +110,15 @@ def product_tags(
 def differing_offsets(acquisition: Acquisition) -> str | None:
     """Where the tiles of one acquisition differ in what is said of their offset: which says what.
 
-    Their DN may then differ by 1000 where they meet.
+    The search has left out those whose DN differ by 1000 if what is said is true.
     """
-    said = {
-        scene.place: f"baseline {scene.baseline}, scale {scene.scale}, offset {scene.offset}, "
-        f"applied {'not told' if scene.offset_applied is None else str(scene.offset_applied).lower()}"
-        for scene in acquisition.scenes
-    }
+    places = [scene.place for scene in acquisition.scenes]
+    said = []
+    for scene in acquisition.scenes:
+        name = scene.place if places.count(scene.place) == 1 else scene.item_id
+        applied = "not told" if scene.offset_applied is None else str(scene.offset_applied).lower()
+        fields = f"baseline {scene.baseline}, scale {scene.scale}, offset {scene.offset}, applied {applied}"
+        said.append(f"{name}: {fields}")
     # A baseline alone changes nothing: 04.00 brought the offset, and neighbours in version agree on it
     kinds = {
         (scene.scale, scene.offset, scene.offset_applied, (scene.baseline or "") >= _OFFSET_BASELINE)
@@ -124,7 +126,7 @@ def differing_offsets(acquisition: Acquisition) -> str | None:
     }
     if len(kinds) == 1:
         return None
-    return "; ".join(f"{place}: {text}" for place, text in said.items())
+    return "; ".join(said)
 
 
 def source_of(scene: Scene) -> dict[str, Any]:

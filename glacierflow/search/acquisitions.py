@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,15 @@ from typing import Any
 from glacierflow.model.records import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
 from glacierflow.search.availability import why_no_items, worth_searching
 from glacierflow.search.footprints import distance_m, overlap_share
-from glacierflow.search.items import parse_item, parse_time, view_of
+from glacierflow.search.items import (
+    is_foreign,
+    parse_item,
+    parse_time,
+    processed_at,
+    strip_began,
+    view_of,
+    zero_dn,
+)
 from glacierflow.search.mgrs import missing_tiles, same_place, uncovered_share
 from glacierflow.search.stac_api import Catalogue, Query, collection_interval, search_items
 
@@ -20,7 +27,8 @@ _NOT_ASKED = "not_asked_for"
 """Code of an item that the API should not have given."""
 _ELSEWHERE_M = 100_000.0
 """Distance of a footprint beyond which no way to draw it explains that the API gave it."""
-_STRIP = re.compile(r"_S(\d{8}T\d{6})_N")
+_SAME_STRIP = dt.timedelta(seconds=5)
+"""By which the beginning of a strip differs when it is processed again; the next begins later than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,7 @@ def _sort(
 
 
 def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) -> None:
-    """Keep the region's tiles, and of each tile the newest baseline, all its strips."""
+    """Keep the region's tiles, and of each tile the newest version, all its strips."""
     listed = []
     for scene in scenes:
         if _rank(scene, tiles) < len(tiles):
@@ -156,35 +164,71 @@ def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) 
         else:
             reason = f"tile {scene.place} is not among the region's tiles {' '.join(tiles)}"
             sorting.leave(scene, "tile_not_listed", reason)
-    for _, same in _by(listed, lambda scene: (scene.acquisition, scene.place)):
-        newest = max(same, key=_age)
-        current = [scene for scene in same if scene.baseline == newest.baseline]
-        kept = [max(of_strip, key=_age) for _, of_strip in _by(current, _strip)]
-        sorting.kept += kept
-        strips = {_strip(scene) for scene in kept}
-        is_told = all(_strip(scene) for scene in same)
-        for scene in same:
-            if is_told and _strip(scene) not in strips:
-                # its pixels are in none that is kept, but baselines differ in what a pixel's value means
-                reason = f"only another strip of the tile was processed with baseline {newest.baseline}"
-                sorting.leave(scene, "strip_not_reprocessed", f"{reason}: {newest.item_id}")
-            elif scene not in kept:
-                sorting.leave(
-                    scene,
-                    "superseded",
-                    f"processing baseline {scene.baseline} is superseded by {newest.item_id} "
-                    f"with baseline {newest.baseline}",
-                )
+    for _, of_pass in _by(listed, lambda scene: scene.acquisition):
+        _keep_versions(of_pass, sorting)
 
 
-def _strip(scene: Scene) -> str:
-    """When the data strip began that a tile is cut from; empty where the item does not say.
+def _keep_versions(of_pass: list[Scene], sorting: _Sorting) -> None:
+    """Keep the newest version of every strip of every tile of a pass, all of them with one meaning of DN.
+
+    Where DN of one reflectance differ by 1000, only those of one kind are used: what most strips have, then
+    the newest baseline. They are not brought to one, because archives have been wrong in what they say of it.
+    """
+    kinds = [list(kind) for _, kind in _by(of_pass, zero_dn)]
+    chosen = max(kinds, key=_worth)
+    kept = [scene for _, same in _by(chosen, lambda scene: scene.place) for scene in _newest(same)]
+    sorting.kept += kept
+    for scene in of_pass:
+        if scene in kept:
+            continue
+        newer = next(
+            (one for one in kept if one.place == scene.place and _replaces(one, scene, of_pass)), None
+        )
+        if newer is not None:
+            told = f"the version of baseline {_version(scene)} is superseded"
+            sorting.leave(scene, "superseded", f"{told} by {newer.item_id} of baseline {_version(newer)}")
+        else:
+            told = f"its reflectance 0 is DN {zero_dn(scene)}, and DN {zero_dn(kept[0])} in {kept[0].item_id}"
+            sorting.leave(scene, "other_offset", f"{told} and others of the image")
+
+
+def _version(scene: Scene) -> str:
+    return f"{scene.baseline}, processed {processed_at(scene) or 'nobody knows when'}"
+
+
+def _worth(kind: list[Scene]) -> tuple[int, str, bool, str]:
+    agency = [scene for scene in kind if not is_foreign(scene)]
+    strips = {(scene.place, strip_began(scene)) for scene in agency}
+    newest = max(kind, key=_age)
+    return len(strips), (newest.baseline or "") if agency else "", zero_dn(newest) == 0, processed_at(newest)
+
+
+def _newest(same: list[Scene]) -> list[Scene]:
+    """Of the versions of a tile those that together are all of it, the newest first."""
+    kept: list[Scene] = []
+    for scene in sorted(same, key=_age, reverse=True):
+        if not any(_replaces(newer, scene, same) for newer in kept):
+            kept.append(scene)
+    return kept
+
+
+def _replaces(newer: Scene, scene: Scene, versions: list[Scene]) -> bool:
+    """Whether all that a scene shows is in a newer one of the same tile and pass.
 
     Where one strip of a pass ends and the next begins, one tile is two products of one datatake, each with a
-    part of the pixels (ESA's "product discriminator"); a reprocessed duplicate is of the same strip.
+    part of the pixels (ESA's "product discriminator"); a reprocessed duplicate is of the same strip. Where
+    strips are not told, products of one baseline count as strips, and so do those of an older baseline that
+    has more of them: the first valid pixel wins, so a duplicate among them changes nothing.
     """
-    found = _STRIP.search(str(scene.properties.get("s2:datastrip_id", "")))
-    return found[1] if found else ""
+    if is_foreign(scene) != is_foreign(newer):
+        return is_foreign(scene)
+    began = strip_began(newer), strip_began(scene)
+    if began[0] is not None and began[1] is not None:
+        return abs(began[0] - began[1]) <= _SAME_STRIP
+    if newer.baseline == scene.baseline:
+        return newer.source_name == scene.source_name
+    baselines = [one.baseline for one in versions if one.place == scene.place]
+    return baselines.count(scene.baseline) <= baselines.count(newer.baseline)
 
 
 def _rank(scene: Scene, tiles: tuple[str, ...]) -> int:
@@ -192,9 +236,9 @@ def _rank(scene: Scene, tiles: tuple[str, ...]) -> int:
     return next((rank for rank, tile in enumerate(tiles) if same_place(scene.place, tile)), len(tiles))
 
 
-def _age(scene: Scene) -> tuple[str, str, str]:
-    generated = str(scene.properties.get("s2:generation_time", scene.properties.get("updated", "")))
-    return scene.baseline or "", generated, scene.item_id
+def _age(scene: Scene) -> tuple[bool, str, str, str]:
+    """What sorts the versions of a tile by their processing, the newest last."""
+    return not is_foreign(scene), processed_at(scene), scene.baseline or "", scene.item_id
 
 
 def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, sorting: _Sorting) -> None:
@@ -221,10 +265,8 @@ def _keep_landsat(scenes: list[Scene], region: Region, settings: StepSettings, s
             )
         else:
             wanted.append(scene)
-    for _, same in _by(wanted, lambda scene: (scene.platform, scene.place, f"{scene.datetime:%Y%m%d}")):
-        # T1 sorts before T2 and both before RT; then the newest processing
-        ordered = sorted(same, key=lambda scene: str(scene.properties.get("created", "")), reverse=True)
-        best, *others = sorted(ordered, key=lambda s: {"T1": 0, "T2": 1}.get(_tier(s), 2))
+    for _, same in _by(wanted, lambda scene: scene.acquisition):
+        *others, best = sorted(same, key=_landsat_age)
         sorting.kept.append(best)
         for scene in others:
             sorting.leave(scene, "superseded", f"another version of the scene is used: {best.item_id}")
@@ -250,8 +292,10 @@ def _keep_clear(
     return tuple(clear)
 
 
-def _tier(scene: Scene) -> str:
-    return str(scene.properties.get("landsat:collection_category"))
+def _landsat_age(scene: Scene) -> tuple[str, int, str, str]:
+    """What sorts the versions of a scene by their processing; of one day the better tier is the last."""
+    tier, created = (str(scene.properties.get(n)) for n in ("landsat:collection_category", "created"))
+    return processed_at(scene), {"T1": 2, "T2": 1}.get(tier, 0), created, scene.item_id
 
 
 def _by(scenes: list[Scene], key: Any) -> Iterable[tuple[Any, list[Scene]]]:  # noqa: ANN401 - sort keys
@@ -268,10 +312,12 @@ def group_scenes(
     """
     acquisitions = []
     for key, group in _by(list(scenes), lambda scene: scene.acquisition):
-        merged = sorted(group, key=lambda scene: (_rank(scene, tiles), scene.item_id))
+        newest_first = sorted(group, key=_age, reverse=True)
+        merged = sorted(newest_first, key=lambda scene: _rank(scene, tiles))
         first = merged[0]
         # Tiles of one datatake may differ in baseline; the name carries the newest.
-        newest = max(merged, key=lambda scene: scene.baseline or "") if satellite == "sentinel2" else first
+        agency = [scene for scene in merged if not is_foreign(scene)] or merged
+        newest = max(agency, key=lambda scene: scene.baseline or "") if satellite == "sentinel2" else first
         acquisitions.append(
             Acquisition(
                 key=key,

@@ -27,6 +27,13 @@ _PRODUCT_URI = re.compile(
     r"^(S2[A-Z])_MSIL2A_(\d{8}T\d{6})_N(\d{4})_(R\d{3})_T(\d{2}[C-X][A-Z]{2})_\d{8}T\d{6}(\.SAFE)?$"
 )
 _LANDSAT_PLATFORM = re.compile(r"^landsat[_-](\d)$", re.IGNORECASE)
+_LANDSAT_NAME = re.compile(r"L[A-Z]\d{2}_L1[A-Z]{2}_\d{6}_\d{8}_(\d{8})_\d{2}_")
+_STRIP_ID = re.compile(r"(?:_(\d{8}T\d{6}))?_S(\d{8}T\d{6})_N")
+_OFFSET_BASELINE = "04.00"
+"""Since this processing baseline Level-2A adds 1000 to DN."""
+_OFFSET_DN = 1000
+_FOREIGN_BASELINE = "99"
+"""What others than the agency name theirs by."""
 
 _QUOTED = 100
 """Characters of an odd name that are told."""
@@ -130,7 +137,8 @@ def _landsat(item: dict[str, Any]) -> Scene:
         satellite="landsat",
         platform=str(properties["platform"]),
         place=f"{properties['landsat:wrs_path']}{properties['landsat:wrs_row']}",
-        acquisition=str(item["id"]),
+        # the item's id and the scene's hold when and how often it was processed
+        acquisition=f"L{number[1]}_{properties['landsat:wrs_path']}{properties['landsat:wrs_row']}_{time:%Y%m%d}",
         stem=f"{time:%Y%m%d%H%M%S}_{scene_id}_{item['id']}",
         requester_pays=bool(s3.get("storage:requester_pays", bool(s3))),
         scale=None,
@@ -192,6 +200,48 @@ def _epsg(properties: dict[str, Any], asset: dict[str, Any]) -> int:
         if owner.get("proj:epsg"):
             return int(owner["proj:epsg"])
     raise _Unusable("no_projection", "the STAC item names neither proj:epsg nor proj:code")
+
+
+def is_foreign(scene: Scene) -> bool:
+    """Whether somebody else than the agency processed it, whose baseline 99.99 says nothing of its age."""
+    return (scene.baseline or "").startswith(_FOREIGN_BASELINE)
+
+
+def processed_at(scene: Scene) -> str:
+    """When the agency processed a scene, as digits to sort by; empty where nothing tells.
+
+    ``created`` and ``updated`` are of the item, and an archive may be filled in any order.
+    """
+    if scene.satellite == "landsat":
+        named = _LANDSAT_NAME.search(scene.item_id) or _LANDSAT_NAME.search(scene.source_name)
+        return named[1] if named else ""
+    told = str(scene.properties.get("s2:generation_time") or "")
+    strip = _STRIP_ID.search(str(scene.properties.get("s2:datastrip_id") or ""))
+    digits = re.sub(r"\D", "", told.partition(".")[0])
+    return digits or (strip[1] or "").replace("T", "") if strip else digits
+
+
+def strip_began(scene: Scene) -> dt.datetime | None:
+    """When the data strip began that a Sentinel-2 tile is cut from; None where the item does not say."""
+    found = _STRIP_ID.search(str(scene.properties.get("s2:datastrip_id") or ""))
+    try:
+        return parse_time(found[2]) if found else None
+    except ValueError:
+        return None
+
+
+def zero_dn(scene: Scene) -> int:
+    """DN of reflectance 0: 1000 in Level-2A since baseline 04.00, unless the archive took it back.
+
+    ``raster:bands`` names an offset where it was taken back, too, so the archive's flag counts first.
+    """
+    if scene.satellite == "landsat" or scene.offset_applied:
+        return 0
+    if not is_foreign(scene) and (scene.baseline or "") < _OFFSET_BASELINE:
+        return 0
+    if scene.offset is not None and scene.scale:
+        return round(-scene.offset / scene.scale)
+    return 0 if is_foreign(scene) else _OFFSET_DN
 
 
 def attribution(acquisition: Acquisition) -> str:

@@ -8,6 +8,7 @@ that time may heal ends as exit code 0, 64, 65 or 70.
 from __future__ import annotations
 
 import enum
+import json
 
 from glacierflow.outside import told
 
@@ -46,7 +47,7 @@ class Fault(Exception):  # noqa: N818 - one try; who asked turns the last into a
         """botocore has tried it as often as is worth it."""
         self.next_step = next_step
         self.detail = ""
-        """The beginning of the answer."""
+        """What the answer says for people."""
         self.tries = 1
         """How often it was tried in all."""
 
@@ -93,7 +94,10 @@ _PASSING = _THROTTLED | {
     "ServiceUnavailable",
 }
 _BUSY = frozenset({408, 425, 429})
-_QUOTED_BYTES = 300
+_LONGEST_CODE = 60
+_QUOTED = 200
+"""Characters of an error page's own sentence."""
+_SENTENCES = ("description", "message", "detail", "title")
 _UNAUTHORIZED, _FORBIDDEN, _SERVER_ERROR = 401, 403, 500
 _LATER = (
     "try again",
@@ -131,8 +135,38 @@ def fault_of_status(status: int, said: bytes, *, wait_s: float = 0.0) -> Fault:
         wait_s: what it asks to wait.
     """
     fault = _fault_of_status(status, said, wait_s)
-    fault.detail = told(said[:_QUOTED_BYTES].decode(errors="replace"))
+    fault.detail = sentence_in(said)
     return fault
+
+
+def sentence_in(said: bytes) -> str:
+    """What an error page says in the field that is for people, cut short and without odd characters.
+
+    Whole pages are never repeated: nobody knows what else of a server's is in them.
+    """
+    try:
+        answer = json.loads(said)
+    except (ValueError, RecursionError):
+        answer = None
+    fields = answer if isinstance(answer, dict) else {}
+    found = next((fields[name] for name in _SENTENCES if isinstance(fields.get(name), str)), None)
+    if found is None:
+        return f"it answers with {kind_of(said)}"
+    return told(found[:_QUOTED])
+
+
+def kind_of(said: bytes) -> str:
+    """What bytes seem to be, in words."""
+    begin = said[:1024].lstrip().lower()
+    if not begin:
+        return "nothing"
+    if begin.startswith((b"<!doctype html", b"<html")) or b"<html" in begin:
+        return "a page of HTML"
+    if begin.startswith(b"<"):
+        return f"XML{f' with the code {code_in(said)}' if code_in(said) else ''}"
+    if begin.startswith((b"{", b"[")):
+        return "JSON"
+    return "text" if begin.isascii() and not set(begin) & set(range(9)) else "other bytes"
 
 
 def _fault_of_status(status: int, said: bytes, wait_s: float) -> Fault:
@@ -212,7 +246,8 @@ def _fault_of_code(code: str, reason: str, wait_s: float) -> Fault | None:
 def code_in(said: bytes) -> str:
     """The error code in an answer of S3, empty where it has none."""
     _, found, rest = said.partition(b"<Code>")
-    return rest.partition(b"<")[0].decode("ascii", "replace") if found else ""
+    code = rest.partition(b"<")[0]
+    return code.decode() if found and code.isalnum() and code.isascii() and len(code) <= _LONGEST_CODE else ""
 
 
 def reason_of(error: Exception) -> str:

@@ -6,13 +6,18 @@ not reach (credentials, bodies of objects). Time passes on ``CLOCK``.
 
 from __future__ import annotations
 
+import enum
+import functools
+import ipaddress
 import logging
 import math
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from glacierflow.faults import Fault, Remedy
 from glacierflow.outside import told
@@ -28,6 +33,8 @@ _T = TypeVar("_T")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _PIECE_BYTES = 1 << 18
 """Bytes read between two looks at the deadline."""
+_PACKED_BYTES = 1 << 14
+"""The same of a body that is unpacked, to a thousand times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,8 @@ def pieces(response: BaseHTTPResponse, most: int | None, ends: float, *, decode:
     """
     begun, have = CLOCK.now(), 0
     while most is None or have < most:
-        wanted = _PIECE_BYTES if most is None else min(_PIECE_BYTES, most - have)
+        longest = _PACKED_BYTES if decode else _PIECE_BYTES
+        wanted = longest if most is None else min(longest, most - have)
         piece = response.read1(wanted, decode_content=decode)
         if not piece:
             return
@@ -126,6 +134,64 @@ def pieces(response: BaseHTTPResponse, most: int | None, ends: float, *, decode:
         have += len(piece)
         if CLOCK.now() > ends:
             raise Fault(Remedy.AGAIN, f"not finished after {CLOCK.now() - begun:.0f} s")
+
+
+class Reach(enum.IntEnum):
+    """From where an address can be reached; a server may send its readers no further inwards than it is."""
+
+    PUBLIC = 0
+    PRIVATE = 1
+    """A network of somebody's own."""
+    LOOPBACK = 2
+    """This machine."""
+    LINK_LOCAL = 3
+    """The machine's own wire, where clouds hand out credentials; never opened."""
+
+
+_METADATA = frozenset({"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"})
+"""Where clouds answer like a link-local address, and are none."""
+
+
+def reach_of(url: str) -> Reach:
+    """The innermost of the addresses that a URL's host has; public where nobody knows the host.
+
+    A path or a ``file:`` URL is on this machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return Reach.PUBLIC if parts.scheme == "s3" else Reach.LOOPBACK
+    try:
+        return _reach_of_host(parts.hostname or "localhost")
+    except (OSError, UnicodeError):
+        return Reach.PUBLIC
+
+
+@functools.lru_cache(maxsize=1024)
+def _reach_of_host(host: str) -> Reach:
+    found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)}
+    return max((_reach_of_address(address) for address in found), default=Reach.PUBLIC)
+
+
+def _reach_of_address(text: str) -> Reach:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    if address.is_link_local or str(address) in _METADATA:
+        return Reach.LINK_LOCAL
+    if address.is_loopback or address.is_unspecified:
+        return Reach.LOOPBACK
+    return Reach.PRIVATE if address.is_private else Reach.PUBLIC
+
+
+def may_open(url: str, asked: str) -> bool:
+    """Whether what a server names may be opened: nothing further inwards than the server itself.
+
+    Args:
+        url: what it names: an image, or the target of a redirect.
+        asked: the server's own URL.
+    """
+    wanted = reach_of(url)
+    return wanted is Reach.PUBLIC or (wanted is not Reach.LINK_LOCAL and reach_of(asked) >= wanted)
 
 
 def retry_after(header: str | None) -> float:

@@ -15,6 +15,7 @@ REFUSALS = {
     "skewed": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
     "denied": (403, b"<Error><Code>AccessDenied</Code></Error>"),
     "forbidden": (403, b'{"message":"Forbidden"}'),
+    "dripping": (404, bytes(4096)),
 }
 
 
@@ -76,11 +77,11 @@ class FaultyServer:
             code = b"SlowDown" if fault == 503 else b"Whatever"
             self.send(handler, fault, b"<Error><Code>" + code + b"</Code></Error>", {"Retry-After": "0"})
             return
-        if isinstance(fault, str) and fault.startswith("http"):
+        if isinstance(fault, str) and fault.startswith(("http", "file")):
             self.send(handler, 302, b"", {"Location": fault})
             return
         if fault in REFUSALS:
-            self.send(handler, *REFUSALS[fault], {})
+            self.send(handler, *REFUSALS[fault], {}, "drip" if fault == "dripping" else None)
             return
         if fault == "drop":
             handler.close_connection = True

@@ -196,3 +196,26 @@ def test_an_address_of_credentials_that_cannot_be_is_a_setting(monkeypatch: pyte
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.org/role")
     with pytest.raises(CredentialsError, match=re.escape("cannot be used")):
         Cloud().client("s3")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"<html><body>SECRET</body></html>", "it answers with a page of HTML"),
+        (
+            b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Key>SECRET</Key></Error>",
+            "XML with the code NoSuchKey",
+        ),
+        (b"<Error><Code>SECRET of somebody</Code></Error>", "it answers with XML"),
+        (b"root:x:0:0:SECRET", "it answers with text"),
+        (b'{"AccessKeyId": "SECRET"}', "it answers with JSON"),
+        (b"\0\1SECRET", "it answers with other bytes"),
+        (b"", "it answers with nothing"),
+        (b'{"description": "limit is\\u001b[31m too high", "key": "SECRET"}', "limit is[31m too high"),
+    ],
+)
+def test_an_error_page_is_never_repeated(said: bytes, told: str) -> None:
+    detail = fault_of_status(400, said).detail
+    assert told in detail
+    assert "SECRET" not in detail
+    assert len(fault_of_status(400, b'{"message": "' + 5000 * b"a" + b'"}').detail) == 200

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import struct
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from exact import Tile
+from isal import isal_zlib
 from numpy.typing import NDArray
 from range_faults import FaultyServer
 from test_exact import PLACES, WIDE
 
 from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
+from glacierflow.imagery.blocks import inflate
+from glacierflow.imagery.geotiff import parse_geotiff
 from glacierflow.imagery.mosaic import Imagery
 from glacierflow.model.records import Scene, StepSettings
 
@@ -225,6 +231,95 @@ def test_a_redirect_to_another_host_is_followed(serve: Any, scene: Scene, right:
     image, _ = read(here, scene, request_attempts=1)
     np.testing.assert_array_equal(image, right)
     assert here.requests == there.requests > 1
+
+
+@pytest.mark.parametrize(
+    "to", ["http://169.254.169.254/latest/meta-data/", "http://[fe80::1]/a", "file:///etc/passwd"]
+)
+def test_a_redirect_to_where_nobody_is_sent_is_not_followed(serve: Any, scene: Scene, to: str) -> None:
+    server = serve(lambda _n, _f: to)
+    with pytest.raises(DataError, match="not opened"):
+        read(server, scene, request_attempts=1)
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"])
+def test_where_clouds_hand_out_credentials_is_never_asked(scene: Scene, address: str) -> None:
+    there = scene.model_copy(update={"href": f"http://{address}/a.tif"})
+    with pytest.raises(DataError, match="which is not opened"):
+        Imagery(Cloud(), StepSettings()).mosaic([there], WIDE)
+
+
+def test_a_refusal_that_drips_has_the_requests_deadline(serve: Any, scene: Scene) -> None:
+    server = serve(lambda _n, _f: "dripping")
+    with pytest.raises(UnavailableError, match="not finished after"):
+        read(server, scene, request_attempts=1, request_timeout_s=0.2)
+
+
+def claims(content: bytes, change: str) -> bytes:
+    """The image with something in its header, or in its blocks, that would take gigabytes."""
+    data, tiff = bytearray(content), parse_geotiff(content)
+    count, little = tiff.sizes.size, np.dtype("<u4")
+    sizes = content.index(tiff.sizes.astype(little).tobytes())
+    if change == "inflates":
+        # every block is one that inflates to half a gigabyte
+        bomb = zeros_packed(1 << 29)
+        offsets = content.index(tiff.offsets.astype(little).tobytes())
+        data[offsets : offsets + 4 * count] = np.full(count, len(data), little).tobytes()
+        data[sizes : sizes + 4 * count] = np.full(count, len(bomb), little).tobytes()
+        return bytes(data) + bomb
+    if change == "takes more than its pixels":
+        data[sizes : sizes + 4 * count] = np.full(count, 1 << 30, little).tobytes()
+        return bytes(data)
+    for tag in (322, 323):
+        at = data.index(struct.pack("<HHI", tag, 3, 1))
+        data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
+    for tag in (324, 325):
+        at = data.index(struct.pack("<HHI", tag, 4, count))
+        data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 1000)
+    return bytes(data)
+
+
+def zeros_packed(size: int) -> bytes:
+    """A zlib stream of zeros."""
+    packer = zlib.compressobj(1)
+    parts = [packer.compress(bytes(1 << 24)) for _ in range(size >> 24)]
+    return b"".join([*parts, packer.flush()])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("60,000 pixels", "blocks of 60000 x 60000 pixels are too large"),
+        ("takes more than its pixels", "more than its pixels"),
+        ("inflates", "is said to take"),
+    ],
+)
+def test_what_a_file_claims_is_bounded_before_it_is_held(
+    serve: Any, scene: Scene, content: bytes, change: str, said: str
+) -> None:
+    server = serve(data=claims(content, change))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=said):
+            read(server, scene, request_timeout_s=60.0)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_block_that_inflates_to_half_a_gigabyte_is_stopped_where_it_should_end() -> None:
+    bomb = zeros_packed(1 << 29)
+    tracemalloc.start()
+    try:
+        assert len(inflate(bomb, 1 << 17)) == (1 << 17) + 1
+        assert tracemalloc.get_traced_memory()[1] < 1e6 + len(bomb)
+    finally:
+        tracemalloc.stop()
+    whole = zlib.compress(bytes(1 << 17))
+    assert inflate(whole, 1 << 17) == bytes(1 << 17)
+    for damaged in (whole[:-1], whole[:-4], whole[:9], whole[:-1] + bytes([whole[-1] ^ 1])):
+        with pytest.raises(isal_zlib.error):  # type: ignore[call-overload]
+            inflate(damaged, 1 << 17)
 
 
 def test_redirects_in_a_circle_end(serve: Any, scene: Scene) -> None:

@@ -18,7 +18,6 @@ from samples import ARCHIVES, make_region, read_item, real_archive, real_region
 
 from glacierflow.cloud import Cloud
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
-from glacierflow.imagery.gdal import _explain
 from glacierflow.imagery.grid import Pixels, geobox_of, source_window
 from glacierflow.imagery.mosaic import Imagery, warp
 from glacierflow.model.records import CRS, Region, Resampling, Scene, StepSettings
@@ -206,22 +205,3 @@ def test_an_image_in_another_projection_than_its_item_says_is_refused(tmp_path: 
     scene = real_scenes("landsat")[0].model_copy(update={"epsg": 32608})
     with pytest.raises(DataError, match="EPSG:32607, its STAC item says EPSG:32608"):
         computed(scene, real_region("901_Yahtse"))
-
-
-@pytest.mark.parametrize(
-    ("said", "error"),
-    [
-        ("a_20160403_B8.TIF, band 1: IReadBlock failed at X offset 503, Y offset 429", DataError),
-        ("HTTP response code: 503", UnavailableError),
-        ("CURL error: Operation timed out after 60000 milliseconds", UnavailableError),
-        ("HTTP response code: 403", UnavailableError),
-        ("HTTP response code: 401", CredentialsError),
-        ("AccessDenied: Access Denied", CredentialsError),
-        ("HTTP response code: 404", DataError),
-    ],
-)
-def test_a_failed_read_is_explained_by_status_and_words_never_by_names(
-    said: str, error: type[Exception]
-) -> None:
-    scene = real_scenes("landsat")[0].model_copy(update={"href": "https://x.org/403/a_20160403_B8.TIF"})
-    assert type(_explain(scene, RuntimeError(said))) is error

@@ -13,6 +13,7 @@ from samples import make_region, make_unit, read_item, real_archive, real_region
 
 from glacierflow.errors import DataError, UnavailableError
 from glacierflow.model.records import Scene, StepSettings, Unit
+from glacierflow.net import may_open
 from glacierflow.regions import load_catalogue
 from glacierflow.search.acquisitions import Found, group_scenes, search_unit
 from glacierflow.search.items import parse_item
@@ -346,6 +347,42 @@ def test_of_a_scene_processed_twice_the_later_processing_counts(api: Api) -> Non
         (acquisition,) = found.acquisitions
         assert acquisition.scenes[0].item_id == later["id"]
         assert codes(found) == {earlier["id"]: "superseded"}
+
+
+@pytest.mark.parametrize(
+    ("api_url", "href", "may"),
+    [
+        ("https://192.0.2.1/v1", "https://198.41.0.4/a.tif", True),
+        ("https://198.41.0.4/v1", "s3://usgs-landsat/a.tif", True),
+        ("https://198.41.0.4/v1", "http://127.0.0.1:8080/a.tif", False),
+        ("https://198.41.0.4/v1", "http://localhost/a.tif", False),
+        ("https://198.41.0.4/v1", "http://[::1]/a.tif", False),
+        ("https://198.41.0.4/v1", "http://0.0.0.0/a.tif", False),
+        ("https://198.41.0.4/v1", "http://2130706433/a.tif", False),
+        ("https://198.41.0.4/v1", "http://10.0.0.7/a.tif", False),
+        ("https://198.41.0.4/v1", "/etc/passwd", False),
+        ("https://198.41.0.4/v1", "file:///etc/passwd", False),
+        ("https://198.41.0.4/v1", "/vsicurl/http://198.41.0.4/a.tif", False),
+        ("http://10.0.0.1/v1", "http://10.0.0.7/a.tif", True),
+        ("http://10.0.0.1/v1", "http://127.0.0.1/a.tif", False),
+        ("http://127.0.0.1:5000", "http://10.0.0.7/a.tif", True),
+        ("http://127.0.0.1:5000", "/data/a.tif", True),
+        ("http://127.0.0.1:5000", "http://169.254.169.254/a.tif", False),
+        ("http://169.254.1.1/v1", "http://169.254.169.254/a.tif", False),
+    ],
+)
+def test_an_api_names_nothing_further_inwards_than_itself(api_url: str, href: str, may: bool) -> None:
+    assert may_open(href, api_url) is may
+
+
+def test_an_image_in_a_place_that_is_not_opened_is_left_out(api: Api) -> None:
+    item, other = berlin(0), berlin(1)
+    item["assets"]["nir"]["href"] = "http://169.254.169.254/latest/a.tif"
+    other["assets"]["scl"] = {"href": "http://169.254.169.254/latest/scl.tif"}
+    api.items = [item, other]
+    found = search(api, make_unit())
+    assert codes(found) == {item["id"]: "forbidden_place"}
+    assert found.acquisitions[0].scenes[0].classification_href is None
 
 
 def test_a_footprint_that_crosses_itself_is_measured_all_the_same(api: Api) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,21 +11,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glacierflow.errors import DataError
+from glacierflow.faults import kind_of
 from glacierflow.imagery.cache import Source
-from glacierflow.imagery.geotiff import GeoTiff, NotTiff, Truncated, parse_geotiff
+from glacierflow.imagery.geotiff import (
+    DIRECTORY_BYTES,
+    GeoTiff,
+    NotTiff,
+    TooLarge,
+    Truncated,
+    Unsupported,
+    is_mask,
+    parse_geotiff,
+)
 from glacierflow.imagery.grid import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from glacierflow.imagery.cache import Kept
-    from glacierflow.imagery.ranges import Ranges
-    from glacierflow.model.records import Scene
+    from glacierflow.imagery.ranges import Ranges, Version
+    from glacierflow.model.records import Satellite, Scene
 
 
 HEAD_BYTES = 32_768
 """First request: the header of an image of 10,980 pixels in blocks of 1024, or of 15,000 in blocks of 256."""
 _MAX_HEAD = 1 << 26
+_MAX_DIRECTORIES = 64
+"""An image's smaller copies and masks have one each."""
+_FINEST, _MARGIN = 16, 64
+"""Source pixels for one of the image, at most: of a quarter of its side; and around it."""
+_USUAL_SCALING: dict[Satellite, set[tuple[float, float]]] = {
+    # of Level-2A before and since baseline 04.00
+    "sentinel2": {(0.0001, 0.0), (0.0001, -0.1)},
+    "landsat": set(),
+}
+"""What files of the archives say in their tags; the DN are delivered as they are."""
 _GAP = 4096
 """Bytes between two blocks that are fetched along rather than asked around."""
 _MAX_SPAN = 1 << 21
@@ -41,12 +63,6 @@ class Span:
     """(block row, block column) of each."""
 
 
-def _as_text(head: bytes) -> str:
-    """How it begins, where people can read that: an error page in the place of an image, for one."""
-    text = head.decode("ascii", errors="replace").strip()
-    return f", it begins with {text!r}" if text.isprintable() and "\ufffd" not in text and text else ""
-
-
 def open_source(scene: Scene, ranges: Ranges) -> Source:
     """Read an image's header: one request, as a rule.
 
@@ -60,12 +76,13 @@ def open_source(scene: Scene, ranges: Ranges) -> Source:
     head = bytes(begin)
     while True:
         try:
-            return Source(href, pays, parse_geotiff(head), version)
+            tiff = parse_geotiff(head)
+            _refuse_mask(tiff, head, functools.partial(_fetch_directory, scene, ranges, version))
+            return Source(href, pays, tiff, version)
         except NotTiff as error:
-            empty = "" if head else ", it is empty"
-            raise DataError(
-                f"{href} could not be read: it is not a TIFF{_as_text(head[:40])}{empty}"
-            ) from error
+            raise DataError(f"{href} could not be read: it is not a TIFF, but {kind_of(head)}") from error
+        except TooLarge as error:
+            raise DataError(f"{href} could not be read: {error}") from error
         except Truncated as error:
             if error.needed > min(version.size, _MAX_HEAD):
                 raise DataError(
@@ -75,6 +92,62 @@ def open_source(scene: Scene, ranges: Ranges) -> Source:
             more = max(error.needed - len(head), HEAD_BYTES)
             rest, _ = ranges.fetch(href, len(head), more, requester_pays=pays, same=version)
             head += rest
+
+
+def _fetch_directory(scene: Scene, ranges: Ranges, version: Version, at: int) -> bytes:
+    data, _ = ranges.fetch(scene.href, at, DIRECTORY_BYTES, requester_pays=scene.requester_pays, same=version)
+    return bytes(data)
+
+
+def _refuse_mask(tiff: GeoTiff, head: bytes, fetch: Callable[[int], bytes]) -> None:
+    """Leave a file that has a mask to GDAL, which honours it.
+
+    Raises:
+        Unsupported: it has one, or too many directories to look through.
+    """
+    at = tiff.next_directory
+    for _ in range(_MAX_DIRECTORIES):
+        if at == 0:
+            return
+        try:
+            found, at = is_mask(head, head, at)
+        except Truncated:
+            try:
+                found, at = is_mask(head, fetch(at), 0)
+            except Truncated as error:
+                raise Unsupported("a directory that ends early") from error
+        if found:
+            raise Unsupported("a mask")
+    raise Unsupported(f"more than {_MAX_DIRECTORIES} directories")
+
+
+def refuse_fine_pixels(scene: Scene, window: Window, geobox: GeoBox) -> None:
+    """Refuse to hold far more source pixels than the image has pixels.
+
+    Raises:
+        DataError: they are finer than any source's.
+    """
+    rows, cols = geobox.shape
+    if window.rows * window.cols > _FINEST * (rows + _MARGIN) * (cols + _MARGIN):
+        raise DataError(
+            f"{scene.href} could not be read: {window.rows} x {window.cols} of its pixels lie under "
+            f"{rows} x {cols} of the image, so they are far finer than a source's can be"
+        )
+
+
+def refuse_scaling(scene: Scene, scaling: tuple[float, float]) -> None:
+    """Refuse a file whose own tags say that its DN mean something else than the archive's.
+
+    Raises:
+        DataError: they do.
+    """
+    usual = {(1.0, 0.0), *_USUAL_SCALING[scene.satellite]}
+    told = scene.scale if scene.scale is not None else 1.0, scene.offset or 0.0
+    if not any(np.allclose(scaling, known, rtol=1e-6, atol=0) for known in {*usual, told}):
+        raise DataError(
+            f"{scene.href} could not be read: its tags say scale {scaling[0]}, offset {scaling[1]}, its STAC "
+            f"item scale {scene.scale}, offset {scene.offset}, so its numbers are not the archive's DN"
+        )
 
 
 def spans_of(tiff: GeoTiff, needed: NDArray[np.bool_]) -> list[Span]:
@@ -119,7 +192,14 @@ def read_blocks(
     for block in there:
         missing[block] = False
     spans = spans_of(source.tiff, missing)
+    most = _most_bytes(source.tiff)
     for span in spans:
+        for block in span.blocks:
+            if source.tiff.sizes[block] > most:
+                raise DataError(
+                    f"{source.href} could not be read: block {block} is said to take "
+                    f"{source.tiff.sizes[block]} bytes in the file, more than its pixels"
+                )
         if span.end > source.version.size:
             raise DataError(
                 f"{source.href} could not be read: it is cut short, a block ends at byte {span.end}, "
@@ -130,6 +210,12 @@ def read_blocks(
         futures.append(executor.submit(_decode, source, block, memoryview(data), window, pixels))
     _all_or_first_error(futures)
     return pixels
+
+
+def _most_bytes(tiff: GeoTiff) -> int:
+    """Bytes a block can take in a file: DEFLATE adds five to every 16,383 that it cannot compress."""
+    plain = tiff.block[0] * tiff.block[1] * tiff.dtype.itemsize
+    return plain + plain // 1000 + 1000
 
 
 def _all_or_first_error(futures: Sequence[Any]) -> None:
@@ -168,6 +254,24 @@ def _read_span(
             kept.put((i, j), block)
 
 
+def inflate(data: bytes | bytearray | memoryview, most: int) -> bytes:
+    """What a DEFLATE stream holds, its checksum compared; never much more than ``most`` bytes of it.
+
+    Raises:
+        isal_zlib.error: it is damaged or cut short.
+    """
+    from isal import isal_zlib
+
+    stream = isal_zlib.decompressobj()
+    raw: bytes = stream.decompress(data, most + 1)
+    if not stream.eof and len(raw) <= most:
+        # the checksum alone is left, or the stream is cut short
+        raw += stream.decompress(stream.unconsumed_tail, 1)
+        if not stream.eof:
+            raise isal_zlib.error("incomplete or truncated stream")  # type: ignore[operator]
+    return raw
+
+
 def _decode(
     source: Source, block: tuple[int, int], data: memoryview, window: Window, pixels: NDArray[np.uint16]
 ) -> None:
@@ -182,13 +286,12 @@ def _decode(
         rows = min(rows, tiff.shape[0] - i * rows)
     expected = rows * cols * tiff.dtype.itemsize
     try:
-        raw = isal_zlib.decompress(data, bufsize=expected) if tiff.deflated else bytes(data)
+        raw = inflate(data, expected) if tiff.deflated else bytes(data)
     except isal_zlib.error as error:  # type: ignore[misc]
         raise DataError(f"{source.href} could not be read: block {block} is corrupt: {error}") from error
     if len(raw) != expected:
-        raise DataError(
-            f"{source.href} could not be read: block {block} holds {len(raw)} bytes, not {expected}"
-        )
+        holds = f"{len(raw)} bytes" if len(raw) <= expected else "more"
+        raise DataError(f"{source.href} could not be read: block {block} holds {holds}, not {expected} bytes")
     values = np.frombuffer(raw, tiff.dtype).reshape(rows, cols)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     top, left = i * tiff.block[0] - window.row, j * tiff.block[1] - window.col

@@ -8,6 +8,7 @@ design, OGC GeoTIFF 1.1 (19-008r4).
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR = 256, 257, 258, 259,
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _SAMPLE_FORMAT = 322, 323, 324, 325, 339
 _PIXEL_SCALE, _TIEPOINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34264, 34735, 42113
+_SUBFILE_TYPE, _METADATA = 254, 42112
+_IS_MASK = 4
 _RASTER_TYPE_KEY, _PROJECTED_CRS_KEY = 1025, 3072
 _PIXEL_IS_POINT = 2
 _USER_DEFINED = 32767
@@ -43,10 +46,17 @@ _FORMATS = {
 _WANTED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES,
     _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _SAMPLE_FORMAT, _PIXEL_SCALE, _TIEPOINT,
-    _TRANSFORMATION, _GEO_KEYS, _NODATA,
+    _TRANSFORMATION, _GEO_KEYS, _NODATA, _METADATA,
 }  # fmt: skip
 _MAX_BLOCKS = 4_000_000
 """More than any image here can have; a broken header may say anything."""
+_MAX_TAGS = 4096
+
+MOST_BLOCK_PIXELS = 1 << 24
+"""Of one block, which is inflated as a whole; the archives' have 1024 x 1024 at most."""
+DIRECTORY_BYTES = 4096
+"""That hold any directory but a very odd one."""
+_SCALING = re.compile(r'<Item name="[A-Z]+" sample="0" role="(scale|offset)">([^<]{1,40})</Item>')
 
 
 class NotTiff(ValueError):  # noqa: N818 - says what the bytes are
@@ -55,6 +65,10 @@ class NotTiff(ValueError):  # noqa: N818 - says what the bytes are
 
 class Unsupported(ValueError):  # noqa: N818 - says what the file is
     """A TIFF of a kind that is left to GDAL."""
+
+
+class TooLarge(ValueError):  # noqa: N818 - says what the file is
+    """A TIFF that says it has blocks which nobody should have to hold in memory."""
 
 
 class Truncated(ValueError):  # noqa: N818 - says what the bytes are
@@ -90,6 +104,10 @@ class GeoTiff:
     """Pixel corner to metres."""
     epsg: int
     nodata: float | None
+    scaling: tuple[float, float]
+    """(scale, offset) that its own tags name for values beside the DN; (1, 0) where they name none."""
+    next_directory: int
+    """First byte of what the file says of a further image, a mask maybe; 0 where there is none."""
     padded: bool
     """Whether blocks at the lower edge are stored whole (tiles) or cut (strips)."""
 
@@ -104,17 +122,35 @@ def parse_geotiff(head: bytes) -> GeoTiff:
         NotTiff: they are not a TIFF's.
         Truncated: more bytes are needed.
         Unsupported: a kind of TIFF that is not read here.
+        TooLarge: its blocks are beyond all that archives hold.
     """
-    tags = _read_tags(head)
+    order, start = _begin(head)
+    tags, following = _read_tags(head, start, order, _WANTED)
     try:
-        return _image(tags)
+        return _image(tags, order, following)
     except (KeyError, IndexError) as error:
         raise Unsupported(f"tag {error} is missing") from error
 
 
-def _image(tags: dict[int, Any]) -> GeoTiff:
+def is_mask(head: bytes, directory: bytes, at: int) -> tuple[bool, int]:
+    """Whether a further directory is of a mask, and where the next one begins (0: nowhere).
+
+    Args:
+        head: the first bytes of the file, at least 16.
+        directory: bytes from the directory's begin on.
+        at: where in ``directory`` it begins.
+
+    Raises:
+        NotTiff, Truncated, Unsupported: as for ``parse_geotiff``.
+    """
+    tags, following = _read_tags(directory, at, _begin(head)[0], {_SUBFILE_TYPE})
+    kind = tags.get(_SUBFILE_TYPE)
+    return kind is not None and bool(int(kind[0]) & _IS_MASK), following
+
+
+def _image(tags: dict[int, Any], order: _Kind, following: int) -> GeoTiff:
     rows, cols = int(tags[_HEIGHT][0]), int(tags[_WIDTH][0])
-    dtype = _dtype(tags)
+    dtype = _dtype(tags, order.order)
     compression = int(tags.get(_COMPRESSION, (1,))[0])
     if compression not in (1, 8, 32946):
         raise Unsupported(f"compression {compression}")
@@ -128,6 +164,8 @@ def _image(tags: dict[int, Any]) -> GeoTiff:
         block = min(int(tags.get(_ROWS_PER_STRIP, (rows,))[0]), rows), cols
     if min(rows, cols, *block) < 1:
         raise Unsupported(f"an image of {rows} x {cols} pixels in blocks of {block[0]} x {block[1]}")
+    if block[0] * block[1] > MOST_BLOCK_PIXELS:
+        raise TooLarge(f"its blocks of {block[0]} x {block[1]} pixels are too large")
     grid = -(-rows // block[0]), -(-cols // block[1])
     # copies, so that the bytes they were in can go
     offsets = np.array(tags[_TILE_OFFSETS if tiled else _STRIP_OFFSETS], np.uint64)
@@ -151,17 +189,19 @@ def _image(tags: dict[int, Any]) -> GeoTiff:
         transform=_transform(tags, keys),
         epsg=epsg,
         nodata=_nodata(tags),
+        scaling=_scaling(tags),
+        next_directory=following,
         padded=tiled,
     )
 
 
-def _dtype(tags: dict[int, Any]) -> np.dtype[Any]:
+def _dtype(tags: dict[int, Any], order: str) -> np.dtype[Any]:
     bits = tuple(int(value) for value in tags.get(_BITS, (1,)))
     samples = int(tags.get(_SAMPLES, (1,))[0])
     kind = int(tags.get(_SAMPLE_FORMAT, (1,))[0])
     if samples != 1 or kind != 1 or bits not in ((8,), (16,)):
         raise Unsupported(f"{samples} band(s) of {bits} bits, format {kind}")
-    return np.dtype(f"{tags[-1]}u{bits[0] // 8}")
+    return np.dtype(f"{order}u{bits[0] // 8}")
 
 
 def _transform(tags: dict[int, Any], keys: dict[int, int]) -> Affine:
@@ -199,47 +239,92 @@ def _nodata(tags: dict[int, Any]) -> float | None:
         raise Unsupported(f"nodata {text!r}") from error
 
 
-def _read_tags(head: bytes) -> dict[int, Any]:
-    """The wanted tags of the first directory; the byte order under -1.
+def _scaling(tags: dict[int, Any]) -> tuple[float, float]:
+    """What GDAL wrote about the first band's scale and offset.
 
     Raises:
-        NotTiff, Truncated, Unsupported: as for ``parse_geotiff``.
+        Unsupported: a number that is none.
+    """
+    told = bytes(tags[_METADATA][0]).decode("utf-8", "replace") if _METADATA in tags else ""
+    found = {"scale": 1.0, "offset": 0.0}
+    try:
+        found |= {role: float(value) for role, value in _SCALING.findall(told)}
+    except ValueError as error:
+        raise Unsupported(f"scale or offset: {error}") from error
+    return found["scale"], found["offset"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How numbers are written: ``<`` or ``>``; and in directories of the classic kind or of BigTIFF."""
+
+    order: str
+    is_big: bool
+
+    @property
+    def pointer(self) -> str:
+        return self.order + ("Q" if self.is_big else "I")
+
+    @property
+    def count(self) -> str:
+        return self.order + ("Q" if self.is_big else "H")
+
+    @property
+    def entry(self) -> str:
+        """Tag, type, number of values; the values or their place follow."""
+        return self.order + ("HHQ" if self.is_big else "HHI")
+
+
+def _begin(head: bytes) -> tuple[_Kind, int]:
+    """How the file is written, and where its first directory begins.
+
+    Raises:
+        NotTiff: it is no TIFF.
     """
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 16:
         raise NotTiff("the first bytes are not those of a TIFF")
     (version,) = struct.unpack_from(order + "H", head, 2)
-    if version == 42:
-        (start,), count_format, entry_format, inline = struct.unpack_from(order + "I", head, 4), "H", "HHI", 4
-    elif version == 43:
-        (start,), count_format, entry_format, inline = struct.unpack_from(order + "Q", head, 8), "Q", "HHQ", 8
-    else:
+    if version not in (42, 43):
         raise NotTiff(f"a TIFF says version 42 or 43, not {version}")
-    (count,) = _unpack(order + count_format, head, start)
-    if count > 4096:
+    kind = _Kind(order, version == 43)
+    (start,) = struct.unpack_from(kind.pointer, head, 8 if kind.is_big else 4)
+    return kind, start
+
+
+def _read_tags(head: bytes, start: int, kind: _Kind, wanted: set[int]) -> tuple[dict[int, Any], int]:
+    """The wanted tags of a directory, and where the next one begins.
+
+    Raises:
+        Truncated, Unsupported: as for ``parse_geotiff``.
+    """
+    (count,) = _unpack(kind.count, head, start)
+    if count > _MAX_TAGS:
         raise Unsupported(f"{count} tags")
-    at = start + struct.calcsize(order + count_format)
-    size = struct.calcsize(order + entry_format) + inline
-    tags: dict[int, Any] = {-1: order}
+    at = start + struct.calcsize(kind.count)
+    inline = struct.calcsize(kind.pointer)
+    size = struct.calcsize(kind.entry) + inline
+    tags: dict[int, Any] = {}
     for entry in range(at, at + count * size, size):
-        tag, kind, number = _unpack(order + entry_format, head, entry)
-        if tag in _WANTED:
-            tags[tag] = _value(head, order, kind, number, entry + size - inline, inline)
-    return tags
+        tag, type_, number = _unpack(kind.entry, head, entry)
+        if tag in wanted:
+            tags[tag] = _value(head, kind, type_, number, entry + size - inline)
+    (following,) = _unpack(kind.pointer, head, at + count * size)
+    return tags, following
 
 
-def _value(head: bytes, order: str, kind: int, number: int, at: int, inline: int) -> Any:  # noqa: ANN401
-    code = _FORMATS.get(kind)
+def _value(head: bytes, kind: _Kind, type_: int, number: int, at: int) -> Any:  # noqa: ANN401
+    code = _FORMATS.get(type_)
     if code is None or number > _MAX_BLOCKS:
-        raise Unsupported(f"a tag of type {kind} with {number} values")
-    length = struct.calcsize(order + code) * number
-    if length > inline:
-        (at,) = _unpack(order + ("I" if inline == 4 else "Q"), head, at)
+        raise Unsupported(f"a tag of type {type_} with {number} values")
+    length = struct.calcsize(kind.order + code) * number
+    if length > struct.calcsize(kind.pointer):
+        (at,) = _unpack(kind.pointer, head, at)
     if at + length > len(head):
         raise Truncated(at + length)
     if code == "s":
         return (head[at : at + length],)
-    return np.frombuffer(head, np.dtype(order + code), number, at)
+    return np.frombuffer(head, np.dtype(kind.order + code), number, at)
 
 
 def _unpack(layout: str, head: bytes, at: int) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from affine import Affine
 from glacierflow.errors import CredentialsError, DataError, UnavailableError
 from glacierflow.host import cpu_count
 from glacierflow.imagery import gdal
-from glacierflow.imagery.blocks import open_source, read_blocks
+from glacierflow.imagery.blocks import open_source, read_blocks, refuse_fine_pixels, refuse_scaling
 from glacierflow.imagery.cache import Shared, Source
 from glacierflow.imagery.geotiff import Unsupported
 from glacierflow.imagery.grid import Pixels, Window, source_window
@@ -74,7 +74,6 @@ class Imagery:
     requests_at_once: int = REQUESTS
     """Range requests in flight."""
     seconds: dict[str, float] = field(default_factory=dict)
-    _gdal_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,11 +84,11 @@ class Imagery:
     @property
     def bytes_read(self) -> int:
         """Bytes received, headers of images included."""
-        return self.ranges.bytes_read + self._gdal_bytes
+        return self.ranges.bytes_read
 
     @property
     def requests(self) -> int:
-        """Range requests sent, retries included; GDAL's own are not known."""
+        """Range requests sent, retries included."""
         return self.ranges.requests
 
     def close(self) -> None:
@@ -148,7 +147,7 @@ class Imagery:
         try:
             source = self._open(scene)
         except Unsupported:
-            return self._read_by_gdal(scene, geobox)
+            return gdal.read_window(scene, geobox, self.ranges)
         tiff, epsg = source.tiff, _epsg_of(source, scene)
         lattice = lattice_of(geobox, tiff.transform, epsg)
         if lattice is None:
@@ -157,6 +156,7 @@ class Imagery:
         window = window_of(lattice, tiff.shape, radius)
         if window is None:
             return None
+        refuse_fine_pixels(scene, window, geobox)
         wanted = free_cells(out, lattice.top, lattice.left, *lattice.cells)
         needed = needed_blocks(lattice, tiff.shape, tiff.block, radius, wanted)
         if not needed.any():
@@ -199,7 +199,7 @@ class Imagery:
         try:
             source = self._open(scene)
         except Unsupported:
-            pixels = self._read_by_gdal(scene, chunks.geobox)
+            pixels = gdal.read_window(scene, chunks.geobox, self.ranges)
             if pixels is None:
                 return False
             with begin(pixels.data.shape, pixels.transform, pixels.epsg) as write:
@@ -209,6 +209,7 @@ class Imagery:
         window = source_window(chunks.geobox, tiff.transform, tiff.shape, epsg, _MARGIN)
         if window is None:
             return False
+        refuse_fine_pixels(scene, window, chunks.geobox)
         strips = [
             Window(window.row + top, window.col, min(_STRIP, window.rows - top), window.cols)
             for top in range(0, window.rows, _STRIP)
@@ -223,14 +224,6 @@ class Imagery:
                 data = read_blocks(source, strip, blocks, self.ranges, self._network, kept)
                 write(strip.row - window.row, data)
         return True
-
-    def _read_by_gdal(self, scene: Scene, geobox: GeoBox) -> Pixels | None:
-        pixels, size = gdal.read_window(scene, geobox, self.ranges, self.cloud, self.settings)
-        with self._lock:
-            self._gdal_bytes += size
-        if pixels is None:
-            return None
-        return Pixels(pixels.data.astype(np.uint16, copy=False), pixels.transform, pixels.epsg)
 
     @contextlib.contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -301,11 +294,12 @@ def _blocks_under(window: Window, tiff: GeoTiff) -> NDArray[np.bool_]:
 
 
 def _epsg_of(source: Source, scene: Scene) -> int:
-    """The source's CRS, if it is the one that the item promises.
+    """The source's CRS, if it is the image that the item promises.
 
     Raises:
-        DataError: it is another one.
+        DataError: it is in another one, or its numbers mean something else.
     """
+    refuse_scaling(scene, source.tiff.scaling)
     epsg = source.tiff.epsg
     if epsg != scene.epsg:
         raise DataError(f"{scene.href} is in EPSG:{epsg}, its STAC item says EPSG:{scene.epsg}")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from glacierflow import net
 from glacierflow.errors import CredentialsError, DataError, GlacierflowError, UnavailableError
@@ -33,6 +34,10 @@ CONNECTIONS = 16
 """Kept open to each host."""
 _CONNECT_TIMEOUT_S = 10.0
 _OK, _PARTIAL, _BEYOND_END = 200, 206, 416
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 3
+_REFUSAL_BYTES = 4096
+_COUNT = re.compile(r"[0-9]{1,18}")
 
 
 class Changed(DataError):  # noqa: N818 - says what the file did
@@ -124,13 +129,25 @@ class Ranges:
         timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=self.settings.request_timeout_s)
         self._count(0, 1)
         try:
-            response = _pool(urlsplit(url).scheme, _proxy(url)).request(
-                "GET", url, headers=headers, timeout=timeout, preload_content=False, decode_content=False,
-                # tries are counted by who calls; a total would also forbid what redirect allows
-                retries=urllib3.Retry(None, connect=0, read=0, redirect=3, other=0, raise_on_status=False),
-            )  # fmt: skip
-            with _released(response):
-                return self._body(response, first, length, deadline)
+            asked = url
+            for _ in range(_MAX_REDIRECTS + 1):
+                if not net.may_open(url, asked):
+                    raise Fault(
+                        Remedy.SCENE, f"it is at {urlsplit(url).hostname}, which is not opened for it"
+                    )
+                response = _pool(urlsplit(url).scheme, _proxy(url)).request(
+                    "GET", url, headers=headers, timeout=timeout, preload_content=False, decode_content=False,
+                    # tries are counted by who calls, and redirects looked at before they are followed
+                    retries=False, redirect=False,
+                )  # fmt: skip
+                with _released(response):
+                    target = _redirection(response, url)
+                    if target is None:
+                        return self._body(response, first, length, deadline)
+                if urlsplit(target).netloc != urlsplit(url).netloc:
+                    headers = {name: headers[name] for name in ("Range", "Accept-Encoding")}
+                url = target
+            raise Fault(Remedy.AGAIN, "too many redirects")
         except HTTPError as error:
             raise Fault(Remedy.AGAIN, reason_of(error)) from error
 
@@ -143,12 +160,13 @@ class Ranges:
             Fault: it holds no such range.
         """
         if response.status not in (_OK, _PARTIAL):
-            raise self._refusal(response, first)
+            raise self._refusal(response, first, deadline)
         start, size = _content_range(response)
         if response.status == _OK or start is None or size is None:
             if first:
                 raise Fault(Remedy.SCENE, "its server does not answer with ranges", is_odd=True)
-            size = int(response.headers.get("Content-Length", "0"))
+            told = response.headers.get("Content-Length", "0")
+            size = int(told) if _COUNT.fullmatch(told) else 0
         elif start != first:
             raise Fault(Remedy.AGAIN, f"asked for byte {first}, the answer starts at {start}")
         expected = max(0, min(length, size - first))
@@ -161,9 +179,9 @@ class Ranges:
             raise Fault(Remedy.AGAIN, f"the answer ended after {have} of {expected} bytes")
         return data, Version(size, response.headers.get("ETag"))
 
-    def _refusal(self, response: BaseHTTPResponse, first: int) -> Fault:
+    def _refusal(self, response: BaseHTTPResponse, first: int, deadline: float) -> Fault:
         """What an answer without the range means."""
-        said = response.read(4096)
+        said = b"".join(net.pieces(response, _REFUSAL_BYTES, deadline, decode=False))
         self._count(len(said), 0)
         region = response.headers.get("x-amz-bucket-region")
         if region is not None and region != self.settings.imagery_region:
@@ -238,7 +256,7 @@ def _content_range(response: BaseHTTPResponse) -> tuple[int | None, int | None]:
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, size = rest.partition("/")
     first = span.partition("-")[0]
-    if unit != "bytes" or not first.isdecimal() or not size.isdecimal():
+    if unit != "bytes" or not _COUNT.fullmatch(first) or not _COUNT.fullmatch(size):
         return None, None
     return int(first), int(size)
 
@@ -255,6 +273,23 @@ def _error_of(fault: Fault, href: str, *, renews: bool) -> GlacierflowError:
         tries = "1 try" if fault.tries == 1 else f"{fault.tries} tries"
         return UnavailableError(f"{what}{fault} ({tries})")
     return DataError(f"{what}{fault}", next_step=fault.next_step)
+
+
+def _redirection(response: BaseHTTPResponse, url: str) -> str | None:
+    """Where an answer sends its reader; None where it does not.
+
+    Raises:
+        Fault: to no server.
+    """
+    location = response.headers.get("Location")
+    if response.status not in _REDIRECTS or not location:
+        return None
+    # its body is not waited for
+    response.close()
+    target = urljoin(url, location)
+    if not target.startswith(("http://", "https://")):
+        raise Fault(Remedy.SCENE, "it is sent on to a place that is not opened")
+    return target
 
 
 @contextlib.contextmanager

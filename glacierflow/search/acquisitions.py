@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glacierflow.model.records import Acquisition, LeftOut, Note, Region, Satellite, Scene, StepSettings, Unit
+from glacierflow.net import may_open
 from glacierflow.search.availability import why_no_items, worth_searching
 from glacierflow.search.footprints import distance_m, overlap_share
 from glacierflow.search.items import (
@@ -87,7 +88,7 @@ def search_unit(unit: Unit, region: Region, settings: StepSettings) -> Found:
         added = missing_tiles(region)
         notes.append(_uncovered(region, added, settings))
         tiles += added if settings.mgrs_tiles == "auto" else ()
-    _sort(items, unit, region, tiles, settings, sorting)
+    _sort(items, unit, region, tiles, settings, catalogue.url, sorting)
     unasked = sum(entry.code == _NOT_ASKED for entry in sorting.left_out)
     if unasked:
         text = f"{unasked} of the {len(answer.items)} items that the STAC API gave were not asked for"
@@ -144,15 +145,31 @@ def _sort(
     region: Region,
     tiles: tuple[str, ...],
     settings: StepSettings,
+    url: str,
     sorting: _Sorting,
 ) -> None:
     parsed = [parse_item(item, unit.satellite) for item in items]
     sorting.left_out += [entry for entry in parsed if isinstance(entry, LeftOut)]
-    scenes = [entry for entry in parsed if isinstance(entry, Scene)]
+    scenes = _keep_open([entry for entry in parsed if isinstance(entry, Scene)], url, sorting)
     if unit.satellite == "sentinel2":
         _keep_tiles(scenes, tiles, sorting)
     else:
         _keep_landsat(scenes, region, settings, sorting)
+
+
+def _keep_open(scenes: list[Scene], url: str, sorting: _Sorting) -> list[Scene]:
+    """Keep what may be opened: nothing further inwards than the API, whose word it is."""
+    kept = []
+    for scene in scenes:
+        classes = scene.classification_href
+        if not may_open(scene.href, url):
+            reason = f"its image is at {scene.href}, where nothing is read for a STAC API at {url}"
+            sorting.leave(scene, "forbidden_place", reason)
+        elif classes is not None and not may_open(classes, url):
+            kept.append(scene.model_copy(update={"classification_href": None}))
+        else:
+            kept.append(scene)
+    return kept
 
 
 def _keep_tiles(scenes: list[Scene], tiles: tuple[str, ...], sorting: _Sorting) -> None:

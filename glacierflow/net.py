@@ -9,20 +9,23 @@ from __future__ import annotations
 import enum
 import functools
 import ipaddress
+import json
 import logging
 import math
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from glacierflow.faults import Fault, Remedy
 from glacierflow.outside import told
 
 if TYPE_CHECKING:
+    from requests import Response
     from urllib3 import BaseHTTPResponse
 
 
@@ -136,6 +139,69 @@ def pieces(response: BaseHTTPResponse, most: int | None, ends: float, *, decode:
             raise Fault(Remedy.AGAIN, f"not finished after {CLOCK.now() - begun:.0f} s")
 
 
+def redirection(status: int, location: str | None, url: str, asked: str) -> str | None:
+    """Where an answer sends its reader; None where it does not.
+
+    Args:
+        status: of the answer.
+        location: its header.
+        url: what was asked for.
+        asked: the same before any redirect.
+
+    Raises:
+        Fault: to where nothing is read for that server.
+    """
+    if status not in _REDIRECTS or not location:
+        return None
+    target = urljoin(url, location)
+    if not target.startswith(("http://", "https://")) or not may_open(target, asked):
+        raise Fault(Remedy.SCENE, "it is sent on to a place that is not opened for it")
+    return target
+
+
+def follow(send: Callable[[str, str], Response], method: str, url: str) -> Response:
+    """Send a request, and again to where it is sent on; the body of the answer is still to be read.
+
+    Args:
+        send: sends one request of a method to a URL.
+        method: of the first.
+        url: of the first.
+
+    Raises:
+        Fault: it is sent on without end, or to where nothing is read for that server.
+    """
+    asked = url
+    for _ in range(MAX_REDIRECTS + 1):
+        answer = send(method, url)
+        target = redirection(answer.status_code, answer.headers.get("Location"), url, asked)
+        if target is None:
+            return answer
+        # its body is not waited for
+        answer.close()
+        url = target
+        method = method if answer.status_code in _KEEPING_THE_METHOD else "GET"
+    raise Fault(Remedy.AGAIN, "too many redirects")
+
+
+class TooLong(Exception):  # noqa: N818 - says what the answer is
+    """An answer that nobody should have to hold in memory."""
+
+
+def whole(response: BaseHTTPResponse, ends: float, most: int) -> bytes:
+    """The whole body of an answer, uncompressed.
+
+    Raises:
+        Fault: the time is up.
+        TooLong: it has more bytes than that.
+    """
+    said = bytearray()
+    for piece in pieces(response, None, ends, decode=True):
+        said += piece
+        if len(said) > most:
+            raise TooLong(f"its answer is longer than {most} bytes")
+    return bytes(said)
+
+
 class Reach(enum.IntEnum):
     """From where an address can be reached; a server may send its readers no further inwards than it is."""
 
@@ -148,6 +214,12 @@ class Reach(enum.IntEnum):
     """The machine's own wire, where clouds hand out credentials; never opened."""
 
 
+MAX_REDIRECTS = 3
+_KEEPING_THE_METHOD = frozenset({307, 308})
+_REDIRECTS = _KEEPING_THE_METHOD | {301, 302, 303}
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_DEEPEST = 32
+"""Levels of a page: items have eight."""
 _METADATA = frozenset({"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"})
 """Where clouds answer like a link-local address, and are none."""
 
@@ -203,3 +275,47 @@ def retry_after(header: str | None) -> float:
         return (Retry().parse_retry_after(header) or 0.0) if header else 0.0
     except InvalidHeader:
         return 0.0
+
+
+def read_json(said: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """JSON whose numbers are finite; what is not becomes null.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return json.loads(said, parse_constant=lambda _: None, parse_float=_finite)
+
+
+def shallow(said: bytes) -> bytes:
+    """JSON with null in the place of what is nested too deep: an odd field costs no more than itself."""
+    return _cut(said) if _depth(said) > _DEEPEST else said
+
+
+def _depth(said: bytes) -> int:
+    """How deep brackets are nested at most; those within strings count, which only costs a second look."""
+    import numpy as np
+
+    steps = np.zeros(256, np.int8)
+    steps[list(b"[{")], steps[list(b"]}")] = 1, -1
+    depths = np.cumsum(steps[np.frombuffer(said, np.uint8)], dtype=np.int32)
+    return int(depths.max(initial=0))
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _cut(said: bytes) -> bytes:
+    parts: list[bytes] = []
+    depth = kept = 0
+    for found in _TOKEN.finditer(said):
+        if found[0] in b"[{":
+            depth += 1
+            if depth == _DEEPEST + 1:
+                parts.append(said[kept : found.start()] + b"null")
+        elif found[0] in b"]}":
+            if depth == _DEEPEST + 1:
+                kept = found.end()
+            depth -= 1
+    return b"".join(parts) + (said[kept:] if depth <= _DEEPEST else b"")

@@ -205,3 +205,18 @@ def test_an_image_in_another_projection_than_its_item_says_is_refused(tmp_path: 
     scene = real_scenes("landsat")[0].model_copy(update={"epsg": 32608})
     with pytest.raises(DataError, match="EPSG:32607, its STAC item says EPSG:32608"):
         computed(scene, real_region("901_Yahtse"))
+
+
+@pytest.mark.parametrize("compress", ["deflate", "lzw"])
+def test_an_image_whose_item_names_no_projection_and_whose_url_has_no_ending_is_read(
+    web: RangeServer, tmp_path: Path, compress: str
+) -> None:
+    """The file knows its projection and what it is, also where GDAL reads it."""
+    scene = real_scenes("landsat")[0]
+    with rasterio.open(scene.href) as source:
+        profile, data = source.profile | {"compress": compress}, source.read(1)
+    with rasterio.open(tmp_path / "image", "w", **profile) as out:
+        out.write(data, 1)
+    region = real_region("901_Yahtse")
+    there = on_web(web, "image").model_copy(update={"epsg": None})
+    np.testing.assert_array_equal(computed(there, region), computed(scene, region))

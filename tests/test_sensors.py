@@ -10,8 +10,11 @@ import pytest
 from made_scenes import sentinel2_item
 from samples import read_item, real_archive, recorded_items
 
+from glacierflow.model.layout import acquisition_of
 from glacierflow.model.records import LeftOut, Scene
-from glacierflow.search.items import parse_item, parse_time
+from glacierflow.products.lineage import source_of
+from glacierflow.search.acquisitions import group_scenes
+from glacierflow.search.items import parse_item, parse_time, view_of
 
 
 def landsat() -> dict[str, Any]:
@@ -177,7 +180,6 @@ def test_no_image_is_lost_for_an_odd_grid_in_its_item(grid: dict[str, Any]) -> N
     ("change", "code"),
     [
         (lambda item: item["assets"].pop("pan"), "no_asset"),
-        (lambda item: item["properties"].pop("proj:epsg"), "no_projection"),
         (lambda item: item["properties"].pop("datetime"), "malformed_item"),
         (lambda item: item["properties"].update(datetime="yesterday"), "malformed_item"),
         (lambda item: item.update(assets=None), "malformed_item"),
@@ -196,3 +198,72 @@ def test_a_name_that_is_no_level2a_product_is_refused() -> None:
     item = copy.deepcopy(recorded_items("earth-search-v1/sentinel-2-l2a")[0])
     item["properties"]["s2:product_uri"] = "S2A_MSIL2A_broken"
     assert refused(item, "sentinel2").code == "unknown_name"
+
+
+def sentinel2() -> dict[str, Any]:
+    return copy.deepcopy(recorded_items("earth-search-v1/sentinel-2-l2a")[0])
+
+
+NAN, ENDLESS = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("odd", [None, NAN, ENDLESS, "many", [], {}, True, -ENDLESS, 10**400])
+def test_no_image_is_lost_for_an_odd_optional_field(odd: Any) -> None:
+    optional = ("eo:cloud_cover", "view:sun_azimuth", "view:sun_elevation", "proj:epsg", "proj:code")
+    others = ("created", "updated", "s2:generation_time", "s2:datastrip_id")
+    for satellite, item in (("landsat", landsat()), ("sentinel2", sentinel2())):
+        item["properties"] |= dict.fromkeys(optional + others, odd)
+        for asset in item["assets"].values():
+            asset |= dict.fromkeys(("proj:shape", "raster:bands", "file:checksum", "proj:epsg"), odd)
+            asset["proj:transform"] = [odd] * 6
+        scene = usable(item, satellite)
+        assert (scene.cloud_cover, scene.sun_azimuth, scene.sun_elevation, scene.epsg) == (None,) * 4
+        assert (scene.shape, scene.transform, scene.scale) == (None,) * 3
+        acquisition = group_scenes([scene], satellite, (scene.place,))[0]  # type: ignore[arg-type]
+        json.dumps([view_of(acquisition), source_of(scene)], allow_nan=False)
+
+
+@pytest.mark.parametrize("code", [32622, 32622.0, "EPSG:32622", "32622"])
+def test_a_projection_is_understood_however_it_is_written(code: Any) -> None:
+    item = sentinel2()
+    item["properties"] |= {"proj:code": None, "proj:epsg": code}
+    for asset in item["assets"].values():
+        asset.pop("proj:code", None)
+    assert usable(item, "sentinel2").epsg == 32622
+
+
+def test_a_time_is_told_by_begin_and_end_or_by_the_name() -> None:
+    ends = {"start_datetime": "2024-07-15T15:00:00Z", "end_datetime": "2024-07-15T15:00:10Z"}
+    for satellite, item in (("landsat", landsat()), ("sentinel2", sentinel2())):
+        item["properties"] |= {"datetime": None} | ends
+        assert usable(item, satellite).datetime == dt.datetime(2024, 7, 15, 15, 0, 5, tzinfo=dt.UTC)
+    for name in ends:
+        del item["properties"][name]
+    scene = usable(item, "sentinel2")
+    assert f"{scene.datetime:%Y%m%dT%H%M%S}" == scene.acquisition.split("_")[1]
+
+
+def test_what_a_landsat_item_lacks_is_in_its_name() -> None:
+    item = landsat()
+    whole = usable(item, "landsat")
+    for name in ("platform", "instruments", "landsat:wrs_path", "landsat:wrs_row", "landsat:scene_id"):
+        del item["properties"][name]
+    for name in ("landsat:collection_category", "landsat:correction"):
+        item["properties"][name] = None
+    scene = usable(item, "landsat")
+    same = ("platform", "place", "acquisition", "href", "asset_key")
+    assert [getattr(scene, name) for name in same] == [getattr(whole, name) for name in same]
+    assert scene.stem[:30] == whole.stem[:30]
+    assert acquisition_of(f"{scene.stem}_ortho.tif") == scene.acquisition
+    tier, correction = item["id"][-2:], item["id"][5:9]
+    assert scene.properties["landsat:collection_category"] == tier
+    assert scene.properties["landsat:correction"] == correction
+
+
+def test_an_item_without_a_geometry_is_where_its_bounding_box_is() -> None:
+    item = landsat()
+    item["geometry"] = None
+    west, south, _, _ = item["bbox"]
+    assert usable(item, "landsat").footprint["coordinates"][0][0] == [west, south]
+    item["bbox"] = [NAN] * 4
+    assert usable(item, "landsat").footprint["type"] == "Polygon"

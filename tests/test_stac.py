@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -281,3 +282,56 @@ def test_what_a_collection_holds(start: Start) -> None:
     assert collection_interval(catalogue) is None
     # it only explains an empty answer: nobody there is no reason to fail
     assert collection_interval(Catalogue("http://127.0.0.1:9", "collection", 1, 1.0, 1.0)) is None
+
+
+def test_an_item_nested_100000_deep_costs_its_field_and_nothing_else(start: Start) -> None:
+    """Brackets in strings are none, and numbers that are not finite are nothing."""
+    odd = "[" * 100_000 + "]" * 100_000
+    deep = f'{{"id": "b", "odd": {odd}, "as told": "[[[{{", "n": NaN}}'
+    page = f'{{"type": "FeatureCollection", "features": [{{"id": "a", "far": 1e999}}, {deep}], "links": []}}'
+    items = search(start(faults.content(page.encode()))).items
+    assert str(items[1].pop("odd")).strip("[]") == "None"
+    assert items == ({"id": "a", "far": None}, {"id": "b", "as told": "[[[{", "n": None})
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'"' + b"\\" * 99_999])
+def test_what_is_nested_without_end_is_no_answer(start: Start, body: bytes) -> None:
+    with pytest.raises(UnavailableError, match="does not answer as a STAC API"):
+        search(start(*[faults.content(body)] * 2), attempts=2)
+
+
+def test_an_answer_without_end_is_not_held_but_asked_for_in_smaller_pages(start: Start) -> None:
+    """80 MB that travel as less than one."""
+    packed = gzip.compress(bytes(80_000_000), 1)
+
+    def bomb(handler: Any, _: bytes) -> None:
+        faults.answer(handler, packed, Content_Encoding="gzip")
+
+    assert ids(search(start(bomb, ids=["a"]), attempts=1, request_s=60.0)) == ["a"]
+    with pytest.raises(UnavailableError, match="its answer is longer than 67108864 bytes"):
+        search(start(*[bomb] * 5), attempts=1, request_s=60.0)
+
+
+@pytest.mark.parametrize("href", ["search?token=1", "/search?token=1", "?token=1"])
+def test_a_relative_next_link_is_resolved(start: Start, href: str) -> None:
+    def relative(page: dict[str, Any]) -> None:
+        page["links"] = [{"rel": "next", "href": href}]
+
+    assert ids(search(start(faults.edit(relative), ids=["a", "b"]))) == ["a", "b"]
+
+
+def test_a_next_page_where_nothing_is_read_is_not_opened(start: Start) -> None:
+    def away(page: dict[str, Any]) -> None:
+        page["links"] = [{"rel": "next", "href": "http://169.254.169.254/search"}]
+
+    with pytest.raises(UnavailableError, match="where nothing is read for it"):
+        search(start(faults.edit(away)))
+
+
+def test_a_search_that_is_sent_on_is_followed_but_not_everywhere(start: Start) -> None:
+    on = faults.status(307, Location="/search")
+    assert ids(search(start(on, ids=["a"]), attempts=1)) == ["a"]
+    with pytest.raises(UnavailableError, match="too many redirects"):
+        search(start(*[on] * 4), attempts=1)
+    with pytest.raises(DataError, match="a place that is not opened for it"):
+        search(start(faults.status(307, Location="http://169.254.169.254/search")), attempts=1)

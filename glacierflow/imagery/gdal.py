@@ -222,7 +222,7 @@ def _check(source: Any, scene: Scene) -> None:  # noqa: ANN401 - rasterio is unt
         )
     refuse_scaling(scene, (source.scales[0], source.offsets[0]))
     epsg = source.crs.to_epsg() if source.crs else None
-    if epsg != scene.epsg:
+    if epsg is None or scene.epsg not in {None, epsg}:
         raise DataError(f"{scene.href} is in EPSG:{epsg}, its STAC item says EPSG:{scene.epsg}")
 
 

@@ -301,7 +301,7 @@ def _epsg_of(source: Source, scene: Scene) -> int:
     """
     refuse_scaling(scene, source.tiff.scaling)
     epsg = source.tiff.epsg
-    if epsg != scene.epsg:
+    if scene.epsg not in {None, epsg}:
         raise DataError(f"{scene.href} is in EPSG:{epsg}, its STAC item says EPSG:{scene.epsg}")
     return epsg
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from glacierflow import net
 from glacierflow.errors import CredentialsError, DataError, GlacierflowError, UnavailableError
@@ -34,8 +34,6 @@ CONNECTIONS = 16
 """Kept open to each host."""
 _CONNECT_TIMEOUT_S = 10.0
 _OK, _PARTIAL, _BEYOND_END = 200, 206, 416
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAX_REDIRECTS = 3
 _REFUSAL_BYTES = 4096
 _COUNT = re.compile(r"[0-9]{1,18}")
 
@@ -130,20 +128,21 @@ class Ranges:
         self._count(0, 1)
         try:
             asked = url
-            for _ in range(_MAX_REDIRECTS + 1):
-                if not net.may_open(url, asked):
-                    raise Fault(
-                        Remedy.SCENE, f"it is at {urlsplit(url).hostname}, which is not opened for it"
-                    )
+            if not net.may_open(url, url):
+                raise Fault(Remedy.SCENE, f"it is at {urlsplit(url).hostname}, which is not opened")
+            for _ in range(net.MAX_REDIRECTS + 1):
                 response = _pool(urlsplit(url).scheme, _proxy(url)).request(
                     "GET", url, headers=headers, timeout=timeout, preload_content=False, decode_content=False,
                     # tries are counted by who calls, and redirects looked at before they are followed
                     retries=False, redirect=False,
                 )  # fmt: skip
                 with _released(response):
-                    target = _redirection(response, url)
+                    location = response.headers.get("Location")
+                    target = net.redirection(response.status, location, url, asked)
                     if target is None:
                         return self._body(response, first, length, deadline)
+                    # its body is not waited for
+                    response.close()
                 if urlsplit(target).netloc != urlsplit(url).netloc:
                     headers = {name: headers[name] for name in ("Range", "Accept-Encoding")}
                 url = target
@@ -273,23 +272,6 @@ def _error_of(fault: Fault, href: str, *, renews: bool) -> GlacierflowError:
         tries = "1 try" if fault.tries == 1 else f"{fault.tries} tries"
         return UnavailableError(f"{what}{fault} ({tries})")
     return DataError(f"{what}{fault}", next_step=fault.next_step)
-
-
-def _redirection(response: BaseHTTPResponse, url: str) -> str | None:
-    """Where an answer sends its reader; None where it does not.
-
-    Raises:
-        Fault: to no server.
-    """
-    location = response.headers.get("Location")
-    if response.status not in _REDIRECTS or not location:
-        return None
-    # its body is not waited for
-    response.close()
-    target = urljoin(url, location)
-    if not target.startswith(("http://", "https://")):
-        raise Fault(Remedy.SCENE, "it is sent on to a place that is not opened")
-    return target
 
 
 @contextlib.contextmanager

@@ -106,7 +106,8 @@ class Scene(Record):
     asset_key: str
     href: str
     requester_pays: bool
-    epsg: int
+    epsg: int | None
+    """Of the asset's grid, or None where the item does not say: read it from the file."""
     shape: tuple[int, int] | None
     """(rows, columns) of the asset, or None where the item does not say."""
     transform: tuple[float, float, float, float, float, float] | None

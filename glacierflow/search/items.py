@@ -27,8 +27,15 @@ _PRODUCT_URI = re.compile(
     r"^(S2[A-Z])_MSIL2A_(\d{8}T\d{6})_N(\d{4})_(R\d{3})_T(\d{2}[C-X][A-Z]{2})_\d{8}T\d{6}(\.SAFE)?$"
 )
 _LANDSAT_PLATFORM = re.compile(r"^landsat[_-](\d)$", re.IGNORECASE)
-_LANDSAT_NAME = re.compile(r"L[A-Z]\d{2}_L1[A-Z]{2}_\d{6}_\d{8}_(\d{8})_\d{2}_")
+_LANDSAT_NAME = re.compile(r"L([A-Z])(\d{2})_(L1[A-Z]{2})_(\d{3})(\d{3})_(\d{8})_(\d{8})_\d{2}_(T1|T2|RT)")
+_INSTRUMENTS = {"C": "OLI", "O": "OLI", "E": "ETM"}
+"""By the letter of a product's name; T is TM, or TIRS alone."""
+_UNKNOWN_STATION = "XXX00"
+"""As USGS ends a scene's id where the ground station is not known."""
 _STRIP_ID = re.compile(r"(?:_(\d{8}T\d{6}))?_S(\d{8}T\d{6})_N")
+_EPSG = re.compile(r"(?:EPSG:)?(\d{4,6})(?:\.0)?")
+_MOST = 1e15
+"""No number of an item is larger."""
 _OFFSET_BASELINE = "04.00"
 """Since this processing baseline Level-2A adds 1000 to DN."""
 _OFFSET_DN = 1000
@@ -64,7 +71,7 @@ def parse_item(item: dict[str, Any], satellite: Satellite) -> Scene | LeftOut:
         return _sentinel2(item) if satellite == "sentinel2" else _landsat(item)
     except _Unusable as unusable:
         return LeftOut(item_id=item_id, code=unusable.code, reason=unusable.reason)
-    except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ValidationError, OverflowError) as error:
         # pydantic's report spans lines; its first names the field
         what = f"{type(error).__name__} {str(error).splitlines()[0]}"
         return LeftOut(item_id=item_id, code="malformed_item", reason=f"the STAC item is malformed: {what}")
@@ -91,34 +98,37 @@ def _sentinel2(item: dict[str, Any]) -> Scene:
     mission, sensing, baseline, orbit, tile = uri.group(1, 2, 3, 4, 5)
     name = uri[0].removesuffix(".SAFE")
     asset = _asset(item, "nir", "band 8")
-    band = (asset.get("raster:bands") or asset.get("bands") or [{}])[0]
+    bands = asset.get("raster:bands") or asset.get("bands")
+    band = bands[0] if isinstance(bands, list) and isinstance(bands[0], dict) else {}
+    classes, applied = item["assets"].get("scl"), properties.get("earthsearch:boa_offset_applied")
+    classes_href = classes.get("href") if isinstance(classes, dict) else None
     return Scene(
         satellite="sentinel2",
-        platform=str(properties.get("platform", f"sentinel-{mission[1:].lower()}")),
+        platform=str(properties.get("platform") or f"sentinel-{mission[1:].lower()}"),
         place=tile,
         # The datatake's sensing time is in the name; baseline and file time are not part of the key, so that
         # a reprocessed duplicate meets its original.
         acquisition=f"{mission}_{sensing}_{orbit}",
         stem=name[:SENTINEL2_STEM_LENGTH],
         requester_pays=bool(properties.get("storage:requester_pays", False)),
-        scale=band.get("scale", band.get("raster:scale")),
-        offset=band.get("offset", band.get("raster:offset")),
-        offset_applied=properties.get("earthsearch:boa_offset_applied"),
+        scale=_finite(band.get("scale", band.get("raster:scale"))),
+        offset=_finite(band.get("offset", band.get("raster:offset"))),
+        offset_applied=applied if isinstance(applied, bool) else None,
         baseline=f"{baseline[:2]}.{baseline[2:]}",
         source_name=f"{name}_B08.tif",
         href=asset["href"],
         asset_key="nir",
-        classification_href=(item["assets"].get("scl") or {}).get("href"),
-        **_shared(item, asset),
+        classification_href=classes_href if isinstance(classes_href, str) else None,
+        **_shared(item, asset, properties, _time_of(properties) or parse_time(sensing)),
     )
 
 
 def _landsat(item: dict[str, Any]) -> Scene:
-    properties, collection = item["properties"], item["collection"]
+    properties, collection = _with_what_the_name_tells(item), item["collection"]
     if collection != LANDSAT_COLLECTION:
         raise _Unusable("wrong_collection", f"collection {collection} is not Landsat Collection 2 Level-1")
     number = _LANDSAT_PLATFORM.match(properties["platform"])
-    instruments = {str(name).upper() for name in properties.get("instruments", [])}
+    instruments = {str(name).upper() for name in properties.get("instruments") or ()}
     if number is None or int(number[1]) < 4:
         raise _Unusable("mss", f"{properties['platform']} carries only MSS, 60 m pixels")
     if instruments & {"OLI", "ETM", "ETM+"}:
@@ -131,14 +141,19 @@ def _landsat(item: dict[str, Any]) -> Scene:
         raise _Unusable("mss", f"instruments {found}: only OLI, ETM+ and TM are used")
     asset = _asset(item, key, what)
     s3 = (asset.get("alternate") or {}).get("s3") or {}
-    time = parse_time(properties["datetime"])
-    scene_id = _as_name(str(properties["landsat:scene_id"]), "landsat:scene_id")
+    time = _time_of(properties)
+    if time is None:
+        raise _Unusable("malformed_item", "the STAC item tells no time: datetime, start_datetime")
+    place = f"{properties['landsat:wrs_path']}{properties['landsat:wrs_row']}"
+    told = properties.get("landsat:scene_id")
+    scene_id = told or f"{item['id'][:2]}{number[1]}{place}{time:%Y%j}{_UNKNOWN_STATION}"
+    scene_id = _as_name(str(scene_id), "landsat:scene_id")
     return Scene(
         satellite="landsat",
         platform=str(properties["platform"]),
-        place=f"{properties['landsat:wrs_path']}{properties['landsat:wrs_row']}",
+        place=place,
         # the item's id and the scene's hold when and how often it was processed
-        acquisition=f"L{number[1]}_{properties['landsat:wrs_path']}{properties['landsat:wrs_row']}_{time:%Y%m%d}",
+        acquisition=f"L{number[1]}_{place}_{time:%Y%m%d}",
         stem=f"{time:%Y%m%d%H%M%S}_{scene_id}_{item['id']}",
         requester_pays=bool(s3.get("storage:requester_pays", bool(s3))),
         scale=None,
@@ -148,34 +163,70 @@ def _landsat(item: dict[str, Any]) -> Scene:
         # of a signed address only the path is a name
         source_name=_as_name(urlsplit(asset["href"]).path.rpartition("/")[2], "the file of its asset"),
         # USGS's https hrefs need an authorisation of their own
-        href=s3.get("href", asset["href"]),
+        href=s3.get("href") or asset["href"],
         asset_key=key,
-        **_shared(item, {**item_grid, **asset}),
+        **_shared(item, {**item_grid, **asset}, properties, time),
     )
+
+
+def _with_what_the_name_tells(item: dict[str, Any]) -> dict[str, Any]:
+    """The properties of a Landsat item; what is missing or null is taken from the product's name."""
+    given: dict[str, Any] = item["properties"]
+    named = _LANDSAT_NAME.match(str(item["id"]))
+    if named is None:
+        return given
+    letter, number, correction, path, row, _, _, tier = named.groups()
+    known = {
+        "platform": f"LANDSAT_{int(number)}",
+        "instruments": [_INSTRUMENTS.get(letter, "TM" if int(number) in {4, 5} else "TIRS")],
+        "landsat:wrs_path": path,
+        "landsat:wrs_row": row,
+        "landsat:collection_category": tier,
+        "landsat:correction": correction,
+    }
+    return known | {name: value for name, value in given.items() if value is not None}
+
+
+def _time_of(properties: dict[str, Any]) -> dt.datetime | None:
+    """When it was sensed, the middle where begin and end are told; None where nothing is."""
+    if properties.get("datetime"):
+        return parse_time(properties["datetime"])
+    ends = [
+        parse_time(properties[name]) for name in ("start_datetime", "end_datetime") if properties.get(name)
+    ]
+    return ends[0] + (ends[-1] - ends[0]) / 2 if ends else None
+
+
+def _finite(given: object) -> float | None:
+    """A number, if it is a finite one: JSON of others may hold NaN, and ours does not."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < _MOST
+    return float(given) if is_number else None  # type: ignore[arg-type]
 
 
 def _asset(item: dict[str, Any], key: str, what: str) -> dict[str, Any]:
     asset: dict[str, Any] | None = item["assets"].get(key)
-    if asset is None or not asset.get("href"):
+    if asset is None or not isinstance(asset.get("href"), str) or not asset["href"]:
         raise _Unusable("no_asset", f"no asset {key} ({what}) in the STAC item")
     return asset
 
 
-def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
+def _shared(
+    item: dict[str, Any], asset: dict[str, Any], properties: dict[str, Any], time: dt.datetime
+) -> dict[str, Any]:
     """Fields that both satellites' items give alike; ``asset`` also names the grid, where it is known."""
-    properties = item["properties"]
+    checksum = asset.get("file:checksum")
     return {
         "item_id": item["id"],
         "collection": item["collection"],
-        "datetime": parse_time(properties["datetime"]),
+        "datetime": time,
         "epsg": _epsg(properties, asset),
         "shape": _numbers(asset.get("proj:shape"), 2),
         "transform": _numbers(asset.get("proj:transform"), 6),
-        "footprint": item["geometry"],
-        "cloud_cover": properties.get("eo:cloud_cover"),
-        "sun_azimuth": properties.get("view:sun_azimuth"),
-        "sun_elevation": properties.get("view:sun_elevation"),
-        "checksum": asset.get("file:checksum"),
+        "footprint": _footprint(item),
+        "cloud_cover": _finite(properties.get("eo:cloud_cover")),
+        "sun_azimuth": _finite(properties.get("view:sun_azimuth")),
+        "sun_elevation": _finite(properties.get("view:sun_elevation")),
+        "checksum": checksum if isinstance(checksum, str) else None,
         "properties": {
             **properties,
             "bbox": item.get("bbox"),
@@ -184,22 +235,32 @@ def _shared(item: dict[str, Any], asset: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _footprint(item: dict[str, Any]) -> dict[str, Any]:
+    """The item's geometry; its bounding box where it has none, else one without area."""
+    geometry = item.get("geometry")
+    if isinstance(geometry, dict):
+        return geometry
+    west, south, east, north = _numbers(item.get("bbox"), 4) or (0.0, 0.0, 0.0, 0.0)
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
 def _numbers(given: object, count: int) -> tuple[float, ...] | None:
     """The first numbers of a list; None where it is none: no image is lost for what its file says itself."""
     if not isinstance(given, list) or len(given) < count:
         return None
-    numbers = given[:count]
-    return tuple(numbers) if all(isinstance(number, int | float) for number in numbers) else None
+    numbers = [_finite(number) for number in given[:count]]
+    return None if None in numbers else tuple(given[:count])
 
 
-def _epsg(properties: dict[str, Any], asset: dict[str, Any]) -> int:
-    """``proj:epsg`` of older items, ``proj:code`` of newer ones and of those pystac has migrated."""
+def _epsg(properties: dict[str, Any], asset: dict[str, Any]) -> int | None:
+    """``proj:code`` or, of older items, ``proj:epsg``; None where neither tells, for the file does."""
     for owner in (asset, properties):
-        if owner.get("proj:code"):
-            return int(str(owner["proj:code"]).removeprefix("EPSG:"))
-        if owner.get("proj:epsg"):
-            return int(owner["proj:epsg"])
-    raise _Unusable("no_projection", "the STAC item names neither proj:epsg nor proj:code")
+        for name in ("proj:code", "proj:epsg"):
+            found = _EPSG.fullmatch(str(owner.get(name)))
+            if found is not None:
+                return int(found[1])
+    return None
 
 
 def is_foreign(scene: Scene) -> bool:
@@ -214,7 +275,7 @@ def processed_at(scene: Scene) -> str:
     """
     if scene.satellite == "landsat":
         named = _LANDSAT_NAME.search(scene.item_id) or _LANDSAT_NAME.search(scene.source_name)
-        return named[1] if named else ""
+        return named[7] if named else ""
     told = str(scene.properties.get("s2:generation_time") or "")
     strip = _STRIP_ID.search(str(scene.properties.get("s2:datastrip_id") or ""))
     digits = re.sub(r"\D", "", told.partition(".")[0])

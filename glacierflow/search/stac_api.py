@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 from glacierflow import net
 from glacierflow.errors import DataError, UnavailableError
-from glacierflow.faults import Fault, Remedy, fault_of_status, reason_of
+from glacierflow.faults import Fault, Remedy, fault_of_status, kind_of, reason_of
 from glacierflow.search.items import parse_time
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _PAGE_SIZE = 100
 _SMALLEST_PAGE = 10
 _MAYBE_TOO_LARGE = frozenset({413, 500, 502, 504})
 """What servers answer where one page is more than they can send: AWS Lambda's limit is 6 MB."""
-_ERROR, _QUOTED_BYTES = 400, 4096
+_ERROR, _QUOTED_BYTES, _LARGEST_ANSWER = 400, 4096, 1 << 26
 _EMPTY_PAGES = 10
 """In a row: more is no answer."""
 
@@ -175,16 +175,15 @@ def count_items(catalogue: Catalogue, query: Query) -> int:
     except Fault as fault:
         raise line.refused(fault) from fault
     except (ValueError, KeyError, TypeError, AttributeError, STACTypeError) as error:
-        raise UnavailableError(f"{line.catalogue.url} does not answer as a STAC API: {error}") from error
+        raise UnavailableError(f"{catalogue.url} does not answer as a STAC API: {error}") from error
     return _matched(page) or (len(search_items(catalogue, query).items) if page["features"] else 0)
 
 
 def collection_interval(catalogue: Catalogue) -> tuple[dt.datetime | None, dt.datetime | None] | None:
     """First and last moment the collection claims to hold, open ends None; None where it is not known."""
-    line = _Line(catalogue)
-    href = f"{catalogue.url.rstrip('/')}/collections/{catalogue.collection}"
+    line, href = _Line(catalogue), f"{catalogue.url.rstrip('/')}/collections/{catalogue.collection}"
     try:
-        extent = json.loads(line.ask(_make_io(line), "GET", href, None))["extent"]
+        extent = net.read_json(line.ask(_make_io(line), "GET", href, None))["extent"]
         first, last = extent["temporal"]["interval"][0]
         return parse_time(first) if first else None, parse_time(last) if last else None
     except (UnavailableError, Fault, KeyError, IndexError, TypeError, ValueError):
@@ -264,7 +263,7 @@ def _pages(line: _Line, search: ItemSearch) -> Iterator[dict[str, Any]]:
                 return
             raise _lost(line, f"turns its pages in a circle after {len(turned)}")
         turned.add(request)
-        page = json.loads(line.ask(io, method, href, parameters))
+        page = net.read_json(line.ask(io, method, href, parameters))
         empty = 0 if page["features"] else empty + 1
         yield page
         link = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
@@ -274,15 +273,15 @@ def _pages(line: _Line, search: ItemSearch) -> Iterator[dict[str, Any]]:
         # a GET carries its parameters in the address, a POST in a body that may only name what changes
         body = link.get("body") or {}
         parameters = ({**parameters, **body} if link.get("merge") else body) if method == "POST" else {}
-        href = str(link["href"])
+        href = urljoin(href, str(link["href"]))
+        if not net.may_open(href, line.catalogue.url):
+            raise _lost(line, f"has its next page at {href}, where nothing is read for it")
     raise _lost(line, f"gives {empty} empty pages in a row, each with a successor")
 
 
 def _lost(line: _Line, what: str) -> UnavailableError:
-    return UnavailableError(
-        f"the STAC API {line.catalogue.url} {what}; the search is not complete",
-        next_step="try again later, or shorten the date range",
-    )
+    told = f"the STAC API {line.catalogue.url} {what}; the search is not complete"
+    return UnavailableError(told, next_step="try again later, or shorten the date range")
 
 
 def _make_io(line: _Line) -> StacApiIO:
@@ -314,12 +313,18 @@ def _ask_once(
     from urllib3.exceptions import HTTPError
 
     ends = net.CLOCK.now() + seconds
-    body, params = (parameters, None) if method == "POST" else (None, parameters)
+
+    def send(method: str, url: str) -> requests.Response:
+        kind = "json" if method == "POST" else "params"
+        content: Any = {kind: parameters if kind == "json" or url == href else None}
+        content |= {"timeout": max(seconds, 0.001), "stream": True, "allow_redirects": False}
+        return io.session.request(method, url, **content)
+
     try:
-        with io.session.request(
-            method, href, json=body, params=params, timeout=max(seconds, 0.001), stream=True
-        ) as answer:
-            said = b"".join(net.pieces(answer.raw, None, ends, decode=True))
+        with net.follow(send, method, href) as answer:
+            said = net.whole(answer.raw, ends, _LARGEST_ANSWER)
+    except net.TooLong as error:
+        raise _TooLarge(Remedy.AGAIN, str(error)) from error
     except (requests.RequestException, HTTPError, OSError) as error:
         raise Fault(Remedy.AGAIN, reason_of(error)) from error
     status = answer.status_code
@@ -334,10 +339,10 @@ def _ask_once(
 def _checked(method: str, href: str, said: bytes) -> str:
     """The answer as text, if it is what was asked for: a page of items where a search was posted."""
     try:
-        answer = json.loads(said)
+        answer = json.loads(said := net.shallow(said))
     except ValueError as error:
-        begin = said[:40].decode(errors="replace").strip()
-        raise Fault(Remedy.AGAIN, f"{href} does not answer as a STAC API, but with {begin!r}") from error
+        told = f"{href} does not answer as a STAC API, but with {kind_of(said)}"
+        raise Fault(Remedy.AGAIN, told) from error
     features = answer.get("features") if isinstance(answer, dict) else None
     is_page = isinstance(features, list) and all(isinstance(item, dict) and "id" in item for item in features)
     if not isinstance(answer, dict) or (method == "POST" and not is_page):

@@ -123,7 +123,7 @@ def _why_not_asked(item: dict[str, Any], catalogue: Catalogue, query: Query) -> 
         properties = item["properties"]
         first = parse_time(properties.get("datetime") or properties["start_datetime"])
         last = parse_time(properties.get("datetime") or properties["end_datetime"])
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
     if last < query.interval[0] or first > query.interval[1]:
         days = " to ".join(f"{moment:%Y-%m-%d}" for moment in query.interval)

@@ -18,8 +18,30 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 
+_CORNERS = 4
+"""Of a ring, its first counted twice."""
+_FARTHEST_LON, _FARTHEST_LAT = 720, 90
 _STEP_DEGREES = 0.05
 """Between points along an edge; their chords are off by less than half a metre, wherever they are."""
+
+
+def is_polygonal(geometry: dict[str, Any]) -> bool:
+    """Whether a GeoJSON geometry is made of rings on the globe, each of some extent."""
+    coordinates = geometry.get("coordinates")
+    polygons: Any = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
+    try:
+        rings = [ring for polygon in polygons or () for ring in polygon]
+        return bool(rings) and all(len(ring) >= _CORNERS and all(map(_is_on_globe, ring)) for ring in rings)
+    except TypeError:
+        return False
+
+
+def _is_on_globe(corner: Any) -> bool:  # noqa: ANN401 - whatever stands in an item
+    if not isinstance(corner, list | tuple) or len(corner) < 2:
+        return False
+    lon, lat = corner[:2]
+    are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (lon, lat))
+    return are_numbers and abs(lon) <= _FARTHEST_LON and abs(lat) <= _FARTHEST_LAT
 
 
 def overlap_share(footprint: dict[str, Any], region: Region) -> float:

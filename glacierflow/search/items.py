@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from glacierflow.model.records import Acquisition, LeftOut, Satellite, Scene
 from glacierflow.outside import NAME, without_secrets
+from glacierflow.search.footprints import is_polygonal
 
 SENTINEL2_COLLECTIONS = {"sentinel-2-l2a", "sentinel-2-c1-l2a"}
 LANDSAT_COLLECTION = "landsat-c2l1"
@@ -236,13 +237,14 @@ def _shared(
 
 
 def _footprint(item: dict[str, Any]) -> dict[str, Any]:
-    """The item's geometry; its bounding box where it has none, else one without area."""
+    """The item's geometry; its bounding box where it has none that is, else one without area."""
     geometry = item.get("geometry")
-    if isinstance(geometry, dict):
+    if isinstance(geometry, dict) and is_polygonal(geometry):
         return geometry
     west, south, east, north = _numbers(item.get("bbox"), 4) or (0.0, 0.0, 0.0, 0.0)
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return {"type": "Polygon", "coordinates": [ring]}
+    box = {"type": "Polygon", "coordinates": [ring]}
+    return box if is_polygonal(box) else {"type": "Polygon", "coordinates": []}
 
 
 def _numbers(given: object, count: int) -> tuple[float, ...] | None:

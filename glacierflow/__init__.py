@@ -1,7 +1,7 @@
 """glacierflow: index ranges of glacier regions become clipped satellite images.
 
-``regions()`` gives the catalogue as a GeoDataFrame, ``open_region`` a region's images as one lazy array;
-everything else is the command line's.
+``regions()`` gives the catalogue as a GeoDataFrame, ``open_region`` a region's images as one lazy array,
+``open_velocity`` its velocities; everything else is the command line's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from glacierflow.version import __version__
 if TYPE_CHECKING:
     from glacierflow.arrays import open_region
     from glacierflow.regions.map import regions
+    from glacierflow.velocity.series import open_velocity
 
-__all__ = ["__version__", "open_region", "regions"]
+__all__ = ["__version__", "open_region", "open_velocity", "regions"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
         from glacierflow.arrays import open_region
 
         return open_region
+    if name == "open_velocity":
+        from glacierflow.velocity.series import open_velocity
+
+        return open_velocity
     if name == "regions":
         import importlib
 

@@ -133,6 +133,9 @@ velocity.app.command(
     "run",
     epilog="Example: glacierflow velocity run output --satellite landsat --mask rock.gpkg --region 134_Arsuk",
 )(velocity_made.run_command)
+velocity.app.command(
+    "at", epilog="Example: glacierflow velocity at --where output --region 134_Arsuk flowline.gpkg"
+)(velocity_made.at_command)
 app.add_typer(velocity.app, name="velocity")
 app.add_typer(config.app, name="config")
 app.add_typer(stack.app, name="stack")

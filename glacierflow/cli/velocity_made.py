@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -42,6 +43,21 @@ MaxSpeedOption = Annotated[
 ]
 MapMetresOption = Annotated[
     bool, typer.Option("--map-metres", help="Metres of EPSG:3413 instead of metres on the ground.")
+]
+PlacesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LON,LAT|FILE...", help="Points, or files of points and lines; write -- before a minus sign."
+    ),
+]
+WhereOption = Annotated[
+    Path, typer.Option("--where", metavar="DIR", help="Directory that holds 2_velocity; default output.")
+]
+RegionOption = Annotated[
+    str | None, typer.Option("--region", metavar="NAME", help="Granules of this region alone.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="CSV file to write; default stdout.")
 ]
 
 
@@ -139,3 +155,39 @@ def _show_made(found: list[Made], pairing: Pairing, *, as_json: bool) -> None:
     typer.echo(f"granules: {counts}; pairs refused by rules: {len(pairing.refused)}")
     if not found:
         typer.echo("no two clips make a pair; `glacierflow velocity pairs DIR --refused` says why")
+
+
+def at_command(
+    places: PlacesArgument,
+    where: WhereOption = Path("output"),
+    region: RegionOption = None,
+    out: OutOption = None,
+) -> int:
+    """Write the velocities at points, or along lines, as CSV.
+
+    One row for each granule and place inside it. Exits 1 where no granule holds any of the places.
+    """
+    import csv
+    import sys
+
+    _require_packages()
+
+    from glacierflow.velocity.series import COLUMNS, find_granules, read_places, time_series
+
+    rows = list(time_series(find_granules(where, region), read_places(places)))
+    if not rows:
+        say("glacierflow: no granule holds any of these places")
+        return 1
+    with contextlib.ExitStack() as stack:
+        target = sys.stdout if out is None else stack.enter_context(_open_csv(out))
+        writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return 0
+
+
+def _open_csv(path: Path) -> TextIO:
+    try:
+        return path.open("w", newline="")
+    except OSError as error:
+        raise UsageError(f"--out = {path} cannot be written: {error.strerror}") from error

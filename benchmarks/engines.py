@@ -52,10 +52,17 @@ RADIUS = 2
 """Of the cubic kernel."""
 
 
+def zone_of(scene: Scene) -> int:
+    """The EPSG code of an image; the sample's items all say it."""
+    assert scene.epsg is not None
+    return scene.epsg
+
+
 def place(scene: Scene, geobox: GeoBox) -> tuple[Window, list[tuple[int, int]], Affine]:
     """The window a region is made from, its blocks, and the window's transform."""
     assert scene.transform is not None
     assert scene.shape is not None
+    assert scene.epsg is not None
     transform = Affine(*scene.transform)
     lattice = lattice_of(geobox, transform, scene.epsg)
     assert lattice is not None
@@ -82,7 +89,7 @@ def by_glacierflow(scenes: list[Scene], geobox: GeoBox) -> list[Pixels]:
         source = open_source(scene, ranges)
         needed = np.zeros(source.tiff.sizes.shape, bool)
         needed[tuple(np.transpose(blocks))] = True
-        return Pixels(read_blocks(source, window, needed, ranges, pool), transform, scene.epsg)
+        return Pixels(read_blocks(source, window, needed, ranges, pool), transform, zone_of(scene))
 
     return [read(scene) for scene in scenes]
 
@@ -100,7 +107,7 @@ def by_async_tiff(scenes: list[Scene], geobox: GeoBox) -> list[Pixels]:
         pixels = np.zeros((window.rows, window.cols), np.uint16)
         for at, block in zip(blocks, await asyncio.gather(*(tile.decode() for tile in tiles)), strict=True):
             put(np.asarray(block)[..., 0], at, window, pixels)
-        return Pixels(pixels, transform, scene.epsg)
+        return Pixels(pixels, transform, zone_of(scene))
 
     async def every() -> list[Pixels]:
         return [await read(scene) for scene in scenes]
@@ -135,7 +142,7 @@ def by_obstore(scenes: list[Scene], geobox: GeoBox) -> list[Pixels]:
         received = obstore.get_ranges(store, path, starts=starts, lengths=lengths)
         for _ in pool.map(decode, blocks, received):
             pass
-        return Pixels(pixels, transform, scene.epsg)
+        return Pixels(pixels, transform, zone_of(scene))
 
     return [read(scene) for scene in scenes]
 
@@ -156,7 +163,7 @@ def by_rasterio(scenes: list[Scene], geobox: GeoBox) -> list[Pixels]:
             window, _, transform = place(scene, geobox)
             with rasterio.open(f"/vsicurl/{scene.href}") as source:
                 data = source.read(1, window=Rectangle(window.col, window.row, window.cols, window.rows))
-            found.append(Pixels(data, transform, scene.epsg))
+            found.append(Pixels(data, transform, zone_of(scene)))
     return found
 
 

@@ -150,6 +150,7 @@ def test_a_dry_run_shows_units_arrays_and_calls_offline(
         "batch:DescribeJobQueues",
         "batch:DescribeJobDefinitions",
         "s3:ListObjectsV2",
+        "s3:ListObjectsV2",
         "s3:PutObject",
         "batch:SubmitJob",
         "s3:PutObject",

@@ -417,9 +417,9 @@ def test_the_state_machine_is_told_how_often_it_tries_again(
         (
             ["--rounds", "0"],
             None,
-            "what the deadline cuts goes on, on AWS Batch, with glacierflow batch retry",
+            "what the deadline cuts goes on, on AWS Batch, with glacierflow retry",
         ),
-        ([], None, "what the deadline cuts goes on, on AWS Batch, with glacierflow batch retry"),
+        ([], None, "what the deadline cuts goes on, on AWS Batch, with glacierflow retry"),
     ],
 )
 def test_each_invocation_is_told_how_often_what_it_leaves_goes_on(

@@ -205,6 +205,7 @@ def test_tiles_of_two_zones_share_a_datatake_and_see_the_same_ground(tmp_path: P
     by_zone: dict[int, npt.NDArray[np.float64]] = {}
     for scene in scenes:
         pixels = on_region(image_of(tmp_path, items[scene.item_id]), TWO_ZONES, 10)
+        assert scene.epsg is not None
         by_zone[scene.epsg] = np.maximum(pixels, by_zone.get(scene.epsg, np.zeros_like(pixels)))
     both = (by_zone[32621] > 0) & (by_zone[32622] > 0)
     assert both.mean() > 0.05

@@ -358,3 +358,22 @@ def shown_default(section: str, key: str) -> str:
     shown = ", ".join(value) if isinstance(value, tuple) else value
     shown = int(shown) if isinstance(shown, bool) else shown
     return "" if shown is None else str(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "uses_spot"),
+    [
+        ("[BATCH]\nspot = 0", False),
+        ("[BATCH]\nspot = yes", True),
+        ("[BATCH]\nspot = 1\n[COST_OPTIMIZATION]\nuse_spot_instances = 0", False),
+    ],
+)
+def test_spot_of_batch_is_another_word_for_use_spot_instances_which_counts(
+    tmp_path: Path, text: str, uses_spot: bool
+) -> None:
+    (tmp_path / "config.ini").write_text("")
+    (tmp_path / "aws.ini").write_text(text)
+    loaded = load_settings(config=tmp_path / "config.ini", aws_config=tmp_path / "aws.ini", environ={})
+    assert loaded.settings.cost_optimization.use_spot_instances is uses_spot
+    (notice,) = loaded.notices
+    assert "[BATCH] spot is taken as use_spot_instances of [COST_OPTIMIZATION], which counts" in notice

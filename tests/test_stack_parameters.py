@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from glacierflow.cloud import Cloud
+from glacierflow.errors import UsageError
 from glacierflow.stack import parameters as parameters_module
 from glacierflow.stack.deploy import StackState
 from glacierflow.stack.parameters import choose_parameters
@@ -69,3 +70,36 @@ def test_what_a_template_says_is_an_output_of_another_stack_is_fed_from_there(
     assert promised | without_default
     assert promised | without_default <= told.keys()
     assert ("Image" in told) == ("Image" in parameters)
+
+
+@pytest.mark.parametrize("address", [{"BudgetEmail": "a@example.org"}, {"BudgetTopic": "arn:aws:sns:1:2:t"}])
+def test_a_budget_that_would_tell_nobody_is_refused_and_one_with_an_address_is_made(
+    monkeypatch: pytest.MonkeyPatch, address: dict[str, str]
+) -> None:
+    stacks = deployed("glacierflow")
+    del stacks["glacierflow-observability"]
+    monkeypatch.setattr(parameters_module, "describe", lambda _, name: stacks.get(name))
+    template, cloud = load_template("observability"), Cloud(embedded=True)
+    with pytest.raises(UsageError, match="a budget of 70 dollars would tell nobody") as refused:
+        choose_parameters(template, cloud, "glacierflow", {"BudgetUsd": "70"})
+    assert refused.value.next_step is not None
+    assert all(name in refused.value.next_step for name in ("email", "sns_topic_arn", "BudgetEmail"))
+    told = choose_parameters(template, cloud, "glacierflow", {"BudgetUsd": "70"} | address)
+    assert told.items() >= ({"BudgetUsd": "70"} | address).items()
+
+
+def test_the_on_demand_queue_of_fargate_has_capacity_of_its_own_and_may_be_submitted_to() -> None:
+    where = Account("111122223333", "us-west-2", "glacierflow-fargate")
+    fargate = Resolver(load_template("fargate"), where, GIVEN)
+    queues = {queue["JobQueueName"]: queue for queue in fargate.resources("AWS::Batch::JobQueue").values()}
+    assert queues.keys() == {"glacierflow-fargate", "glacierflow-fargate-ondemand"}
+    kinds = {
+        one["ComputeEnvironmentName"]: one["ComputeResources"]["Type"]
+        for one in fargate.resources("AWS::Batch::ComputeEnvironment").values()
+    }
+    assert kinds["glacierflow-fargate-ondemand"] == "FARGATE"
+    assert "FARGATE_SPOT" in kinds.values()
+    main = Resolver(load_template(MAIN), Account("111122223333", "us-west-2", "glacierflow"), GIVEN)
+    policies = str(main.resources("AWS::IAM::ManagedPolicy"))
+    for name in queues:
+        assert f"arn:aws:batch:us-west-2:111122223333:job-queue/{name}'" in policies

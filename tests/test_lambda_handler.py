@@ -233,7 +233,7 @@ def test_what_the_deadline_left_is_sent_on_as_often_as_was_said_and_then_no_more
     assert (last["attempt"], last["outcome"], last["sent_on"]) == (3, "interrupted", False)
     attempts = list_attempts(store, manifest.run_id)[0]
     assert attempts.outcomes == dict.fromkeys((1, 2, 3), "interrupted")
-    assert state_of(manifest, store) == ("FAILED", "Job attempt duration exceeded timeout")
+    assert state_of(manifest, store) == ("FAILED", "Lambda's deadline cut the invocation")
 
 
 @pytest.mark.embedded

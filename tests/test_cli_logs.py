@@ -56,11 +56,11 @@ def test_the_end_of_each_log_is_printed(of: str, logs: Any, capsys: pytest.Captu
 def test_the_groups_are_those_of_the_templates() -> None:
     batch = Path(__file__).parents[1] / "batch"
     for template, group in {
-        "schedule": "/aws/lambda/${AWS::StackName}",
-        "stepfunctions": "/aws/vendedlogs/states/${AWS::StackName}",
-        "lambda": "/aws/lambda/${FunctionName}",
+        "schedule": '!Sub "/aws/lambda/${AWS::StackName}"',
+        "stepfunctions": '!Sub "/aws/vendedlogs/states/${AWS::StackName}"',
+        "lambda": '!Sub\n        - "/aws/lambda/${Name}"',
     }.items():
-        assert f'LogGroupName: !Sub "{group}"' in (batch / f"{template}.yaml").read_text()
+        assert f"LogGroupName: {group}" in (batch / f"{template}.yaml").read_text()
 
 
 def test_what_is_not_deployed_says_so(logs: Any, capsys: pytest.CaptureFixture[str]) -> None:

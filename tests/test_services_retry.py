@@ -69,8 +69,6 @@ def test_children_that_ended_badly_are_tried_again_with_what_they_lacked(bench: 
 def test_the_second_retry_builds_on_the_first(bench: FamilyBench) -> None:
     bench.define(f"exec {HOG}")
     root = bench.submit(2)
-    bench.no_data(root, 0)
-    bench.no_data(root, 1)
     bench.ended(root)
     assert bench.failures(root) == ["oom", "oom"]
     bench.define("exit 65")

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from glacierflow.errors import UnavailableError, UsageError
 from glacierflow.image import docker
@@ -310,11 +310,10 @@ def _alive(pid: int) -> bool:
     if own is not None and own.poll() is not None:
         del _servers[pid]
         return False
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _write(home: Path, endpoint: Endpoint) -> None:
@@ -334,12 +333,11 @@ def _ask(url: str, what: str, body: dict[str, Any] | None = None, timeout_s: flo
         UnavailableError: no answer.
         UsageError: the server refused.
     """
-    data = None if body is None else json.dumps(body).encode()
+    data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(f"{url}/_glacierflow/{what}", data=data)  # noqa: S310 - our own URL
     try:
         with _opener.open(request, timeout=timeout_s) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
+            return cast("dict[str, Any]", json.load(response))
     except urllib.error.HTTPError as error:
         with error:
             text = error.read().decode(errors="replace")

@@ -297,15 +297,12 @@ def make_item(made: Velocity, stem: str, files: dict[str, Path], sources: list[s
     """
     from pyproj import Transformer
 
-    grid, posting = made.transform, made.posting
-    west, north = grid.c, grid.f
-    east, south = grid @ (posting.cols, posting.rows)
-    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    cols, rows = made.posting.cols, made.posting.rows
+    ring = [made.transform @ corner for corner in ((0, rows), (cols, rows), (cols, 0), (0, 0), (0, rows))]
     transform = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform
     outline = [[round(value, 6) for value in transform(*point)] for point in ring]
     longitudes, latitudes = zip(*outline, strict=True)
-    clips = made.pair.reference, made.pair.secondary
-    stamp = "%Y-%m-%dT%H:%M:%SZ"
+    clips, stamp = (made.pair.reference, made.pair.secondary), "%Y-%m-%dT%H:%M:%SZ"
     return {
         "type": "Feature",
         "stac_version": "1.1.0",

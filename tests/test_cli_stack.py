@@ -204,7 +204,7 @@ def test_policies_are_written_without_asking_aws(tmp_path: Path, monkeypatch: py
         assert "<" not in path.read_text(), "everything is worked out"
     job = json.loads(Path("out/job-role.policy.json").read_text())["Statement"]
     assert job[1]["Resource"] == [
-        f"arn:aws:s3:::ours/{prefix}/*" for prefix in ("1_download_merge_and_clip", "runs", "stac")
+        f"arn:aws:s3:::ours/{prefix}/*" for prefix in ("1_download_merge_and_clip", "runs")
     ]
     pulls = json.loads(Path("out/execution-role.policy.json").read_text())["Statement"]
     assert pulls[1]["Resource"] == "arn:aws:ecr:us-west-2:111122223333:repository/images"

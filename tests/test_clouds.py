@@ -36,8 +36,9 @@ def classification(path: Path, west: int, east: int, left: int = 300_000, size: 
 
 def pass_over_berlin(*hrefs: str | None) -> Acquisition:
     scene = scenes("sentinel2")[0]
+    # of equals the item whose id is later is taken first
     tiles = [
-        scene.model_copy(update={"classification_href": href, "item_id": str(number)})
+        scene.model_copy(update={"classification_href": href, "item_id": str(len(hrefs) - number)})
         for number, href in enumerate(hrefs)
     ]
     return group_scenes(tiles, "sentinel2", ("33UUU",))[0]

@@ -62,6 +62,13 @@ def test_status_of_an_earlier_version_s_run_is_the_same(
     now, then = answer("status", ROOT, capsys=capsys), recorded("status.json")
     assert set(then) <= set(now)
     costs = now["cost"].pop("usd"), then["cost"].pop("usd")
+    # 0.1.0 did not tell its new images from others, and missed reclaims that left no word
+    assert (now.pop("new"), now.pop("already_there")) == (then["products"], 0)
+    assert (now.pop("reclaims"), then.pop("reclaims")) == (6, 2)
+    attempts = [slot["attempts"] for slot in then["slots"]]
+    for slot, earlier, made in zip(now["slots"], then["slots"], attempts, strict=True):
+        assert slot.pop("new") == earlier["products"]
+        assert slot.pop("reclaims") == max(earlier.pop("reclaims"), made - 1)
     assert now == then
     assert costs[0] == pytest.approx(sum(repriced(one) for one in recorded("cost.json")["attempts"]))
 

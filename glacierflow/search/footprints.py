@@ -78,9 +78,10 @@ def footprint_on_grid(footprint: dict[str, Any]) -> BaseGeometry:
 
     polygons = [part for part in shapely.get_parts(shape(footprint)) if part.geom_type == "Polygon"]
     moved = [
-        Polygon(_ring_on_grid(one.exterior), [_ring_on_grid(hole) for hole in one.interiors])
+        # a ring of one point, as where a bounding box is all zeros, cannot be densified, and has no area
+        Polygon(_ring_on_grid(one.exterior), [_ring_on_grid(hole) for hole in one.interiors if hole.length])
         for one in polygons
-        if not one.is_empty
+        if one.exterior.length
     ]
     whole: BaseGeometry = shapely.union_all([shapely.make_valid(polygon) for polygon in moved])
     return whole

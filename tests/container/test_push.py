@@ -44,19 +44,22 @@ class Registry:
 
     def digest(self, name: str, tag: str) -> str | None:
         """What the registry itself calls a tag; its own HTTP interface, without docker."""
-        request = urllib.request.Request(f"http://{self.host}/v2/{name}/manifests/{tag}", method="HEAD")
+        return self.manifest(name, tag)[0]
+
+    def manifest(self, name: str, reference: str) -> tuple[str | None, str]:
+        """Digest and text of a tag's or digest's manifest; no digest where there is none."""
+        request = urllib.request.Request(f"http://{self.host}/v2/{name}/manifests/{reference}")
         request.add_header("Accept", "application/vnd.docker.distribution.manifest.v2+json")
         if self.password:
             login = base64.b64encode(f"AWS:{self.password}".encode()).decode()
             request.add_header("Authorization", f"Basic {login}")
         try:
             with _OPENER.open(request, timeout=10) as answer:
-                digest: str = answer.headers["Docker-Content-Digest"]
-                return digest
+                return answer.headers["Docker-Content-Digest"], answer.read().decode()
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
-                return None
+                return None, ""
             raise
 
 
@@ -196,6 +199,10 @@ class FakeEcr:
         if digest is None:
             raise ClientError({"Error": {"Code": "ImageNotFoundException"}}, "DescribeImages")
         return {"imageDetails": [{"imageDigest": digest}]}
+
+    def batch_get_image(self, *, repositoryName: str, imageIds: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+        _, manifest = self.registry.manifest(repositoryName, imageIds[0]["imageDigest"])
+        return {"images": [{"imageManifest": manifest}]}
 
 
 class FakeCloud:

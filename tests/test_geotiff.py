@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,15 @@ import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from made_scenes import sentinel2_item
 from samples import real_archive
 
+from glacierflow.cloud import Cloud
+from glacierflow.imagery.blocks import open_source
 from glacierflow.imagery.geotiff import GeoTiff, NotTiff, TooLarge, Truncated, Unsupported, parse_geotiff
+from glacierflow.imagery.ranges import Ranges
+from glacierflow.model.records import Scene, StepSettings
+from glacierflow.search.items import parse_item
 
 
 def write(path: Path, **profile: Any) -> Path:
@@ -149,3 +156,54 @@ def test_a_damaged_header_never_ends_in_another_error(head: bytes, at: int, valu
     damaged[at] = value
     with contextlib.suppress(NotTiff, TooLarge, Truncated, Unsupported):
         parse_geotiff(bytes(damaged))
+
+
+def patched(path: Path, damaged: int, **fields: int) -> bytes:
+    """The file with another number, type or place of a tag's values, or another tag in its place."""
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    places = [start + 2 + 12 * number for number in range(count)]
+    at = next(at for at in places if struct.unpack_from("<H", data, at) == (damaged,))
+    entry = dict(zip(("tag", "kind", "number", "value"), struct.unpack_from("<HHII", data, at), strict=True))
+    data[at : at + 12] = struct.pack("<HHII", *(entry | fields).values())
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("tag", "fields"),
+    [
+        (33922, {"number": 0}),  # no tie point
+        (33550, {"number": 1}),  # half a pixel size
+        (284, {"value": 12033}),  # planes in an order that there is not
+        (317, {"tag": 387}),  # a predictor that would be overlooked, were the order of tags not looked at
+    ],
+)
+def test_a_tag_that_was_damaged_is_never_overlooked(tmp_path: Path, tag: int, fields: dict[str, int]) -> None:
+    with pytest.raises(Unsupported):
+        parse_geotiff(patched(write(tmp_path / "a.tif"), tag, **fields))
+
+
+def test_rows_go_south_whatever_the_sign_of_the_pixels_height(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif")
+    data = bytearray(path.read_bytes())
+    (scale,) = struct.unpack_from(
+        "<I", patched(path, 33550), data.index(struct.pack("<HHI", 33550, 12, 3)) + 8
+    )
+    (height,) = struct.unpack_from("<d", data, scale + 8)
+    struct.pack_into("<d", data, scale + 8, -height)
+    path.write_bytes(data)
+    assert assert_same(path).transform.e == -height
+
+
+def test_a_further_directory_beyond_the_file_leaves_it_to_gdal(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", BIGTIFF="YES")
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<Q", data, 8)
+    (count,) = struct.unpack_from("<Q", data, start)
+    struct.pack_into("<Q", data, start + 8 + 20 * count, 0xFEFEFEFEFEFEFEFE)
+    path.write_bytes(data)
+    scene = parse_item(sentinel2_item(), "sentinel2")
+    assert isinstance(scene, Scene)
+    with pytest.raises(Unsupported, match="a directory that ends early"):
+        open_source(scene.model_copy(update={"href": str(path)}), Ranges(Cloud(), StepSettings()))

@@ -95,6 +95,8 @@ def open_source(scene: Scene, ranges: Ranges) -> Source:
 
 
 def _fetch_directory(scene: Scene, ranges: Ranges, version: Version, at: int) -> bytes:
+    if at >= version.size:
+        return b""
     data, _ = ranges.fetch(scene.href, at, DIRECTORY_BYTES, requester_pays=scene.requester_pays, same=version)
     return bytes(data)
 

@@ -24,7 +24,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR = 256, 257, 258, 259,
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _SAMPLE_FORMAT = 322, 323, 324, 325, 339
 _PIXEL_SCALE, _TIEPOINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34264, 34735, 42113
-_SUBFILE_TYPE, _METADATA = 254, 42112
+_SUBFILE_TYPE, _FILL_ORDER, _PLANES, _METADATA = 254, 266, 284, 42112
 _IS_MASK = 4
 _RASTER_TYPE_KEY, _PROJECTED_CRS_KEY = 1025, 3072
 _PIXEL_IS_POINT = 2
@@ -46,7 +46,7 @@ _FORMATS = {
 _WANTED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PREDICTOR, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES,
     _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _SAMPLE_FORMAT, _PIXEL_SCALE, _TIEPOINT,
-    _TRANSFORMATION, _GEO_KEYS, _NODATA, _METADATA,
+    _TRANSFORMATION, _GEO_KEYS, _NODATA, _METADATA, _FILL_ORDER, _PLANES,
 }  # fmt: skip
 _MAX_BLOCKS = 4_000_000
 """More than any image here can have; a broken header may say anything."""
@@ -128,8 +128,12 @@ def parse_geotiff(head: bytes) -> GeoTiff:
     tags, following = _read_tags(head, start, order, _WANTED)
     try:
         return _image(tags, order, following)
+    except (NotTiff, TooLarge, Truncated, Unsupported):
+        raise
     except (KeyError, IndexError) as error:
         raise Unsupported(f"tag {error} is missing") from error
+    except (OverflowError, TypeError, ValueError) as error:
+        raise Unsupported(f"a tag that holds something else: {error}") from error
 
 
 def is_mask(head: bytes, directory: bytes, at: int) -> tuple[bool, int]:
@@ -157,6 +161,8 @@ def _image(tags: dict[int, Any], order: _Kind, following: int) -> GeoTiff:
     predictor = int(tags.get(_PREDICTOR, (1,))[0])
     if predictor not in (1, 2):
         raise Unsupported(f"predictor {predictor}")
+    if int(tags.get(_PLANES, (1,))[0]) not in (1, 2) or int(tags.get(_FILL_ORDER, (1,))[0]) != 1:
+        raise Unsupported("bands or bits in another order")
     tiled = _TILE_OFFSETS in tags
     if tiled:
         block = int(tags[_TILE_HEIGHT][0]), int(tags[_TILE_WIDTH][0])
@@ -211,6 +217,8 @@ def _transform(tags: dict[int, Any], keys: dict[int, int]) -> Affine:
     else:
         sx, sy = (float(value) for value in tags[_PIXEL_SCALE][:2])
         i, j, _, x, y = (float(value) for value in tags[_TIEPOINT][:5])
+        # rows go south whatever the sign, as GDAL takes it: many writers have got it wrong
+        sy = abs(sy)
         transform = Affine(sx, 0.0, x - i * sx, 0.0, -sy, y + j * sy)
     if keys.get(_RASTER_TYPE_KEY) == _PIXEL_IS_POINT:
         # The tie point is a pixel's centre; here a transform speaks of corners, as GDAL's does.
@@ -305,8 +313,13 @@ def _read_tags(head: bytes, start: int, kind: _Kind, wanted: set[int]) -> tuple[
     inline = struct.calcsize(kind.pointer)
     size = struct.calcsize(kind.entry) + inline
     tags: dict[int, Any] = {}
+    before = -1
     for entry in range(at, at + count * size, size):
         tag, type_, number = _unpack(kind.entry, head, entry)
+        if tag <= before:
+            # one of them is damaged, and may be one that would have been wanted
+            raise Unsupported("tags that are not in order")
+        before = tag
         if tag in wanted:
             tags[tag] = _value(head, kind, type_, number, entry + size - inline)
     (following,) = _unpack(kind.pointer, head, at + count * size)

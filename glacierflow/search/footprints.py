@@ -31,17 +31,23 @@ def is_polygonal(geometry: dict[str, Any]) -> bool:
     polygons: Any = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
     try:
         rings = [ring for polygon in polygons or () for ring in polygon]
-        return bool(rings) and all(len(ring) >= _CORNERS and all(map(_is_on_globe, ring)) for ring in rings)
+        return bool(rings) and all(map(_is_ring, rings))
     except TypeError:
         return False
 
 
-def _is_on_globe(corner: Any) -> bool:  # noqa: ANN401 - whatever stands in an item
-    if not isinstance(corner, list | tuple) or len(corner) < 2:
+def _is_ring(ring: Any) -> bool:  # noqa: ANN401 - whatever stands in an item
+    if len(ring) < _CORNERS or not all(map(_is_on_globe, ring)):
         return False
-    lon, lat = corner[:2]
-    are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (lon, lat))
-    return are_numbers and abs(lon) <= _FARTHEST_LON and abs(lat) <= _FARTHEST_LAT
+    # shapely takes no ring whose corners differ in their dimensions, and GEOS none that is one point
+    return len(set(map(len, ring))) == 1 and len({tuple(corner[:2]) for corner in ring}) > 1
+
+
+def _is_on_globe(corner: Any) -> bool:  # noqa: ANN401 - whatever stands in an item
+    if not isinstance(corner, list | tuple) or not 2 <= len(corner) <= 3:
+        return False
+    are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in corner)
+    return are_numbers and abs(corner[0]) <= _FARTHEST_LON and abs(corner[1]) <= _FARTHEST_LAT
 
 
 def overlap_share(footprint: dict[str, Any], region: Region) -> float:

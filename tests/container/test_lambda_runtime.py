@@ -7,9 +7,12 @@ import json
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,23 @@ def function(lambda_image: str, rie: Path, home: Path) -> Iterator[Callable[...,
         docker("rm", "--force", container)
 
 
+def attempts_begun(home: Path) -> int:
+    pages = cloud_of(home).client("s3").get_paginator("list_objects_v2")
+    keys = [one["Key"] for page in pages.paginate(Bucket="runtime") for one in page.get("Contents", [])]
+    return sum("/attempts/" in key for key in keys)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """The latest container stands still; its clock does not."""
+    container = docker("ps", "--latest", "--quiet").strip()
+    docker("pause", container)
+    try:
+        yield
+    finally:
+        docker("unpause", container)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,11 +162,17 @@ def test_the_deadline_stops_it_in_time_and_batch_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # half a processor, so that no machine is quick enough to be done in time
-    ask = function(12, "0.5")
-    # the emulator counts the imports of the first call, too
-    assert ask({"check": "runtime"})["statusCode"] == 200
-    answer = ask(EVENT | {"s3_base_path": "deadline"})
+    # half a processor, so that no machine is done before the container is paused
+    ask = function(30, "0.5")
+    # what is loaded once does not count, however busy the machine is
+    assert ask(EVENT | {"regions": REGIONS[:1], "s3_base_path": "warm"})["statusCode"] == 200
+    known = attempts_begun(home)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, EVENT | {"s3_base_path": "deadline"})
+        wait_for(lambda: attempts_begun(home) > known, 20)
+        with paused():
+            time.sleep(21)  # past the 20 s after which it stops; the emulator ends it at 30
+        answer = asked.result()
     assert answer.get("statusCode") == 202, answer
     body = json.loads(answer["body"])
     assert body["left"]

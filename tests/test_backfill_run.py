@@ -306,7 +306,7 @@ def test_a_run_with_every_failure_is_understood_and_put_right(
 
     # what it cost, by attempts that left no receipt too: Batch knows when they ended
     cost = typed("cost", root.run_id, expect=0)
-    assert set(cost["wasted"]) == {"spot", "oom", "timeout", "failed", "killed"}
+    assert set(cost["wasted"]) == {"spot", "oom", "timeout", "data", "killed"}
     assert all(usd > 0 for usd in cost["wasted"].values())
     assert sum(region["usd"] for region in cost["regions"]) == pytest.approx(cost["usd"])
 

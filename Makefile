@@ -34,7 +34,7 @@ demo: $(INSTALLED)
 	@$(DEMO) local reset
 	$(DEMO) batch submit --local --satellite sentinel2 --start-end-index 0:3 \
 		--date1 2024-07-01 --date2 2024-07-21 --wait --fetch demo-output; \
-		code=$$?; $(DEMO) local down; exit $$code
+		code=$$?; $(DEMO) local down >/dev/null; exit $$code
 
 # What is proven in minutes, on several processors
 test: $(INSTALLED)

@@ -25,7 +25,7 @@ from glacierflow.cost.price_sources import load_prices
 from glacierflow.regions import load_catalogue
 from glacierflow.report.data import picture_keys
 from glacierflow.report.gather import gather_facts
-from glacierflow.report.page import copy_pictures, write_page
+from glacierflow.report.page import copy_pictures, make_page, write_page
 from glacierflow.store import LocalStore
 
 pytestmark = pytest.mark.rehearsal
@@ -45,7 +45,7 @@ def write_report(run: ShownRun, folder: Path, *, pictures: bool = True) -> tuple
     target = LocalStore(folder)
     if pictures:
         copy_pictures(picture_keys(facts), run.store, target)
-    return folder / write_page(facts, target), status_json(look.now())
+    return folder / write_page(make_page(facts), target), status_json(look.now())
 
 
 @dataclass

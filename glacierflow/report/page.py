@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,32 @@ _THREADS = 16
 INDEX = "index.html"
 
 
-def page_files(facts: Facts, again: str = "") -> Iterator[tuple[str, bytes]]:
-    """Names, relative to the report folder, and bytes of all that makes the page, but for the quicklooks.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A report, made once and put wherever it is wanted."""
+
+    folder: str
+    """Its prefix in a store, that of the first run's report."""
+    files: dict[str, bytes]
+    """By name below the folder."""
+
+    @property
+    def key(self) -> str:
+        """Of the page itself."""
+        return f"{self.folder}{INDEX}"
+
+
+def make_page(facts: Facts, again: str = "") -> Page:
+    """All that makes the page, but for the quicklooks: the facts in scripts, and what shows them.
 
     Args:
         facts: what it tells.
         again: options that commands need to find the same run.
     """
+    return Page(RunLayout(facts.run_id).report_prefix, dict(_files(facts, again)))
+
+
+def _files(facts: Facts, again: str) -> Iterator[tuple[str, bytes]]:
     yield INDEX, _html(facts, again).encode()
     yield "data.js", _script("GLACIERFLOW", page_data(facts))
     coast = resource_path("ancillary/coast.json").read_bytes().strip()
@@ -52,8 +72,8 @@ def _script(name: str, value: object) -> bytes:
     return f"window.{name}={json.dumps(value, separators=(',', ':'))};\n".encode()
 
 
-def write_page(facts: Facts, store: Store, again: str = "") -> str:
-    """Put the page into the report folder of the first run; the page itself last.
+def write_page(page: Page, store: Store) -> str:
+    """Put a page into its folder of a store; the page itself last.
 
     Returns:
         Its key.
@@ -62,12 +82,11 @@ def write_page(facts: Facts, store: Store, again: str = "") -> str:
         UsageError: the store refuses to be written.
         StoreError: the store failed.
     """
-    folder = RunLayout(facts.run_id).report_prefix
-    index, *others = page_files(facts, again)
+    others = [name for name in page.files if name != INDEX]
     with ThreadPoolExecutor(_THREADS if store.remote else 1) as pool:
-        list(pool.map(lambda file: store.put(f"{folder}{file[0]}", file[1]), others))
-    store.put(f"{folder}{index[0]}", index[1])
-    return f"{folder}{index[0]}"
+        list(pool.map(lambda name: store.put(f"{page.folder}{name}", page.files[name]), others))
+    store.put(page.key, page.files[INDEX])
+    return page.key
 
 
 def copy_pictures(keys: Sequence[str], source: Store, target: Store) -> int:

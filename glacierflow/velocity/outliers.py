@@ -70,6 +70,19 @@ def _coherent(shift_x, shift_y, kept, tolerance):
 
 
 @compiled
+def _neighbours(shift_x, shift_y, kept, i, j, reach, near_x, near_y):
+    """Put the shifts of the kept nodes around a node and its own into two buffers; how many they are."""
+    rows, cols = kept.shape
+    n = 0
+    for p in range(max(0, i - reach), min(rows, i + reach + 1)):
+        for q in range(max(0, j - reach), min(cols, j + reach + 1)):
+            if kept[p, q]:
+                near_x[n], near_y[n] = shift_x[p, q], shift_y[p, q]
+                n += 1
+    return n
+
+
+@compiled
 def _near_median(shift_x, shift_y, kept, least):
     rows, cols = kept.shape
     out = np.zeros_like(kept)
@@ -78,12 +91,7 @@ def _near_median(shift_x, shift_y, kept, least):
         for j in range(cols):
             if not kept[i, j]:
                 continue
-            n = 0
-            for p in range(max(0, i - _WINDOW), min(rows, i + _WINDOW + 1)):
-                for q in range(max(0, j - _WINDOW), min(cols, j + _WINDOW + 1)):
-                    if kept[p, q]:
-                        near_x[n], near_y[n] = shift_x[p, q], shift_y[p, q]
-                        n += 1
+            n = _neighbours(shift_x, shift_y, kept, i, j, _WINDOW, near_x, near_y)
             good = True
             for here, near in ((shift_x[i, j], near_x[:n]), (shift_y[i, j], near_y[:n])):
                 middle = np.median(near)
@@ -109,12 +117,7 @@ def median_of_neighbours(shift_x, shift_y, kept, reach, fewest):
     near_x, near_y = np.empty((2 * reach + 1) ** 2), np.empty((2 * reach + 1) ** 2)
     for i in range(rows):
         for j in range(cols):
-            n = 0
-            for p in range(max(0, i - reach), min(rows, i + reach + 1)):
-                for q in range(max(0, j - reach), min(cols, j + reach + 1)):
-                    if kept[p, q]:
-                        near_x[n], near_y[n] = shift_x[p, q], shift_y[p, q]
-                        n += 1
+            n = _neighbours(shift_x, shift_y, kept, i, j, reach, near_x, near_y)
             if n >= max(fewest, 1):
                 out_x[i, j], out_y[i, j] = np.median(near_x[:n]), np.median(near_y[:n])
     return out_x, out_y

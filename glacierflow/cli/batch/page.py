@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from glacierflow.cloud import Cloud
     from glacierflow.live.family import FamilyLook
     from glacierflow.report.gather import Facts
+    from glacierflow.report.page import Page
     from glacierflow.store import LocalStore
 
 ToOption = Annotated[
@@ -53,7 +54,7 @@ def report_command(
     from glacierflow.cli.render import to_json
     from glacierflow.live.family import FamilyLook
     from glacierflow.report.data import picture_keys
-    from glacierflow.report.page import copy_pictures, write_page
+    from glacierflow.report.page import copy_pictures, make_page, write_page
     from glacierflow.store import LocalStore
 
     check_fetch(to, "--to")
@@ -67,9 +68,10 @@ def report_command(
     target.check_writable()
     keys = picture_keys(facts) if pictures else []
     copied = copy_pictures(keys, found.store, target)
-    page = to / write_page(facts, target, line.again())
-    uploaded = found.store.uri(write_page(facts, found.store, line.again())) if upload else None
-    packed = str(_pack(facts, keys, target, page.relative_to(to), to)) if pack else None
+    made = make_page(facts, line.again())
+    page = to / write_page(made, target)
+    uploaded = found.store.uri(write_page(made, found.store)) if upload else None
+    packed = str(_pack(facts.run_id, made, keys, target, to)) if pack else None
     places = {"page": str(page), "uploaded": uploaded, "packed": packed}
     if as_json:
         typer.echo(to_json({**places, "pictures": copied}))
@@ -96,24 +98,24 @@ def _gather(looks: Sequence[FamilyLook], cloud: Cloud, queues: Mapping[str, str]
     return gather_facts(looks, cloud, queues, prices)
 
 
-def _pack(facts: Facts, keys: Sequence[str], target: LocalStore, page: Path, to: Path) -> Path:
+def _pack(run_id: str, page: Page, keys: Sequence[str], target: LocalStore, to: Path) -> Path:
     """The page under its own keys, so that its addresses hold, and a first page that leads to it."""
     from glacierflow.model.manifest import short_name
-    from glacierflow.report.page import page_files
 
-    folder, first = page.parent, f'<meta http-equiv="refresh" content="0; url={page.as_posix()}">\n'
-    names = [(folder / name).as_posix() for name, _ in page_files(facts)]
-    pack = to / f"report-{short_name(facts.run_id)}.zip"
+    first = f'<meta http-equiv="refresh" content="0; url={page.key}">\n'
+    pack = to / f"report-{short_name(run_id)}.zip"
     try:
         with contextlib.ExitStack() as stack:
             part = pack.with_name(f"{pack.name}.part")
             stack.callback(part.unlink, missing_ok=True)
             with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr("index.html", first)
-                for key in dict.fromkeys((*names, *keys)):
-                    content = target.get(key)
-                    if content is not None:
-                        archive.writestr(key, content)
+                for name, content in page.files.items():
+                    archive.writestr(f"{page.folder}{name}", content)
+                for key in keys:
+                    picture = target.get(key)
+                    if picture is not None:
+                        archive.writestr(key, picture)
             part.replace(pack)
     except OSError as error:
         raise UsageError(
@@ -128,7 +130,7 @@ def leave_report(look: FamilyLook, line: CommandLine, folder: Path | None, *, er
     A page that cannot be written is said, and no more: the run is what counts.
     """
     from glacierflow.model.manifest import short_name
-    from glacierflow.report.page import write_page
+    from glacierflow.report.page import make_page, write_page
     from glacierflow.store import LocalStore
 
     # the queues are in the records of its jobs, so nobody need be asked for them
@@ -136,9 +138,10 @@ def leave_report(look: FamilyLook, line: CommandLine, folder: Path | None, *, er
     queues = dict(zip(("job_queue", "ondemand_job_queue"), used, strict=False))
     try:
         facts = _gather([look], look.root.cloud, queues)
-        place = look.store.uri(write_page(facts, look.store, line.again()))
+        page = make_page(facts, line.again())
+        place = look.store.uri(write_page(page, look.store))
         if folder is not None:
-            place = str(folder / write_page(facts, LocalStore(folder), line.again()))
+            place = str(folder / write_page(page, LocalStore(folder)))
     except GlacierflowError as error:
         say(f"glacierflow: there is no report: {error.message}")
         return
